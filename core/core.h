@@ -1,0 +1,222 @@
+/* core.h - what every part of Magpie stands on: status codes, memory, files, threads, logging.
+ *
+ * ERRORS. Every function that can fail returns a magpie_status. The words that go with it are kept per thread
+ * and read with magpie_error(). Thread-local rather than an error object because a failure then costs nothing
+ * to pass through C callbacks (qsort, FAISS, LMDB), no caller can forget to hand one in, and errno and
+ * FAISS's C API already work so. The price: the message belongs to the thread that failed. magpie_pool_run
+ * carries it back to its caller; whoever starts threads of their own copies it across. A success leaves the
+ * last message untouched.
+ *
+ * MEMORY. Whoever creates frees: foo_open/foo_create pairs with foo_close/foo_free, which take NULL. Buffers
+ * that a function fills are the caller's. Sizes that come from a file go through magpie_size_mul/_add before
+ * they are allocated. A thing made of many arrays is one block: see magpie_block.
+ *
+ * The library never prints and never exits. What it has to say besides errors goes to the log callback. */
+#ifndef MAGPIE_CORE_H
+#define MAGPIE_CORE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MAGPIE_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define MAGPIE_PRINTF(format_at, first_at) __attribute__((format(printf, format_at, first_at)))
+#define MAGPIE_CHECK_RESULT __attribute__((warn_unused_result))
+#else
+#define MAGPIE_PRINTF(format_at, first_at)
+#define MAGPIE_CHECK_RESULT
+#endif
+
+/* ---- status ---- */
+
+typedef enum magpie_status {
+    MAGPIE_OK = 0,
+    MAGPIE_E_ARGUMENT,    /* the caller asked for something that makes no sense */
+    MAGPIE_E_INPUT,       /* one item, line or query is malformed; the next may be fine */
+    MAGPIE_E_TOO_LARGE,   /* over a documented limit; refused before anything was allocated */
+    MAGPIE_E_NOT_FOUND,   /* no such file, id or tensor */
+    MAGPIE_E_MISMATCH,    /* valid, but not for this store or model (other model, version, dimension) */
+    MAGPIE_E_CORRUPT,     /* a file of ours or a model's contradicts itself */
+    MAGPIE_E_UNSUPPORTED, /* valid, but this build or version does not do it */
+    MAGPIE_E_NO_SPACE,    /* the disk or the quota is full */
+    MAGPIE_E_NO_MEMORY,
+    MAGPIE_E_IO,        /* the operating system said no; the message has its words */
+    MAGPIE_E_BUSY,      /* someone else holds it */
+    MAGPIE_E_CANCELLED, /* a callback asked to stop */
+    MAGPIE_E_INTERNAL   /* a library below failed in a way that should not happen */
+} magpie_status;
+
+/* The name of a status, "not found" for MAGPIE_E_NOT_FOUND; never NULL. */
+const char *magpie_status_name(magpie_status status);
+
+/* What the last failure on this thread was, in words: with the file, line or id, and what to do where that is
+ * known. Valid until the next failure on this thread; never NULL. */
+const char *magpie_error(void);
+
+/* Sets this thread's message and returns `status`, so that a failure is one statement:
+ *     return magpie_fail(MAGPIE_E_INPUT, "%s:%zu: id is missing", path, line);
+ * The arguments may include magpie_error() itself: that is how context is put in front. Cut at 1,023 bytes.
+ */
+magpie_status magpie_fail(magpie_status status, const char *format, ...) MAGPIE_PRINTF(2, 3);
+
+/* The same for a failed system call: "<words>: <strerror>", and the status that fits errno (ENOENT: not
+ * found; ENOSPC, EDQUOT: no space; ENOMEM: no memory; any other: i/o). */
+magpie_status magpie_fail_errno(int error_number, const char *format, ...) MAGPIE_PRINTF(2, 3);
+
+/* ---- memory ---- */
+
+/* *out = a * b or a + b; false, with *out untouched, where that does not fit. */
+MAGPIE_CHECK_RESULT bool magpie_size_mul(size_t a, size_t b, size_t *out);
+MAGPIE_CHECK_RESULT bool magpie_size_add(size_t a, size_t b, size_t *out);
+
+/* count * size bytes, zeroed, 64-byte aligned (a cache line, and the widest SIMD register), to be freed with
+ * free(). NULL, with the message set, where the product overflows or memory is short. A count of 0 gives a
+ * valid pointer. */
+MAGPIE_CHECK_RESULT void *magpie_alloc(size_t count, size_t size);
+
+/* Grows *array to room for at least `need` elements, doubling; *capacity is in elements. The new part is not
+ * initialised. On failure the array is as it was. */
+MAGPIE_CHECK_RESULT magpie_status magpie_grow(void **array, size_t *capacity, size_t need, size_t size);
+
+/* One allocation that holds many arrays. Written once, run twice: with base NULL, magpie_carve only adds
+ * sizes up; after magpie_block_alloc the same calls hand out the pieces, so that sizing and carving cannot
+ * disagree. static void layout(struct batch *b, magpie_block *m) { b->ids = magpie_carve(m, b->n, sizeof
+ * *b->ids); ... } layout(b, &m); status = magpie_block_alloc(&m); layout(b, &m); Pieces are 64-byte aligned
+ * and zero at first. The owner of the magpie_block frees it. */
+typedef struct magpie_block {
+    unsigned char *base; /* NULL while sizes are added up */
+    size_t size;         /* bytes allocated */
+    size_t used;         /* bytes carved; SIZE_MAX once a sum has overflowed */
+} magpie_block;
+
+void *magpie_carve(magpie_block *block, size_t count, size_t size); /* NULL in the sizing pass */
+MAGPIE_CHECK_RESULT magpie_status magpie_block_alloc(magpie_block *block);
+void magpie_block_free(magpie_block *block);
+
+/* Bytes that belong to someone else: not NUL-terminated, may hold NULs. */
+typedef struct magpie_string {
+    const char *data; /* may be NULL where size is 0 */
+    size_t size;
+} magpie_string;
+
+/* A growing string of bytes, always followed by a NUL that `size` does not count. All zero is a valid empty
+ * one. An append that finds no memory sets `failed` and does nothing more, so that a sequence is checked
+ * once, with magpie_text_status. */
+typedef struct magpie_text {
+    char *data; /* NULL while empty */
+    size_t size, capacity;
+    bool failed;
+} magpie_text;
+
+void magpie_text_append(magpie_text *text, const void *bytes, size_t size);
+void magpie_text_printf(magpie_text *text, const char *format, ...) MAGPIE_PRINTF(2, 3);
+void magpie_text_json_string(magpie_text *text, const char *bytes,
+                             size_t size); /* quoted and escaped; bytes: UTF-8 */
+void magpie_text_clear(magpie_text *text); /* keeps the memory */
+MAGPIE_CHECK_RESULT magpie_status magpie_text_status(const magpie_text *text);
+void magpie_text_free(magpie_text *text);
+
+/* ---- files ---- */
+
+/* "directory/name" in a new string, to be freed with free(); NULL with the message set. */
+MAGPIE_CHECK_RESULT char *magpie_path_join(const char *directory, const char *name);
+bool magpie_path_exists(const char *path);
+
+/* A whole file mapped read-only. `data` is NULL for an empty file. The file must not be truncated while
+ * mapped. */
+typedef struct magpie_map {
+    const unsigned char *data;
+    size_t size;
+} magpie_map;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_map_open(const char *path, magpie_map *out);
+void magpie_map_close(magpie_map *map);
+
+/* A whole file as a NUL-terminated string, *out to be freed with free(), *size without the NUL (size may be
+ * NULL). MAGPIE_E_TOO_LARGE over `limit` bytes, before anything is allocated. */
+MAGPIE_CHECK_RESULT magpie_status magpie_file_read(const char *path, size_t limit, char **out, size_t *size);
+
+/* Replaces a file so that after a crash it is either the old one or the new one: writes `path`.tmp, syncs it,
+ * renames it over `path`, syncs the folder. _commit or _abort ends it, and either frees `file`. */
+typedef struct magpie_atomic_file magpie_atomic_file;
+MAGPIE_CHECK_RESULT magpie_status magpie_atomic_open(const char *path, magpie_atomic_file **out);
+FILE *magpie_atomic_stream(magpie_atomic_file *file); /* to write to; not to be closed */
+const char *
+magpie_atomic_path(const magpie_atomic_file *file); /* of the temporary, for writers that want a name */
+MAGPIE_CHECK_RESULT magpie_status magpie_atomic_commit(magpie_atomic_file *file);
+void magpie_atomic_abort(magpie_atomic_file *file);
+
+/* Lines of a file or of standard input, of any length: one longer than `limit` bytes is read past, not
+ * stored. */
+typedef struct magpie_lines magpie_lines;
+
+typedef struct magpie_line {
+    const char
+        *data;     /* without its newline, NUL-terminated; valid until the next call; NULL where too_long */
+    size_t size;   /* bytes in all, of an over-long line too */
+    size_t number; /* from 1 */
+    uint64_t end_offset; /* where the next line begins in the file, in bytes */
+    bool too_long;
+} magpie_line;
+
+/* `path` "-" is standard input. Starts at byte `offset` (0 but for a job that goes on; a pipe takes 0 alone)
+ * with `number` lines before it. */
+MAGPIE_CHECK_RESULT magpie_status magpie_lines_open(const char *path, size_t limit, uint64_t offset,
+                                                    size_t number, magpie_lines **out);
+/* MAGPIE_OK with *got false at the end. The last line needs no newline. */
+MAGPIE_CHECK_RESULT magpie_status magpie_lines_next(magpie_lines *lines, magpie_line *line, bool *got);
+uint64_t magpie_lines_total_bytes(const magpie_lines *lines); /* of the file; 0 for a pipe */
+void magpie_lines_close(magpie_lines *lines);
+
+/* ---- threads ---- */
+
+/* How many CPUs this process may use (affinity and cgroup quota taken in), 1 at least. */
+unsigned magpie_cpu_count(void);
+
+/* A fixed set of threads that share out the tasks 0 .. count-1 of one call at a time. */
+typedef struct magpie_pool magpie_pool;
+
+/* One task. `worker` is 0 .. threads-1 and is nobody else's during the call: it picks the per-thread scratch.
+ */
+typedef magpie_status (*magpie_task)(void *context, size_t task, unsigned worker);
+
+/* `threads` 0 means magpie_cpu_count(). The caller of magpie_pool_run is one of them (worker 0), so 1 starts
+ * none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pool_create(unsigned threads, magpie_pool **out);
+unsigned magpie_pool_threads(const magpie_pool *pool);
+/* Returns when all tasks are done. After the first failure no new task starts; that failure's status and
+ * words are returned, on the calling thread. Calls from several threads take turns. Not to be called from
+ * inside a task. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task,
+                                                  void *context);
+void magpie_pool_free(magpie_pool *pool);
+
+/* ---- log ---- */
+
+typedef enum magpie_log_level { MAGPIE_LOG_DEBUG, MAGPIE_LOG_INFO, MAGPIE_LOG_WARNING } magpie_log_level;
+
+/* `message` has no newline. May be called from any thread, from several at once. */
+typedef void (*magpie_log_function)(void *context, magpie_log_level level, const char *message);
+
+/* Sets where log messages at or above `least` go, for the process; NULL (the default) drops them. To be
+ * called before threads are started. */
+void magpie_log_to(magpie_log_function function, void *context, magpie_log_level least);
+void magpie_log(magpie_log_level level, const char *format, ...) MAGPIE_PRINTF(2, 3);
+
+/* ---- time ---- */
+
+double magpie_seconds(void);      /* monotonic, of unknown origin: for differences */
+int64_t magpie_unix_millis(void); /* wall clock, milliseconds since 1970 UTC */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,148 @@
+/* memory.c - checked sizes, one-block allocation, and the growing string. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+bool magpie_size_mul(size_t a, size_t b, size_t *out) {
+    size_t product;
+    if (__builtin_mul_overflow(a, b, &product)) return false;
+    *out = product;
+    return true;
+}
+
+bool magpie_size_add(size_t a, size_t b, size_t *out) {
+    size_t sum;
+    if (__builtin_add_overflow(a, b, &sum)) return false;
+    *out = sum;
+    return true;
+}
+
+static bool round_up(size_t size, size_t *out) {
+    if (!magpie_size_add(size, ALIGNMENT - 1, out)) return false;
+    *out &= ~(size_t)(ALIGNMENT - 1);
+    return true;
+}
+
+void *magpie_alloc(size_t count, size_t size) {
+    size_t bytes;
+    if (!magpie_size_mul(count, size, &bytes) || !round_up(bytes, &bytes)) {
+        (void)magpie_fail(MAGPIE_E_NO_MEMORY, "%zu x %zu bytes is more than an address can reach", count,
+                          size);
+        return NULL;
+    }
+    void *memory = aligned_alloc(ALIGNMENT, bytes ? bytes : ALIGNMENT);
+    if (memory)
+        memset(memory, 0, bytes);
+    else
+        (void)magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %zu bytes", bytes);
+    return memory;
+}
+
+magpie_status magpie_grow(void **array, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return MAGPIE_OK;
+    size_t wanted = *capacity <= SIZE_MAX / 2 && *capacity * 2 > need ? *capacity * 2 : need, bytes;
+    if (wanted < 16) wanted = 16;
+    void *grown = magpie_size_mul(wanted, size, &bytes) ? realloc(*array, bytes) : NULL;
+    if (!grown) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %zu x %zu bytes", wanted, size);
+    *array = grown;
+    *capacity = wanted;
+    return MAGPIE_OK;
+}
+
+void *magpie_carve(magpie_block *block, size_t count, size_t size) {
+    size_t bytes, end;
+    if (block->used == SIZE_MAX || !magpie_size_mul(count, size, &bytes) || !round_up(bytes, &bytes) ||
+        !magpie_size_add(block->used, bytes, &end)) {
+        block->used = SIZE_MAX;
+        return NULL;
+    }
+    void *piece = block->base ? block->base + block->used : NULL;
+    block->used = end;
+    return piece;
+}
+
+magpie_status magpie_block_alloc(magpie_block *block) {
+    if (block->used == SIZE_MAX)
+        return magpie_fail(MAGPIE_E_NO_MEMORY, "sizes add up to more than an address can reach");
+    block->base = magpie_alloc(block->used, 1);
+    if (!block->base) return MAGPIE_E_NO_MEMORY;
+    block->size = block->used;
+    block->used = 0;
+    return MAGPIE_OK;
+}
+
+void magpie_block_free(magpie_block *block) {
+    free(block->base);
+    *block = (magpie_block){0};
+}
+
+static bool text_reserve(magpie_text *text, size_t more) {
+    size_t need;
+    if (text->failed) return false;
+    if (!magpie_size_add(text->size, more, &need) || !magpie_size_add(need, 1, &need) ||
+        magpie_grow((void **)&text->data, &text->capacity, need, 1) != MAGPIE_OK)
+        text->failed = true;
+    return !text->failed;
+}
+
+void magpie_text_append(magpie_text *text, const void *bytes, size_t size) {
+    if (!text_reserve(text, size)) return;
+    if (size) memcpy(text->data + text->size, bytes, size);
+    text->size += size;
+    text->data[text->size] = 0;
+}
+
+void magpie_text_printf(magpie_text *text, const char *format, ...) {
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int n = vsnprintf(NULL, 0, format, arguments);
+    if (n >= 0 && text_reserve(text, (size_t)n)) {
+        (void)vsnprintf(text->data + text->size, (size_t)n + 1, format, again);
+        text->size += (size_t)n;
+    }
+    va_end(again);
+    va_end(arguments);
+}
+
+void magpie_text_json_string(magpie_text *text, const char *bytes, size_t size) {
+    magpie_text_append(text, "\"", 1);
+    size_t plain = 0;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if (c >= 0x20 && c != '"' && c != '\\') continue;
+        magpie_text_append(text, bytes + plain, i - plain);
+        plain = i + 1;
+        const char *short_form = c == '"'    ? "\\\""
+                                 : c == '\\' ? "\\\\"
+                                 : c == '\n' ? "\\n"
+                                 : c == '\t' ? "\\t"
+                                 : c == '\r' ? "\\r"
+                                             : NULL;
+        if (short_form)
+            magpie_text_append(text, short_form, 2);
+        else
+            magpie_text_printf(text, "\\u%04x", c);
+    }
+    magpie_text_append(text, bytes + plain, size - plain);
+    magpie_text_append(text, "\"", 1);
+}
+
+void magpie_text_clear(magpie_text *text) {
+    text->size = 0;
+    text->failed = false;
+    if (text->data) text->data[0] = 0;
+}
+
+magpie_status magpie_text_status(const magpie_text *text) {
+    return text->failed ? magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for a text of %zu bytes", text->size)
+                        : MAGPIE_OK;
+}
+
+void magpie_text_free(magpie_text *text) {
+    free(text->data);
+    *text = (magpie_text){0};
+}

@@ -1,0 +1,110 @@
+/* encoders.h - from text (and, later, pictures and sound) to vectors.
+ *
+ * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
+ * sentence encoders 1_Pooling/config.json and sentence_bert_config.json. It is data: mapped, checked, never
+ * executed. A file that is missing, contradicts another or has a tensor of the wrong shape is an error that
+ * names it.
+ *
+ * A BACKEND computes. Every model is written once against a small table of operations (encoders/ops.h);
+ * `reference` is plain C that reads like the formula, `cpu` is oneDNN with packed weights, fused epilogues
+ * and SIMD around it.
+ *
+ * BATCHES. There is no padding: the tokens of all texts of a batch are the rows of one matrix, and attention
+ * runs per text. So a text costs what its own length costs, whatever it is batched with, and order and
+ * company do not change its vector (to 1e-5 in f32: the matrix products of other heights may sum in another
+ * order). The same call gives the same bytes on the same machine.
+ *
+ * THREADS. An encoder belongs to one thread at a time and brings its own threads: many texts are shared out
+ * among them, one short text is computed by all of them together. */
+#ifndef MAGPIE_ENCODERS_H
+#define MAGPIE_ENCODERS_H
+
+#include "core.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    MAGPIE_TEXT_MAX = 1 << 20, /* bytes of one text; more is MAGPIE_E_TOO_LARGE */
+    MAGPIE_FINGERPRINT_MAX = 48
+};
+
+typedef enum magpie_backend {
+    MAGPIE_BACKEND_CPU, /* oneDNN */
+    MAGPIE_BACKEND_REFERENCE
+} magpie_backend;
+
+typedef enum magpie_precision {
+    MAGPIE_PRECISION_F32,
+    MAGPIE_PRECISION_BF16, /* matrix products and stored activations; sums, softmax and norms are f32 */
+    MAGPIE_PRECISION_AUTO  /* bf16 where the CPU multiplies it natively (AVX512_BF16, AMX), else f32 */
+} magpie_precision;
+
+const char *magpie_backend_name(magpie_backend backend);       /* "cpu", "reference" */
+const char *magpie_precision_name(magpie_precision precision); /* "f32", "bf16", "auto" */
+MAGPIE_CHECK_RESULT magpie_status magpie_backend_parse(const char *name, magpie_backend *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_precision_parse(const char *name, magpie_precision *out);
+
+typedef struct magpie_encoder_options {
+    magpie_backend backend;
+    magpie_precision precision; /* the reference backend has f32 alone */
+    unsigned threads;           /* 0: magpie_cpu_count() */
+    bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
+                           nothing to do */
+    /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").
+     * NULL: what config_sentence_transformers.json names under "prompts" ("query"; "passage" or "document"),
+     * else nothing. */
+    const char *query_prefix, *passage_prefix;
+} magpie_encoder_options;
+
+/* ---- text ---- */
+
+typedef struct magpie_text_encoder magpie_text_encoder;
+
+typedef enum magpie_text_role { MAGPIE_PASSAGE, MAGPIE_QUERY } magpie_text_role;
+
+typedef struct magpie_text_encoder_info {
+    const char *name;                         /* of the model: its folder's, or what config.json says */
+    const char *architecture;                 /* "bert" */
+    const char *pooling;                      /* "mean" or "cls" */
+    char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights, tokenizer and configuration; not of prefixes */
+    size_t dimension, layers, heads, intermediate, vocabulary;
+    size_t max_tokens; /* longer texts are cut there, [CLS] and [SEP] counted in */
+    uint64_t parameters;
+    magpie_backend backend;
+    magpie_precision precision; /* never AUTO */
+    unsigned threads;
+    const char *query_prefix, *passage_prefix; /* never NULL */
+} magpie_text_encoder_info;
+
+/* `options` NULL: the cpu backend, automatic precision, all CPUs. What `out` points to owns the model's
+ * memory. */
+MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_open(const char *directory,
+                                                           const magpie_encoder_options *options,
+                                                           magpie_text_encoder **out);
+void magpie_text_encoder_close(magpie_text_encoder *encoder);
+/* Valid as long as the encoder. */
+const magpie_text_encoder_info *magpie_text_encoder_get_info(const magpie_text_encoder *encoder);
+
+/* The token ids of a text, [CLS] and [SEP] at its ends, cut at max_tokens. ids [max_tokens], the caller's.
+ * MAGPIE_E_INPUT for broken UTF-8, with the byte where it breaks. */
+MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_tokenize(magpie_text_encoder *encoder,
+                                                               magpie_string text, magpie_text_role role,
+                                                               int32_t *ids, size_t *count);
+
+/* texts [n] -> out [n, dimension], unit length, the caller's. An empty text has a vector too: that of [CLS]
+ * [SEP]. Fails as a whole, naming the text by its index: what may be bad is to be checked before
+ * (magpie_utf8_check). */
+MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode(magpie_text_encoder *encoder,
+                                                             const magpie_string *texts, size_t n,
+                                                             magpie_text_role role, float *out);
+
+/* MAGPIE_E_INPUT, with the byte where it breaks, for what is not UTF-8 (RFC 3629: no surrogates, none
+ * over-long). */
+MAGPIE_CHECK_RESULT magpie_status magpie_utf8_check(magpie_string text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

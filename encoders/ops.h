@@ -1,0 +1,96 @@
+/* ops.h - the small table of operations that every network is written against. Private to encoders/.
+ *
+ * A network (bert.c) knows layers, shapes and names of tensors; a backend knows memory and arithmetic.
+ * Between them stands this table, and nothing above it knows where or in which precision it runs. A backend
+ * is one `ops_table`.
+ *
+ * A device holds what outlives a batch (packed weights). A lane is one place of execution, a worker thread or
+ * a queue, with its own scratch: two lanes of a device may run at once, one lane is one thread's at a time.
+ * Tensors belong to a lane; their handle means something to the backend alone. The rows of a tensor are
+ * tokens, those of all texts of a batch one after another; starts[i] is the first row of text i and
+ * starts[texts] the number of rows. */
+#ifndef MAGPIE_OPS_H
+#define MAGPIE_OPS_H
+
+#include "encoders.h"
+#include "safetensors.h"
+
+typedef struct ops_table ops_table;
+typedef struct ops_device ops_device; /* begins with a const ops_table * */
+typedef struct ops_lane ops_lane;     /* begins with an ops_device * */
+typedef struct ops_linear ops_linear; /* weights of x W^T + b, as the backend wants them */
+typedef struct ops_norm ops_norm;     /* gamma, beta, epsilon */
+
+typedef enum ops_activation { OPS_IDENTITY, OPS_GELU /* x Phi(x), by erf */ } ops_activation;
+typedef enum ops_pooling { OPS_POOL_MEAN, OPS_POOL_CLS } ops_pooling;
+
+/* What a tensor is for decides how the backend stores it. */
+typedef enum ops_storage {
+    OPS_STREAM, /* goes into matrix products: the precision of the device */
+    OPS_SUM     /* comes out of one to be added up and normalised: f32 */
+} ops_storage;
+
+typedef struct ops_tensor {
+    void *handle;
+    size_t rows, columns; /* rows: room for */
+    ops_storage storage;
+} ops_tensor;
+
+/* A linear layer as the model's file has it: `parts` weights [columns_out_i, columns_in] with their biases
+ * [columns_out_i], stacked (query, key and value become one product). */
+enum { OPS_PARTS_MAX = 3 };
+typedef struct ops_linear_source {
+    size_t parts;
+    const tensor *weight[OPS_PARTS_MAX], *bias[OPS_PARTS_MAX];
+    ops_activation activation;
+    ops_storage output;
+} ops_linear_source;
+
+/* Embedding tables as the model's file has them: rows are read out of the map, not copied. */
+typedef struct ops_embedding {
+    const tensor *word, *position, *type; /* [vocabulary, hidden], [positions, hidden], [types, hidden] */
+    const ops_norm *norm;
+} ops_embedding;
+
+struct ops_table {
+    magpie_status (*device_create)(const ops_table *table, magpie_precision precision, ops_device **out);
+    void (*device_free)(ops_device *device);
+    magpie_precision (*device_precision)(const ops_device *device);
+
+    /* Thread-safe: a model's layers are packed in parallel. */
+    magpie_status (*linear_create)(ops_device *device, const ops_linear_source *source, ops_linear **out);
+    void (*linear_free)(ops_linear *linear);
+    magpie_status (*norm_create)(ops_device *device, const tensor *gamma, const tensor *beta, float epsilon,
+                                 ops_norm **out);
+    void (*norm_free)(ops_norm *norm);
+
+    /* `threads`: how many threads one operation of this lane may use. */
+    magpie_status (*lane_create)(ops_device *device, unsigned threads, ops_lane **out);
+    void (*lane_free)(ops_lane *lane); /* and its tensors */
+    magpie_status (*tensor_create)(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
+                                   ops_tensor *out);
+
+    /* y[i] = norm(word[ids[i]] + position[i - start of its text] + type[0]) */
+    magpie_status (*embed)(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
+                           const size_t *starts, size_t texts, ops_tensor *y);
+    /* y = activation(x W^T + b), of the first `rows` rows; x [rows, in], y [rows, out] */
+    magpie_status (*linear)(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
+                            ops_tensor *y);
+    /* y = norm(x + residual), of the first `rows` rows; y may be residual; x, an OPS_SUM, is scratch
+     * afterwards */
+    magpie_status (*add_norm)(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
+                              size_t rows, ops_tensor *y);
+    /* Per text and head: softmax(q k^T / sqrt(d)) v. qkv [rows, 3 hidden] as query | key | value, each the
+     * heads one after another; y [rows, hidden]. Vaswani et al. 2017, eq. 1. */
+    magpie_status (*attention)(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
+                               size_t heads, ops_tensor *y);
+    /* out [texts, columns of x], host memory: mean or first row of each text, divided by its Euclidean
+     * length. */
+    magpie_status (*pool)(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
+                          ops_pooling pooling, float *out);
+};
+
+extern const ops_table ops_reference; /* plain C that reads like the formula; f32 */
+extern const ops_table ops_cpu;       /* oneDNN and SIMD; f32 and bf16 */
+
+#endif

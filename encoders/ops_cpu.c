@@ -1,0 +1,268 @@
+/* ops_cpu.c - the operations on the CPU: matrix products by oneDNN, everything between them by our SIMD
+ * kernels.
+ *
+ * Streams of activations are f32 or bf16, sums are f32. A lane is one worker thread with operations of one
+ * thread each (throughput: no barriers at all), or one caller whose matrix products use all threads (latency
+ * of a short text, which is the time that the weights take to come out of memory; the rest is too small to
+ * share). */
+#include "dnnl_matmul.h"
+#include "simd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct ops_device {
+    const ops_table *table;
+    matmul_engine *engine;
+    const simd_table *simd;
+    bool bf16;
+};
+
+struct ops_linear {
+    matmul_weights *weights;
+};
+
+struct ops_norm {
+    size_t columns;
+    float epsilon;
+    float *gamma, *beta; /* [columns] each, one block that begins at gamma */
+};
+
+struct ops_lane {
+    ops_device *device;
+    matmul_lane *matmul;
+    void **tensors; /* every handle given out */
+    size_t count, capacity;
+    float *scratch; /* of attention and embedding */
+    size_t scratch_floats;
+};
+
+static magpie_precision resolve(magpie_precision wanted) {
+    if (wanted != MAGPIE_PRECISION_AUTO) return wanted;
+    return matmul_native_bf16() ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
+}
+
+static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
+    ops_device *device = magpie_alloc(1, sizeof *device);
+    if (!device) return MAGPIE_E_NO_MEMORY;
+    device->table = table;
+    device->simd = simd_kernels();
+    device->bf16 = resolve(precision) == MAGPIE_PRECISION_BF16;
+    magpie_status status = matmul_engine_create(device->bf16, &device->engine);
+    if (status == MAGPIE_OK)
+        *out = device;
+    else
+        free(device);
+    return status;
+}
+
+static void device_free(ops_device *device) {
+    if (!device) return;
+    matmul_engine_free(device->engine);
+    free(device);
+}
+
+static magpie_precision device_precision(const ops_device *device) {
+    return device->bf16 ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
+}
+
+/* ---- what outlives a batch ---- */
+
+static void linear_free(ops_linear *linear) {
+    if (!linear) return;
+    matmul_weights_free(linear->weights);
+    free(linear);
+}
+
+static bool readable_in_place(const tensor *tensor) {
+    return tensor->type == TENSOR_F32 && (uintptr_t)tensor->data % _Alignof(float) == 0;
+}
+
+static magpie_status linear_create(ops_device *device, const ops_linear_source *source, ops_linear **out) {
+    size_t n = 0, k = source->weight[0]->shape[1], row = 0;
+    for (size_t p = 0; p < source->parts; p++) n += source->weight[p]->shape[0];
+    /* oneDNN packs out of the map itself, unless rows have to be stacked or widened first. */
+    bool in_place = source->parts == 1 && readable_in_place(source->weight[0]);
+    float *stacked = in_place ? NULL : magpie_alloc(n * k, sizeof *stacked);
+    float *bias = magpie_alloc(n, sizeof *bias);
+    ops_linear *linear = magpie_alloc(1, sizeof *linear);
+    magpie_status status = bias && linear && (in_place || stacked) ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t p = 0; status == MAGPIE_OK && p < source->parts; p++) {
+        if (stacked) tensor_read_f32(source->weight[p], 0, source->weight[p]->elements, stacked + row * k);
+        tensor_read_f32(source->bias[p], 0, source->bias[p]->elements, bias + row);
+        row += source->weight[p]->shape[0];
+    }
+    if (status == MAGPIE_OK)
+        status = matmul_weights_create(device->engine, n, k, in_place ? source->weight[0]->data : stacked,
+                                       bias, source->activation, source->output == OPS_SUM, &linear->weights);
+    free(stacked);
+    free(bias);
+    if (status == MAGPIE_OK)
+        *out = linear;
+    else
+        linear_free(linear);
+    return status;
+}
+
+static void norm_free(ops_norm *norm) {
+    if (!norm) return;
+    free(norm->gamma);
+    free(norm);
+}
+
+static magpie_status norm_create(ops_device *device, const tensor *gamma, const tensor *beta, float epsilon,
+                                 ops_norm **out) {
+    (void)device;
+    size_t n = gamma->elements;
+    ops_norm *norm = magpie_alloc(1, sizeof *norm);
+    if (!norm) return MAGPIE_E_NO_MEMORY;
+    *norm = (ops_norm){.columns = n, .epsilon = epsilon, .gamma = magpie_alloc(2 * n, sizeof(float))};
+    if (!norm->gamma) {
+        norm_free(norm);
+        return MAGPIE_E_NO_MEMORY;
+    }
+    norm->beta = norm->gamma + n;
+    tensor_read_f32(gamma, 0, n, norm->gamma);
+    tensor_read_f32(beta, 0, n, norm->beta);
+    *out = norm;
+    return MAGPIE_OK;
+}
+
+/* ---- lanes ---- */
+
+static void lane_free(ops_lane *lane) {
+    if (!lane) return;
+    for (size_t i = 0; i < lane->count; i++) free(lane->tensors[i]);
+    free(lane->tensors);
+    free(lane->scratch);
+    matmul_lane_free(lane->matmul);
+    free(lane);
+}
+
+static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane **out) {
+    ops_lane *lane = magpie_alloc(1, sizeof *lane);
+    if (!lane) return MAGPIE_E_NO_MEMORY;
+    lane->device = device;
+    magpie_status status = matmul_lane_create(device->engine, threads, &lane->matmul);
+    if (status == MAGPIE_OK)
+        *out = lane;
+    else
+        lane_free(lane);
+    return status;
+}
+
+static size_t element_size(const ops_lane *lane, ops_storage storage) {
+    return storage == OPS_STREAM && lane->device->bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
+                                   ops_tensor *out) {
+    size_t elements;
+    if (!magpie_size_mul(matmul_height(rows), columns, &elements))
+        return magpie_fail(MAGPIE_E_NO_MEMORY, "a tensor is too large");
+    magpie_status status =
+        magpie_grow((void **)&lane->tensors, &lane->capacity, lane->count + 1, sizeof *lane->tensors);
+    if (status != MAGPIE_OK) return status;
+    void *data = magpie_alloc(elements, element_size(lane, storage));
+    if (!data) return MAGPIE_E_NO_MEMORY;
+    lane->tensors[lane->count++] = data;
+    *out = (ops_tensor){data, rows, columns, storage};
+    return MAGPIE_OK;
+}
+
+static magpie_status need_scratch(ops_lane *lane, size_t floats) {
+    if (floats <= lane->scratch_floats) return MAGPIE_OK;
+    float *larger = magpie_alloc(floats, sizeof *larger);
+    if (!larger) return MAGPIE_E_NO_MEMORY;
+    free(lane->scratch);
+    lane->scratch = larger;
+    lane->scratch_floats = floats;
+    return MAGPIE_OK;
+}
+
+/* Element `column` of row `row`. */
+static void *at(const ops_lane *lane, const ops_tensor *x, size_t row, size_t column) {
+    return (unsigned char *)x->handle + (row * x->columns + column) * element_size(lane, x->storage);
+}
+
+/* ---- operations ---- */
+
+static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
+                           const size_t *starts, size_t texts, ops_tensor *y) {
+    size_t n = y->columns;
+    const ops_norm *norm = embedding->norm;
+    magpie_status status = need_scratch(lane, 3 * n);
+    if (status != MAGPIE_OK) return status;
+    float *sum = lane->scratch, *part = sum + n, *type = part + n;
+    tensor_read_f32(embedding->type, 0, n, type);
+    for (size_t t = 0; t < texts; t++) {
+        for (size_t i = starts[t]; i < starts[t + 1]; i++) {
+            tensor_read_f32(embedding->word, (size_t)ids[i] * n, n, sum);
+            tensor_read_f32(embedding->position, (i - starts[t]) * n, n, part);
+            for (size_t j = 0; j < n; j++) sum[j] = sum[j] + part[j] + type[j];
+            lane->device->simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, n, lane->device->bf16,
+                                     at(lane, y, i, 0));
+        }
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status linear(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
+                            ops_tensor *y) {
+    return matmul_run(lane->matmul, linear->weights, x->handle, rows, y->handle);
+}
+
+static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
+                              size_t rows, ops_tensor *y) {
+    const simd_table *simd = lane->device->simd;
+    bool bf16 = lane->device->bf16;
+    for (size_t i = 0; i < rows; i++) {
+        float *sum = at(lane, x, i, 0);
+        simd->add(sum, at(lane, residual, i, 0), norm->columns, bf16);
+        simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, norm->columns, bf16, at(lane, y, i, 0));
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
+                               size_t heads, ops_tensor *y) {
+    size_t hidden = y->columns, d = hidden / heads, longest = 0;
+    for (size_t t = 0; t < texts; t++)
+        if (starts[t + 1] - starts[t] > longest) longest = starts[t + 1] - starts[t];
+    magpie_status status = need_scratch(lane, simd_attention_scratch(longest, d));
+    if (status != MAGPIE_OK) return status;
+    for (size_t t = 0; t < texts; t++)
+        for (size_t h = 0; h < heads; h++)
+            lane->device->simd->attention(
+                at(lane, qkv, starts[t], h * d), at(lane, qkv, starts[t], hidden + h * d),
+                at(lane, qkv, starts[t], 2 * hidden + h * d), qkv->columns, starts[t + 1] - starts[t], d,
+                lane->device->bf16, lane->scratch, at(lane, y, starts[t], h * d), hidden);
+    return MAGPIE_OK;
+}
+
+static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
+                          ops_pooling pooling, float *out) {
+    for (size_t t = 0; t < texts; t++)
+        lane->device->simd->mean_unit(at(lane, x, starts[t], 0),
+                                      pooling == OPS_POOL_CLS ? 1 : starts[t + 1] - starts[t], x->columns,
+                                      lane->device->bf16, out + t * x->columns);
+    return MAGPIE_OK;
+}
+
+const ops_table ops_cpu = {
+    .device_create = device_create,
+    .device_free = device_free,
+    .device_precision = device_precision,
+    .linear_create = linear_create,
+    .linear_free = linear_free,
+    .norm_create = norm_create,
+    .norm_free = norm_free,
+    .lane_create = lane_create,
+    .lane_free = lane_free,
+    .tensor_create = tensor_create,
+    .embed = embed,
+    .linear = linear,
+    .add_norm = add_norm,
+    .attention = attention,
+    .pool = pool,
+};

@@ -1,0 +1,280 @@
+/* ops_reference.c - the operations as the formulas have them, in plain C and f32.
+ *
+ * Nobody waits for this backend. It is what the others are tested against, so it is written to be seen to be
+ * right: one loop nest an operation, sums in double. */
+#include "ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ops_device {
+    const ops_table *table;
+};
+
+struct ops_linear {
+    size_t in, out;
+    ops_activation activation;
+    float *weight; /* [out, in] */
+    float *bias;   /* [out] */
+};
+
+struct ops_norm {
+    size_t columns;
+    double epsilon;
+    float *gamma, *beta; /* [columns] each */
+};
+
+struct ops_lane {
+    ops_device *device;
+    void **tensors; /* every handle given out */
+    size_t count, capacity;
+};
+
+static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
+    if (precision == MAGPIE_PRECISION_BF16)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "the reference backend computes in f32 alone");
+    ops_device *device = magpie_alloc(1, sizeof *device);
+    if (!device) return MAGPIE_E_NO_MEMORY;
+    device->table = table;
+    *out = device;
+    return MAGPIE_OK;
+}
+
+static void device_free(ops_device *device) { free(device); }
+
+static magpie_precision device_precision(const ops_device *device) {
+    (void)device;
+    return MAGPIE_PRECISION_F32;
+}
+
+static void linear_free(ops_linear *linear) {
+    if (!linear) return;
+    free(linear->weight);
+    free(linear->bias);
+    free(linear);
+}
+
+static magpie_status linear_create(ops_device *device, const ops_linear_source *source, ops_linear **out) {
+    (void)device;
+    ops_linear *linear = magpie_alloc(1, sizeof *linear);
+    if (!linear) return MAGPIE_E_NO_MEMORY;
+    linear->in = source->weight[0]->shape[1];
+    linear->activation = source->activation;
+    for (size_t p = 0; p < source->parts; p++) linear->out += source->weight[p]->shape[0];
+    linear->weight = magpie_alloc(linear->out * linear->in, sizeof(float));
+    linear->bias = magpie_alloc(linear->out, sizeof(float));
+    if (!linear->weight || !linear->bias) {
+        linear_free(linear);
+        return MAGPIE_E_NO_MEMORY;
+    }
+    size_t row = 0;
+    for (size_t p = 0; p < source->parts; p++) {
+        tensor_read_f32(source->weight[p], 0, source->weight[p]->elements, linear->weight + row * linear->in);
+        tensor_read_f32(source->bias[p], 0, source->bias[p]->elements, linear->bias + row);
+        row += source->weight[p]->shape[0];
+    }
+    *out = linear;
+    return MAGPIE_OK;
+}
+
+static void norm_free(ops_norm *norm) {
+    if (!norm) return;
+    free(norm->gamma);
+    free(norm->beta);
+    free(norm);
+}
+
+static magpie_status norm_create(ops_device *device, const tensor *gamma, const tensor *beta, float epsilon,
+                                 ops_norm **out) {
+    (void)device;
+    ops_norm *norm = magpie_alloc(1, sizeof *norm);
+    if (!norm) return MAGPIE_E_NO_MEMORY;
+    *norm = (ops_norm){gamma->elements, (double)epsilon, magpie_alloc(gamma->elements, sizeof(float)),
+                       magpie_alloc(beta->elements, sizeof(float))};
+    if (!norm->gamma || !norm->beta) {
+        norm_free(norm);
+        return MAGPIE_E_NO_MEMORY;
+    }
+    tensor_read_f32(gamma, 0, gamma->elements, norm->gamma);
+    tensor_read_f32(beta, 0, beta->elements, norm->beta);
+    *out = norm;
+    return MAGPIE_OK;
+}
+
+static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane **out) {
+    (void)threads;
+    ops_lane *lane = magpie_alloc(1, sizeof *lane);
+    if (!lane) return MAGPIE_E_NO_MEMORY;
+    lane->device = device;
+    *out = lane;
+    return MAGPIE_OK;
+}
+
+static void lane_free(ops_lane *lane) {
+    if (!lane) return;
+    for (size_t i = 0; i < lane->count; i++) free(lane->tensors[i]);
+    free(lane->tensors);
+    free(lane);
+}
+
+static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
+                                   ops_tensor *out) {
+    size_t elements;
+    if (!magpie_size_mul(rows, columns, &elements))
+        return magpie_fail(MAGPIE_E_NO_MEMORY, "a tensor is too large");
+    magpie_status status =
+        magpie_grow((void **)&lane->tensors, &lane->capacity, lane->count + 1, sizeof *lane->tensors);
+    if (status != MAGPIE_OK) return status;
+    float *data = magpie_alloc(elements, sizeof *data);
+    if (!data) return MAGPIE_E_NO_MEMORY;
+    lane->tensors[lane->count++] = data;
+    *out = (ops_tensor){data, rows, columns, storage};
+    return MAGPIE_OK;
+}
+
+/* y = gamma (x - mean) / sqrt(variance + epsilon) + beta, in place. Ba et al. 2016, eq. 4. */
+static void normalise(const ops_norm *norm, float *x) {
+    size_t n = norm->columns;
+    double mean = 0, variance = 0;
+    for (size_t j = 0; j < n; j++) mean += (double)x[j];
+    mean /= (double)n;
+    for (size_t j = 0; j < n; j++) variance += ((double)x[j] - mean) * ((double)x[j] - mean);
+    double scale = 1 / sqrt(variance / (double)n + norm->epsilon);
+    for (size_t j = 0; j < n; j++)
+        x[j] = (float)(((double)x[j] - mean) * scale * (double)norm->gamma[j] + (double)norm->beta[j]);
+}
+
+static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
+                           const size_t *starts, size_t texts, ops_tensor *y) {
+    (void)lane;
+    size_t hidden = y->columns;
+    float *part = magpie_alloc(hidden, sizeof *part);
+    if (!part) return MAGPIE_E_NO_MEMORY;
+    for (size_t t = 0; t < texts; t++) {
+        for (size_t i = starts[t]; i < starts[t + 1]; i++) {
+            float *row = (float *)y->handle + i * hidden;
+            const tensor *tables[] = {embedding->word, embedding->position, embedding->type};
+            const size_t rows[] = {(size_t)ids[i], i - starts[t], 0};
+            memset(row, 0, hidden * sizeof *row);
+            for (int k = 0; k < 3; k++) {
+                tensor_read_f32(tables[k], rows[k] * hidden, hidden, part);
+                for (size_t j = 0; j < hidden; j++) row[j] += part[j];
+            }
+            normalise(embedding->norm, row);
+        }
+    }
+    free(part);
+    return MAGPIE_OK;
+}
+
+static double activate(ops_activation activation, double x) {
+    return activation == OPS_GELU ? x * 0.5 * (1 + erf(x / sqrt(2))) : x;
+}
+
+static double dot(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static magpie_status linear(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
+                            ops_tensor *y) {
+    (void)lane;
+    const float *in = x->handle;
+    float *out = y->handle;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t o = 0; o < linear->out; o++)
+            out[i * linear->out + o] = (float)activate(
+                linear->activation, dot(in + i * linear->in, linear->weight + o * linear->in, linear->in) +
+                                        (double)linear->bias[o]);
+    return MAGPIE_OK;
+}
+
+static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
+                              size_t rows, ops_tensor *y) {
+    (void)lane;
+    const float *a = x->handle, *b = residual->handle;
+    float *out = y->handle;
+    for (size_t i = 0; i < rows * norm->columns; i++) out[i] = a[i] + b[i];
+    for (size_t i = 0; i < rows; i++) normalise(norm, out + i * norm->columns);
+    return MAGPIE_OK;
+}
+
+/* In place; the largest is taken off first, which changes nothing but keeps exp in range. */
+static void softmax(double *x, size_t n) {
+    double largest = x[0], sum = 0;
+    for (size_t i = 1; i < n; i++) largest = fmax(largest, x[i]);
+    for (size_t i = 0; i < n; i++) sum += x[i] = exp(x[i] - largest);
+    for (size_t i = 0; i < n; i++) x[i] /= sum;
+}
+
+static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
+                               size_t heads, ops_tensor *y) {
+    (void)lane;
+    size_t hidden = y->columns, d = hidden / heads, stride = 3 * hidden;
+    size_t longest = 0;
+    for (size_t t = 0; t < texts; t++)
+        if (starts[t + 1] - starts[t] > longest) longest = starts[t + 1] - starts[t];
+    double *p = magpie_alloc(longest, sizeof *p);
+    if (!p) return MAGPIE_E_NO_MEMORY;
+    for (size_t t = 0; t < texts; t++) {
+        size_t length = starts[t + 1] - starts[t];
+        for (size_t h = 0; h < heads; h++) {
+            const float *q = (const float *)qkv->handle + starts[t] * stride + h * d, *k = q + hidden,
+                        *v = k + hidden;
+            float *out = (float *)y->handle + starts[t] * hidden + h * d;
+            for (size_t i = 0; i < length; i++) {
+                for (size_t j = 0; j < length; j++)
+                    p[j] = dot(q + i * stride, k + j * stride, d) / sqrt((double)d);
+                softmax(p, length);
+                for (size_t c = 0; c < d; c++) {
+                    double sum = 0;
+                    for (size_t j = 0; j < length; j++) sum += p[j] * (double)v[j * stride + c];
+                    out[i * hidden + c] = (float)sum;
+                }
+            }
+        }
+    }
+    free(p);
+    return MAGPIE_OK;
+}
+
+static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
+                          ops_pooling pooling, float *out) {
+    (void)lane;
+    size_t n = x->columns;
+    for (size_t t = 0; t < texts; t++) {
+        const float *rows = (const float *)x->handle + starts[t] * n;
+        size_t count = pooling == OPS_POOL_CLS ? 1 : starts[t + 1] - starts[t];
+        double squares = 0;
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t i = 0; i < count; i++) sum += (double)rows[i * n + j];
+            out[t * n + j] = (float)(sum / (double)count);
+            squares += sum / (double)count * (sum / (double)count);
+        }
+        /* The floor is torch.nn.functional.normalize's. */
+        double length = fmax(sqrt(squares), 1e-12);
+        for (size_t j = 0; j < n; j++) out[t * n + j] = (float)((double)out[t * n + j] / length);
+    }
+    return MAGPIE_OK;
+}
+
+const ops_table ops_reference = {
+    .device_create = device_create,
+    .device_free = device_free,
+    .device_precision = device_precision,
+    .linear_create = linear_create,
+    .linear_free = linear_free,
+    .norm_create = norm_create,
+    .norm_free = norm_free,
+    .lane_create = lane_create,
+    .lane_free = lane_free,
+    .tensor_create = tensor_create,
+    .embed = embed,
+    .linear = linear,
+    .add_norm = add_norm,
+    .attention = attention,
+    .pool = pool,
+};

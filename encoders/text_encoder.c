@@ -1,0 +1,388 @@
+/* text_encoder.c - a sentence encoder: what its folder says about it, and how many texts become few batches.
+ *
+ * Texts are tokenised by all workers, then packed into batches of about BATCH_TOKENS tokens, and the batches
+ * are shared out: a worker runs its batch alone, on one thread, so there is not one barrier between the first
+ * layer and the last. Where there are too few tokens to go round, one batch is run by all threads together
+ * instead. */
+#include "bert.h"
+#include "encoders.h"
+#include "model_files.h"
+#include "wordpiece.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum {
+    BATCH_TOKENS =
+        256, /* of a batch: high enough for full speed, low enough that activations stay in the cache */
+    TOGETHER_TOKENS = 48, /* up to this many tokens a worker, all threads compute one batch */
+    BLOCK_TEXTS = 1024    /* tokenised at a time; bounds the memory for ids */
+};
+
+struct magpie_text_encoder {
+    magpie_text_encoder_info info;
+    char *name, *query_prefix, *passage_prefix;
+    bert_config config;
+    ops_pooling pooling;
+    wordpiece *tokenizer;
+    safetensors *file;
+    const ops_table *ops;
+    ops_device *device;
+    bert *network; /* NULL until the weights are packed */
+    magpie_pool *pool;
+    bert_lane *together; /* all threads */
+    bert_lane **lanes;   /* [threads], one thread each; made when first needed */
+    magpie_block block;  /* of the four below */
+    int32_t *ids;        /* [BLOCK_TEXTS, max_tokens] */
+    size_t *counts;      /* [BLOCK_TEXTS] */
+    size_t *batches;     /* [BLOCK_TEXTS + 1]: first text of each batch */
+    struct scratch {     /* [threads] */
+        int32_t *ids;    /* [lane rows], without gaps */
+        size_t *starts;  /* [lane rows + 1]: a text has two tokens at least */
+    } * scratch;
+};
+
+/* ---- names ---- */
+
+const char *magpie_backend_name(magpie_backend backend) {
+    return backend == MAGPIE_BACKEND_REFERENCE ? "reference" : "cpu";
+}
+
+const char *magpie_precision_name(magpie_precision precision) {
+    return precision == MAGPIE_PRECISION_F32 ? "f32" : precision == MAGPIE_PRECISION_BF16 ? "bf16" : "auto";
+}
+
+magpie_status magpie_backend_parse(const char *name, magpie_backend *out) {
+    static const magpie_backend all[] = {MAGPIE_BACKEND_CPU, MAGPIE_BACKEND_REFERENCE};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(name, magpie_backend_name(all[i])) == 0) return *out = all[i], MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "no backend is called \"%s\": cpu or reference", name);
+}
+
+magpie_status magpie_precision_parse(const char *name, magpie_precision *out) {
+    static const magpie_precision all[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
+                                           MAGPIE_PRECISION_AUTO};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(name, magpie_precision_name(all[i])) == 0) return *out = all[i], MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "no precision is called \"%s\": f32, bf16 or auto", name);
+}
+
+/* ---- what the folder says ---- */
+
+/* modules.json lists what a sentence encoder is made of: what comes after pooling must be normalisation or
+ * nothing. */
+static magpie_status check_modules(const char *directory) {
+    char *path = magpie_path_join(directory, "modules.json"), *text;
+    size_t size, i;
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = MAGPIE_OK;
+    if (magpie_path_exists(path) &&
+        (status = magpie_file_read(path, MODEL_JSON_MAX, &text, &size)) == MAGPIE_OK) {
+        json_t *modules = json_loadb(text, size, 0, NULL), *module;
+        free(text);
+        if (!json_is_array(modules)) status = magpie_fail(MAGPIE_E_CORRUPT, "%s: not a JSON array", path);
+        json_array_foreach(modules, i, module) {
+            const char *type = json_string_value(json_object_get(module, "type"));
+            const char *last = type ? strrchr(type, '.') : NULL;
+            last = last ? last + 1 : "(none)";
+            if (strcmp(last, "Transformer") && strcmp(last, "Pooling") && strcmp(last, "Normalize") &&
+                status == MAGPIE_OK)
+                status = magpie_fail(
+                    MAGPIE_E_UNSUPPORTED,
+                    "%s: module %zu is a \"%s\"; Transformer, Pooling and Normalize are supported", path, i,
+                    last);
+        }
+        json_decref(modules);
+    }
+    free(path);
+    return status;
+}
+
+static magpie_status read_pooling(const char *directory, ops_pooling *out) {
+    model_json file;
+    magpie_status status = model_json_open(directory, "1_Pooling/config.json", true, &file);
+    if (status != MAGPIE_OK) return status;
+    *out = OPS_POOL_MEAN; /* what sentence-transformers does where nothing is said */
+    if (file.root) {
+        bool mean = model_json_true(&file, "pooling_mode_mean_tokens");
+        bool cls = model_json_true(&file, "pooling_mode_cls_token");
+        if (mean == cls || model_json_true(&file, "pooling_mode_max_tokens") ||
+            model_json_true(&file, "pooling_mode_mean_sqrt_len_tokens"))
+            status = magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: pooling should be either mean or cls", file.path);
+        if (cls) *out = OPS_POOL_CLS;
+    }
+    model_json_close(&file);
+    return status;
+}
+
+static magpie_status read_max_tokens(const char *directory, size_t positions, size_t *out) {
+    model_json file;
+    magpie_status status = model_json_open(directory, "sentence_bert_config.json", true, &file);
+    if (status != MAGPIE_OK) return status;
+    *out = positions;
+    if (file.root && !json_is_null(json_object_get(file.root, "max_seq_length")))
+        status = model_json_size(&file, "max_seq_length", false, 2, SIZE_MAX >> 1, out);
+    if (*out > positions) *out = positions;
+    model_json_close(&file);
+    return status;
+}
+
+static magpie_status copy_prefix(const char *given, const json_t *first, const json_t *second, char **out) {
+    const json_t *said = json_is_string(first) ? first : second;
+    const char *prefix = given ? given : json_is_string(said) ? json_string_value(said) : "";
+    *out = strdup(prefix);
+    if (!*out) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    return magpie_utf8_check((magpie_string){*out, strlen(*out)});
+}
+
+static magpie_status read_prefixes(magpie_text_encoder *e, const char *directory,
+                                   const magpie_encoder_options *options) {
+    model_json file;
+    magpie_status status = model_json_open(directory, "config_sentence_transformers.json", true, &file);
+    if (status != MAGPIE_OK) return status;
+    const json_t *prompts = json_object_get(file.root, "prompts");
+    status = copy_prefix(options->query_prefix, json_object_get(prompts, "query"), NULL, &e->query_prefix);
+    if (status == MAGPIE_OK)
+        status = copy_prefix(options->passage_prefix, json_object_get(prompts, "passage"),
+                             json_object_get(prompts, "document"), &e->passage_prefix);
+    model_json_close(&file);
+    return status;
+}
+
+/* The folder's own name, so that a model reached by a link or as "." is still called what it is. */
+static magpie_status read_name(const char *directory, char **out) {
+    char *real = realpath(directory, NULL);
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    *out = strdup(slash && slash[1] ? slash + 1 : directory);
+    free(real);
+    return *out ? MAGPIE_OK : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+}
+
+static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend backend) {
+    const bert_config *config = &e->config;
+    uint64_t parameters = 0;
+    for (size_t i = 0; i < safetensors_count(e->file); i++)
+        if (safetensors_at(e->file, i)->type != TENSOR_OTHER)
+            parameters += safetensors_at(e->file, i)->elements;
+    e->info = (magpie_text_encoder_info){
+        .name = e->name,
+        .architecture = "bert",
+        .pooling = e->pooling == OPS_POOL_CLS ? "cls" : "mean",
+        .dimension = config->hidden,
+        .layers = config->layers,
+        .heads = config->heads,
+        .intermediate = config->intermediate,
+        .vocabulary = config->vocabulary,
+        .max_tokens = e->info.max_tokens,
+        .parameters = parameters,
+        .backend = backend,
+        .precision = e->ops->device_precision(e->device),
+        .threads = threads,
+        .query_prefix = e->query_prefix,
+        .passage_prefix = e->passage_prefix,
+    };
+    const uint64_t parts[] = {safetensors_fingerprint(e->file), wordpiece_fingerprint(e->tokenizer),
+                              config->heads, e->pooling, e->info.max_tokens};
+    snprintf(e->info.fingerprint, sizeof e->info.fingerprint, "%016llx",
+             (unsigned long long)XXH3_64bits(parts, sizeof parts));
+}
+
+/* ---- opening ---- */
+
+static size_t lane_rows(const magpie_text_encoder *e) {
+    return e->info.max_tokens > BATCH_TOKENS ? e->info.max_tokens : BATCH_TOKENS;
+}
+
+static void layout(magpie_text_encoder *e, unsigned threads) {
+    e->ids = magpie_carve(&e->block, BLOCK_TEXTS * e->info.max_tokens, sizeof *e->ids);
+    e->counts = magpie_carve(&e->block, BLOCK_TEXTS, sizeof *e->counts);
+    e->batches = magpie_carve(&e->block, BLOCK_TEXTS + 1, sizeof *e->batches);
+    e->scratch = magpie_carve(&e->block, threads, sizeof *e->scratch);
+    for (unsigned i = 0; i < threads; i++) {
+        int32_t *ids = magpie_carve(&e->block, lane_rows(e), sizeof *ids);
+        size_t *starts = magpie_carve(&e->block, lane_rows(e) + 1, sizeof *starts);
+        if (e->scratch) e->scratch[i] = (struct scratch){ids, starts};
+    }
+}
+
+static magpie_status open_files(magpie_text_encoder *e, const char *directory,
+                                const magpie_encoder_options *options) {
+    char *path = magpie_path_join(directory, "model.safetensors");
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = safetensors_open(path, &e->file);
+    free(path);
+    if (status == MAGPIE_OK) status = wordpiece_open(directory, &e->tokenizer);
+    if (status == MAGPIE_OK && wordpiece_vocabulary_size(e->tokenizer) > e->config.vocabulary)
+        status = magpie_fail(MAGPIE_E_CORRUPT,
+                             "%s: the tokenizer has %zu tokens, config.json's vocab_size says %zu", directory,
+                             wordpiece_vocabulary_size(e->tokenizer), e->config.vocabulary);
+    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
+    return status;
+}
+
+static magpie_status need_network(magpie_text_encoder *e) {
+    return e->network ? MAGPIE_OK : bert_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
+}
+
+magpie_status magpie_text_encoder_open(const char *directory, const magpie_encoder_options *options,
+                                       magpie_text_encoder **out) {
+    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
+    if (!options) options = &defaults;
+    magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
+    if (!e) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = bert_config_read(directory, &e->config);
+    if (status == MAGPIE_OK) status = check_modules(directory);
+    if (status == MAGPIE_OK) status = read_pooling(directory, &e->pooling);
+    if (status == MAGPIE_OK) status = read_max_tokens(directory, e->config.positions, &e->info.max_tokens);
+    if (status == MAGPIE_OK) status = read_prefixes(e, directory, options);
+    if (status == MAGPIE_OK) status = read_name(directory, &e->name);
+    if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
+    if (status == MAGPIE_OK) status = open_files(e, directory, options);
+    if (status == MAGPIE_OK) {
+        unsigned threads = magpie_pool_threads(e->pool);
+        fill_info(e, threads, options->backend);
+        layout(e, threads);
+        status = magpie_block_alloc(&e->block);
+        if (status == MAGPIE_OK) layout(e, threads);
+        e->lanes = magpie_alloc(threads, sizeof(bert_lane *));
+        if (!e->lanes) status = MAGPIE_E_NO_MEMORY;
+    }
+    if (status == MAGPIE_OK && !options->defer_weights) status = need_network(e);
+    if (status == MAGPIE_OK)
+        *out = e;
+    else
+        magpie_text_encoder_close(e);
+    return status;
+}
+
+void magpie_text_encoder_close(magpie_text_encoder *e) {
+    if (!e) return;
+    for (unsigned i = 0; e->lanes && i < e->info.threads; i++) bert_lane_free(e->lanes[i]);
+    free(e->lanes);
+    bert_lane_free(e->together);
+    magpie_block_free(&e->block);
+    bert_free(e->network);
+    if (e->device) e->ops->device_free(e->device);
+    wordpiece_close(e->tokenizer);
+    safetensors_close(e->file);
+    magpie_pool_free(e->pool);
+    free(e->name);
+    free(e->query_prefix);
+    free(e->passage_prefix);
+    free(e);
+}
+
+const magpie_text_encoder_info *magpie_text_encoder_get_info(const magpie_text_encoder *e) {
+    return &e->info;
+}
+
+/* ---- encoding ---- */
+
+magpie_status magpie_text_encoder_tokenize(magpie_text_encoder *e, magpie_string text, magpie_text_role role,
+                                           int32_t *ids, size_t *count) {
+    const char *prefix = role == MAGPIE_QUERY ? e->query_prefix : e->passage_prefix;
+    if (text.size > MAGPIE_TEXT_MAX)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "a text of %zu bytes; the limit is %d", text.size,
+                           MAGPIE_TEXT_MAX);
+    return wordpiece_encode(e->tokenizer, (magpie_string){prefix, strlen(prefix)}, text, e->info.max_tokens,
+                            ids, count);
+}
+
+/* What the tasks of one call share. */
+typedef struct call {
+    magpie_text_encoder *encoder;
+    const magpie_string *texts; /* of this block */
+    size_t first;               /* of this block, in the whole call */
+    size_t n, batches;
+    magpie_text_role role;
+    float *out; /* [n, dimension], of this block */
+} call;
+
+enum { TEXTS_A_TASK = 32 };
+
+static magpie_status tokenize_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    const call *c = context;
+    magpie_text_encoder *e = c->encoder;
+    size_t end = (task + 1) * TEXTS_A_TASK < c->n ? (task + 1) * TEXTS_A_TASK : c->n;
+    for (size_t i = task * TEXTS_A_TASK; i < end; i++) {
+        magpie_status status = magpie_text_encoder_tokenize(e, c->texts[i], c->role,
+                                                            e->ids + i * e->info.max_tokens, &e->counts[i]);
+        if (status != MAGPIE_OK) return magpie_fail(status, "text %zu: %s", c->first + i, magpie_error());
+    }
+    return MAGPIE_OK;
+}
+
+/* Texts first .. end-1 as one batch in `lane`. */
+static magpie_status run_batch(const call *c, bert_lane *lane, struct scratch *scratch, size_t first,
+                               size_t end) {
+    const magpie_text_encoder *e = c->encoder;
+    size_t rows = 0;
+    for (size_t i = first; i < end; i++) {
+        scratch->starts[i - first] = rows;
+        memcpy(scratch->ids + rows, e->ids + i * e->info.max_tokens, e->counts[i] * sizeof *scratch->ids);
+        rows += e->counts[i];
+    }
+    scratch->starts[end - first] = rows;
+    return bert_run(lane, scratch->ids, scratch->starts, end - first, e->pooling,
+                    c->out + first * e->info.dimension);
+}
+
+static magpie_status batch_task(void *context, size_t task, unsigned worker) {
+    const call *c = context;
+    magpie_text_encoder *e = c->encoder;
+    magpie_status status = MAGPIE_OK;
+    if (!e->lanes[worker]) status = bert_lane_create(e->network, 1, lane_rows(e), &e->lanes[worker]);
+    if (status != MAGPIE_OK) return status;
+    return run_batch(c, e->lanes[worker], &e->scratch[worker], e->batches[task], e->batches[task + 1]);
+}
+
+static magpie_status run_together(const call *c) {
+    magpie_text_encoder *e = c->encoder;
+    magpie_status status = MAGPIE_OK;
+    if (!e->together) status = bert_lane_create(e->network, e->info.threads, lane_rows(e), &e->together);
+    return status == MAGPIE_OK ? run_batch(c, e->together, &e->scratch[0], 0, c->n) : status;
+}
+
+/* Consecutive texts, up to `most` tokens a batch. */
+static size_t cut_batches(const magpie_text_encoder *e, size_t n, size_t most) {
+    size_t batches = 0, tokens = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || tokens + e->counts[i] > most) {
+            e->batches[batches++] = i;
+            tokens = 0;
+        }
+        tokens += e->counts[i];
+    }
+    e->batches[batches] = n;
+    return batches;
+}
+
+static magpie_status encode_block(call *c) {
+    magpie_text_encoder *e = c->encoder;
+    size_t tokens = 0, threads = e->info.threads;
+    magpie_status status =
+        magpie_pool_run(e->pool, (c->n + TEXTS_A_TASK - 1) / TEXTS_A_TASK, tokenize_task, c);
+    if (status != MAGPIE_OK) return status;
+    for (size_t i = 0; i < c->n; i++) tokens += e->counts[i];
+    if (c->n == 1 || tokens <= TOGETHER_TOKENS * threads)
+        if (tokens <= lane_rows(e)) return run_together(c);
+    /* Smaller batches where that gives every worker one. */
+    size_t share = (tokens + threads - 1) / threads;
+    c->batches = cut_batches(e, c->n, share < BATCH_TOKENS ? share : BATCH_TOKENS);
+    return magpie_pool_run(e->pool, c->batches, batch_task, c);
+}
+
+magpie_status magpie_text_encoder_encode(magpie_text_encoder *e, const magpie_string *texts, size_t n,
+                                         magpie_text_role role, float *out) {
+    magpie_status status = need_network(e);
+    for (size_t first = 0; first < n && status == MAGPIE_OK; first += BLOCK_TEXTS) {
+        call c = {.encoder = e, .texts = texts + first, .first = first, .role = role};
+        c.n = n - first < BLOCK_TEXTS ? n - first : BLOCK_TEXTS;
+        c.out = out + first * e->info.dimension;
+        status = encode_block(&c);
+    }
+    return status;
+}

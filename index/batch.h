@@ -1,0 +1,35 @@
+/* batch.h - changes that wait for their commit. Private to index/. */
+#ifndef MAGPIE_BATCH_H
+#define MAGPIE_BATCH_H
+
+#include "index.h"
+#include "postings.h"
+
+typedef enum magpie_change_kind {
+    MAGPIE_CHANGE_PUT,
+    MAGPIE_CHANGE_DELETE,
+    MAGPIE_CHANGE_CHECKPOINT
+} magpie_change_kind;
+
+/* One change, with all that it speaks of, in one block of memory but for the posting keys. Those are made
+ * when the change is, so that no JSON is parsed while the writers' turn is held. */
+typedef struct magpie_change {
+    magpie_change_kind kind;
+    magpie_block memory;
+    magpie_item item;         /* of a put; a delete has its id alone; a checkpoint its job's name there */
+    magpie_string checkpoint; /* of a checkpoint; empty: remove it */
+    bool keep_vectors;        /* a put that keeps its row */
+    float *vectors[MAGPIE_SPACES]; /* [dimensions[s]], NULL: none */
+    size_t dimensions[MAGPIE_SPACES];
+    magpie_posting_set postings;
+} magpie_change;
+
+struct magpie_batch {
+    magpie_change *changes; /* [count], in the order in which they were asked for */
+    size_t count, capacity;
+    size_t checkpoints; /* of the count */
+};
+
+bool magpie_valid_utf8(magpie_string s);
+
+#endif

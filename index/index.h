@@ -1,0 +1,305 @@
+/* index.h - what is stored (LMDB) and how it is found (FAISS): items, vectors, filters, deletes.
+ *
+ * THE MODEL. A store is a folder. In it, LMDB holds the truth: items, their vectors, and an inverted index of
+ * their attributes, written in transactions that survive kill -9 and power loss. Beside it lie the vector
+ * indexes (one FAISS file for each space that is searched); they are derived, and are caught up or rebuilt
+ * from LMDB whenever they are old, missing or damaged. So a crash costs a replay, never data.
+ *
+ * SEQUENCE AND ROWS. Every change of an item takes the next sequence number. A put whose vectors are new
+ * makes a new `row`, named by that number: rows only ever grow, one item has one live row, and vectors are
+ * appended in order of row. Replacing or deleting an item leaves a tombstone (sequence -> the row that died).
+ * An index that knows the last sequence it holds therefore needs only the rows and tombstones after it to be
+ * up to date.
+ *
+ * SPACES. An item has one vector a space: one for each modality that it has, and the fused one that search
+ * uses. The first vector written to a space fixes that space's model and dimension; another model is refused
+ * in words. All vectors are unit length and scores are inner products, that is cosines.
+ *
+ * THREADS AND PROCESSES. A magpie_store may be used from any number of threads, a folder by any number of
+ * processes of one machine (not over a network file system). Readers see a snapshot, never wait and are never
+ * waited for; writers take turns. A magpie_batch, a magpie_snapshot and a magpie_filter each belong to one
+ * thread at a time. A magpie_index may be searched from many threads while one refreshes it.
+ *
+ * FORMAT of the LMDB environment STORE/data.mdb, version 1. Integers are little-endian unless said otherwise.
+ *     meta        name -> value. "format": u32, 1. "sequence": u64, the last one given out. "space/NAME": the
+ *                 space's model as JSON {"model", "fingerprint", "dimension"}.
+ *     items       id (1-511 bytes of UTF-8) -> record: see index/record.h.
+ *     rows        row, u64 native integer key -> id. Live rows only.
+ *     v.NAME      row -> dimension x f32, for NAME in text, image, audio, fused. Live rows only, appended in
+ * order. postings    attribute path and value -> rows (DUPSORT, fixed size): the inverted index. See
+ * index/postings.h. tombstones  sequence -> u64 row that died. Pruned when every index file on disk is past
+ * it. jobs        name of a job -> its checkpoint, opaque bytes, written with the items that it speaks of.
+ * STORE/NAME.index is a vector index: see index/index_file.h. */
+#ifndef MAGPIE_INDEX_H
+#define MAGPIE_INDEX_H
+
+#include "core.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    MAGPIE_ID_MAX = 511,             /* bytes; LMDB's key limit */
+    MAGPIE_ITEM_MAX = 1 << 20,       /* bytes of text, references and attributes together */
+    MAGPIE_DIMENSION_MAX = 16384,    /* floats of a vector */
+    MAGPIE_ATTRIBUTE_DEPTH_MAX = 16, /* nesting of attributes and of filters */
+    MAGPIE_SEARCH_K_MAX = 16384      /* hits of a search */
+};
+
+typedef enum magpie_space {
+    MAGPIE_SPACE_FUSED,
+    MAGPIE_SPACE_TEXT,
+    MAGPIE_SPACE_IMAGE,
+    MAGPIE_SPACE_AUDIO,
+    MAGPIE_SPACES
+} magpie_space;
+
+const char *magpie_space_name(magpie_space space); /* "fused", "text", "image", "audio" */
+
+/* ---- the store ---- */
+
+typedef struct magpie_store magpie_store;
+
+typedef struct magpie_store_options {
+    bool create;          /* make the folder and an empty store where there is none */
+    bool read_only;       /* refuse every write; the index file is not rewritten either */
+    size_t initial_bytes; /* of the map; 0 for the default of 64 MiB. It doubles by itself when it is full. */
+} magpie_store_options;
+
+/* `options` NULL: an existing store, for reading and writing. MAGPIE_E_NOT_FOUND where there is none,
+ * MAGPIE_E_MISMATCH for another format version, MAGPIE_E_CORRUPT for what is not a store. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_open(const char *directory,
+                                                    const magpie_store_options *options, magpie_store **out);
+void magpie_store_close(magpie_store *store); /* after its snapshots and indexes */
+
+/* Which model fills a space. */
+typedef struct magpie_space_model {
+    const char *model;       /* a name for people */
+    const char *fingerprint; /* changes when the weights do; compared byte for byte */
+    size_t dimension;
+} magpie_space_model;
+
+/* Says that `space` is filled by `model`, before vectors are written or queries asked. The first call records
+ * it; a later one with another fingerprint or dimension is MAGPIE_E_MISMATCH, naming both models. In a
+ * read-only store, a space that has no model yet is MAGPIE_E_NOT_FOUND. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_bind(magpie_store *store, magpie_space space,
+                                                    const magpie_space_model *model);
+
+typedef struct magpie_store_stats {
+    uint64_t items, sequence, tombstones;
+    uint64_t vectors[MAGPIE_SPACES];
+    size_t dimension[MAGPIE_SPACES]; /* 0: not bound */
+    char model[MAGPIE_SPACES][128];
+    uint64_t file_bytes; /* used in data.mdb */
+    uint64_t map_bytes;
+} magpie_store_stats;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_store_get_stats(magpie_store *store, magpie_store_stats *out);
+
+/* ---- items ---- */
+
+/* An item as it is stored. Given to a put, everything is the caller's and is copied; `row`, `sequence` and
+ * `updated` are then ignored. Got from a snapshot, everything points into the store and is valid until the
+ * snapshot closes. */
+typedef struct magpie_item {
+    magpie_string id;           /* 1-511 bytes of UTF-8 */
+    magpie_string text;         /* empty: none. This and the next three: UTF-8 */
+    magpie_string image, audio; /* references (paths); empty: none */
+    magpie_string attributes;   /* a JSON object; empty: none */
+    int64_t timestamp;          /* the catalogue's, milliseconds since 1970; INT64_MIN: none */
+    uint64_t content_hash[2];   /* of the catalogue's content: equal hashes mean nothing to do */
+    uint64_t encoded_hash[2];   /* of that part of it that vectors are made of: equal hashes mean nothing to
+                                   encode */
+    magpie_string problems;     /* what was wrong with a modality that is missing, in words; empty: nothing */
+    uint64_t row;               /* of the vectors */
+    uint64_t sequence;          /* of the last change */
+    int64_t updated;            /* when that was, milliseconds since 1970 */
+} magpie_item;
+
+/* ---- writing ---- */
+
+/* Changes that are committed together. Copies what it is given; may be reused after magpie_batch_clear. */
+typedef struct magpie_batch magpie_batch;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_create(magpie_batch **out);
+void magpie_batch_free(magpie_batch *batch);
+void magpie_batch_clear(magpie_batch *batch);
+size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
+
+/* Inserts or replaces an item. vectors[s] is [dimension of s], unit length, NULL where the item has none in
+ * s. `vectors` NULL: keep the vectors and the row that the item has (its attributes changed, say); then the
+ * item must exist at the commit. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
+ * too deep, a vector that is not finite or not of unit length (within 1e-3). MAGPIE_E_TOO_LARGE: over
+ * MAGPIE_ITEM_MAX. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
+                                                   const float *const vectors[MAGPIE_SPACES],
+                                                   const size_t dimensions[MAGPIE_SPACES]);
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id);
+/* Stores a job's checkpoint with the changes; a `checkpoint` of size 0 removes it. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_checkpoint(magpie_batch *batch, const char *job,
+                                                          magpie_string checkpoint);
+
+typedef struct magpie_commit {
+    uint64_t sequence; /* the last one given out */
+    size_t inserted, replaced, deleted, missing /* deletes of ids that were not there */;
+} magpie_commit;
+
+/* Makes the whole batch durable in one transaction, in order, or nothing of it. The batch is left as it was.
+ * MAGPIE_E_NO_SPACE where the disk is full: the store is as before, and the same commit can be tried again.
+ * `out` may be NULL. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_commit(magpie_store *store, const magpie_batch *batch,
+                                                      magpie_commit *out);
+
+/* ---- reading ---- */
+
+/* The store at one moment. Cheap to open; a long-lived one keeps the space of what was deleted since from
+ * reuse. */
+typedef struct magpie_snapshot magpie_snapshot;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_open(magpie_store *store, magpie_snapshot **out);
+void magpie_snapshot_close(magpie_snapshot *snapshot);
+
+/* MAGPIE_E_NOT_FOUND where the id or row is not there (any more). */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get(magpie_snapshot *snapshot, magpie_string id,
+                                                      magpie_item *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get_row(magpie_snapshot *snapshot, uint64_t row,
+                                                          magpie_item *out);
+/* *out [dimension of space], in the store; NULL (and MAGPIE_OK) where the row has none in this space. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_vector(magpie_snapshot *snapshot, magpie_space space,
+                                                         uint64_t row, const float **out);
+/* Calls for every item in order of row, those after `row` only. Any status but MAGPIE_OK ends it and is
+ * returned. */
+typedef magpie_status (*magpie_item_callback)(void *context, const magpie_item *item);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each(magpie_snapshot *snapshot, uint64_t after_row,
+                                                       magpie_item_callback callback, void *context);
+/* A job's checkpoint; MAGPIE_E_NOT_FOUND where there is none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_checkpoint(magpie_snapshot *snapshot, const char *job,
+                                                             magpie_string *out);
+
+/* ---- filters ---- */
+
+/* A condition on attributes, in the JSON that Qdrant's users know:
+ *     {"must": [C...], "should": [C...], "must_not": [C...]}   all of, any of, none of; one clause may stand
+ * alone, and a single condition may stand without its array C = {"key": "price", "range": {"gte": 1, "lt":
+ * 5}}       numbers: gt, gte, lt, lte | {"key": "colour", "match": {"value": "red"}}         string, number
+ * or boolean | {"key": "colour", "match": {"any": ["red", "blue"]}}     one of | {"key": "colour", "match":
+ * {"except": ["red"]}}      has a value other than these | {"key": "size", "exists": true} has a value that
+ * is not null (false: has none) | {"is_empty": {"key": "size"}}                        has none | {"has_id":
+ * ["a", "b"]} | a whole filter, nested Keys are paths into nested objects: "maker.country"; where a value is
+ * an array, a condition holds if it holds for any element, and "parts[].name" reaches into an array of
+ * objects ("parts.name" is taken to mean the same). */
+typedef struct magpie_filter magpie_filter;
+
+/* MAGPIE_E_INPUT says where: "filter: must[1].range.gte: expected a number". */
+MAGPIE_CHECK_RESULT magpie_status magpie_filter_parse(const char *json, size_t size, magpie_filter **out);
+void magpie_filter_free(magpie_filter *filter);
+
+/* Whether one item passes, from its attributes alone: the plain reference that the inverted index is tested
+ * against. `attributes` is a JSON object or empty. */
+MAGPIE_CHECK_RESULT magpie_status magpie_filter_matches(const magpie_filter *filter, magpie_string id,
+                                                        magpie_string attributes, bool *out);
+/* How many live items pass, by the inverted index. */
+MAGPIE_CHECK_RESULT magpie_status magpie_filter_count(const magpie_filter *filter, magpie_snapshot *snapshot,
+                                                      uint64_t *out);
+
+/* ---- the vector index ---- */
+
+/* One space of a store, ready to be searched. */
+typedef struct magpie_index magpie_index;
+
+typedef enum magpie_index_kind {
+    MAGPIE_INDEX_AUTO, /* flat below MAGPIE_INDEX_FLAT_BELOW vectors, HNSW from there */
+    MAGPIE_INDEX_FLAT, /* exact */
+    MAGPIE_INDEX_HNSW, /* Malkov and Yashunin 2016 */
+    MAGPIE_INDEX_IVF   /* inverted lists, sqrt(n) x 4 of them */
+} magpie_index_kind;
+
+enum { MAGPIE_INDEX_FLAT_BELOW = 20000 };
+
+/* 0 in a field means its default. */
+typedef struct magpie_index_options {
+    magpie_index_kind kind;
+    unsigned m;               /* HNSW: links a node, 32 */
+    unsigned ef_construction; /* HNSW: 200 */
+    unsigned ef_search;       /* HNSW: 64 */
+    unsigned nprobe;          /* IVF: lists visited, 16 */
+    unsigned threads;         /* to build with: magpie_cpu_count() */
+} magpie_index_options;
+
+/* Loads STORE/NAME.index, checks it, and catches it up with the store; builds it from the store where it is
+ * missing, damaged, or of another kind than asked for (MAGPIE_INDEX_AUTO takes the kind that is there).
+ * Nothing is written: magpie_index_save does that. The store must outlive the index. A parallel HNSW build is
+ * not reproducible to the byte (links depend on the order in which threads arrive); with threads = 1 it is.
+ */
+MAGPIE_CHECK_RESULT magpie_status magpie_index_open(magpie_store *store, magpie_space space,
+                                                    const magpie_index_options *options, magpie_index **out);
+void magpie_index_close(magpie_index *index);
+
+/* Takes in what was committed since. Rebuilds by itself where a fifth of the vectors is dead, or where the
+ * number has outgrown the kind chosen by MAGPIE_INDEX_AUTO; searches go on meanwhile with what there was. */
+MAGPIE_CHECK_RESULT magpie_status magpie_index_refresh(magpie_index *index);
+/* Builds anew from the store: the space of the dead comes back. */
+MAGPIE_CHECK_RESULT magpie_status magpie_index_rebuild(magpie_index *index);
+/* Writes STORE/NAME.index, all or nothing, and prunes the tombstones that no index needs any more. */
+MAGPIE_CHECK_RESULT magpie_status magpie_index_save(magpie_index *index);
+
+typedef struct magpie_index_stats {
+    magpie_index_kind kind; /* never AUTO */
+    uint64_t vectors, dead; /* held, and of these hidden by tombstones */
+    uint64_t sequence;      /* of the store, that it holds */
+    bool loaded;            /* from a file, and not built anew, when it was opened */
+    uint64_t replayed;      /* rows and tombstones taken in after loading */
+    uint64_t bytes;         /* of vectors and graph in memory, about */
+} magpie_index_stats;
+
+void magpie_index_get_stats(magpie_index *index, magpie_index_stats *out);
+
+/* 0 in a field means the index's own setting. */
+typedef struct magpie_search_options {
+    unsigned ef_search, nprobe;
+    enum {
+        MAGPIE_SEARCH_AUTO,       /* exact where few enough items pass the filter, else by the index */
+        MAGPIE_SEARCH_EXACT,      /* every item that passes is compared */
+        MAGPIE_SEARCH_APPROXIMATE /* always by the index; for measurements */
+    } mode;
+} magpie_search_options;
+
+typedef struct magpie_hit {
+    uint64_t row;
+    float score; /* inner product; higher is nearer */
+} magpie_hit;
+
+/* The k nearest live items of each query, best first; equal scores in order of row.
+ *     queries  [n, dimension], unit length
+ *     filter   NULL: none
+ *     options  NULL: defaults
+ *     hits     [n, k], the caller's; counts [n], how many of each k were found
+ * A filter's selectivity s raises efSearch to efSearch/s; where that would compare more vectors than pass the
+ * filter, those are scanned instead, so that recall does not fall with s. Tombstones count as a filter. */
+MAGPIE_CHECK_RESULT magpie_status magpie_index_search(magpie_index *index, size_t n, const float *queries,
+                                                      size_t k, const magpie_filter *filter,
+                                                      const magpie_search_options *options, magpie_hit *hits,
+                                                      size_t *counts);
+
+/* ---- checking ---- */
+
+/* Called for each thing that is wrong, in words. */
+typedef void (*magpie_problem_callback)(void *context, const char *problem);
+
+typedef struct magpie_check_report {
+    uint64_t items, vectors, postings, indexed, problems;
+} magpie_check_report;
+
+/* Reads everything: every item has one row and every row its item, ids are valid, every vector is finite, of
+ * unit length and of a live row, the inverted index is what the attributes say, no tombstoned row lives, and
+ * the index holds exactly the live vectors of its space, bit for bit. `index` NULL: the store alone.
+ * MAGPIE_OK where it could read it all, whatever it found: see report->problems. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_check(magpie_store *store, magpie_index *index,
+                                                     magpie_problem_callback callback, void *context,
+                                                     magpie_check_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

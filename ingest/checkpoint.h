@@ -1,0 +1,40 @@
+/* checkpoint.h - how far a job has come, kept in the store with the items that it speaks of. Private to
+ * ingest/.
+ *
+ * A checkpoint saves reading, nothing else: what is in the store is found by its content hash, with or
+ * without one. So whenever there is doubt (another size, time or inode, a pipe, a checkpoint of another
+ * version) the job starts over. */
+#ifndef MAGPIE_CHECKPOINT_H
+#define MAGPIE_CHECKPOINT_H
+
+#include "index.h"
+
+/* A catalogue by which a checkpoint can be recognised. */
+typedef struct magpie_catalogue_identity {
+    char *path; /* absolute, without links; NULL for a pipe, which has no checkpoints */
+    uint64_t size, inode, device;
+    int64_t modified; /* nanoseconds since 1970 */
+    uint64_t salt;    /* of what else decides the outcome: the encoder's prefix */
+    char job[48];     /* the checkpoint's name in the store */
+} magpie_catalogue_identity;
+
+typedef struct magpie_checkpoint {
+    uint64_t offset, lines; /* of the catalogue: all before is committed, rejected or was there already */
+    uint64_t rejected;      /* of these lines */
+    uint64_t rejects_bytes; /* of the rejects file that speak of them */
+} magpie_checkpoint;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,
+                                                            magpie_catalogue_identity *out);
+void magpie_catalogue_identity_free(magpie_catalogue_identity *identity);
+
+/* *stored: there is one under this job's name. *out is all zero unless it is of exactly this catalogue. */
+MAGPIE_CHECK_RESULT magpie_status magpie_checkpoint_load(magpie_snapshot *snapshot,
+                                                         const magpie_catalogue_identity *identity,
+                                                         magpie_checkpoint *out, bool *stored);
+/* Adds it to the changes; `checkpoint` NULL removes it. */
+MAGPIE_CHECK_RESULT magpie_status magpie_checkpoint_put(magpie_batch *batch,
+                                                        const magpie_catalogue_identity *identity,
+                                                        const magpie_checkpoint *checkpoint);
+
+#endif

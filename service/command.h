@@ -1,0 +1,13 @@
+/* command.h - the commands there are. Each lives in the file of its name. */
+#ifndef MAGPIE_COMMAND_H
+#define MAGPIE_COMMAND_H
+
+#include "options.h"
+
+extern const command check_command, delete_command, encode_command, get_command, ingest_command,
+    models_command, rebuild_command, search_command, stats_command;
+
+/* All of them, in the order of the help; ends with NULL. */
+extern const command *const all_commands[];
+
+#endif

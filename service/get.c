@@ -1,0 +1,97 @@
+/* get.c - magpie get: items as they are stored. */
+#include "command.h"
+#include "item.h"
+#include "output.h"
+#include "storage.h"
+#include "terminal.h"
+
+#include <limits.h>
+#include <string.h>
+
+static struct { bool json; } given;
+
+static void append_json(magpie_text *out, const magpie_item *item) {
+    magpie_text_append(out, "{", 1);
+    item_append_id(out, item);
+    item_append_content(out, item);
+    magpie_text_printf(out, ", \"row\": %llu, \"sequence\": %llu, \"updated\": \"",
+                       (unsigned long long)item->row, (unsigned long long)item->sequence);
+    item_append_time(out, item->updated);
+    magpie_text_printf(out, "\", \"problems\": ");
+    if (item->problems.size)
+        magpie_text_json_string(out, item->problems.data, item->problems.size);
+    else
+        magpie_text_printf(out, "null");
+    magpie_text_printf(out, "}\n");
+}
+
+static void append_field(magpie_text *out, const char *name, magpie_string value) {
+    if (!value.size) return;
+    magpie_text_printf(out, "%-12s", name);
+    terminal_append(out, value);
+    magpie_text_append(out, "\n", 1);
+}
+
+static void append_fields(magpie_text *out, const magpie_item *item) {
+    append_field(out, "id", item->id);
+    append_field(out, "text", item->text);
+    append_field(out, "image", item->image);
+    append_field(out, "audio", item->audio);
+    append_field(out, "attributes", item->attributes);
+    append_field(out, "problems", item->problems);
+    if (item->timestamp != INT64_MIN) {
+        magpie_text_printf(out, "%-12s", "timestamp");
+        item_append_time(out, item->timestamp);
+        magpie_text_append(out, "\n", 1);
+    }
+    magpie_text_printf(out, "%-12s", "updated");
+    item_append_time(out, item->updated);
+    magpie_text_append(out, "\n", 1);
+}
+
+static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
+    magpie_text out = {0};
+    exit_code code = EXIT_FINE;
+    for (int i = 0; i < count && code != EXIT_FAILED; i++) {
+        magpie_item item;
+        magpie_status status = magpie_snapshot_get(snapshot, (magpie_string){ids[i], strlen(ids[i])}, &item);
+        if (status != MAGPIE_OK) {
+            code = print_failure();
+            if (status == MAGPIE_E_NOT_FOUND) code = EXIT_MISSING;
+            continue;
+        }
+        if (given.json)
+            append_json(&out, &item);
+        else
+            append_fields(&out, &item);
+        if (!given.json && i + 1 < count) magpie_text_append(&out, "\n", 1);
+        if (output_text(&out) != EXIT_FINE) code = EXIT_FAILED;
+    }
+    magpie_text_free(&out);
+    return code;
+}
+
+static exit_code run_get(char **operands, int count) {
+    magpie_store *store = NULL;
+    magpie_snapshot *snapshot = NULL;
+    magpie_status status = storage_open(STORAGE_READ, &store);
+    if (status == MAGPIE_OK) status = magpie_snapshot_open(store, &snapshot);
+    exit_code code = status == MAGPIE_OK ? get_items(snapshot, operands, count) : print_failure();
+    magpie_snapshot_close(snapshot);
+    magpie_store_close(store);
+    return code;
+}
+
+static const option_row own_options[] = {
+    {.name = "json", .flag = &given.json, .help = "one JSON object a line, in the order asked for"}, {0}};
+
+static const option_row *const tables[] = {storage_options, own_options, NULL};
+
+const command get_command = {.name = "get",
+                             .summary = "print items by their ids",
+                             .operands = "ID...",
+                             .least_operands = 1,
+                             .most_operands = INT_MAX,
+                             .tables = tables,
+                             .details = "",
+                             .run = run_get};

@@ -1,0 +1,195 @@
+/* ingest.c - magpie ingest: a catalogue into a store, and the index brought up to date. */
+#include "command.h"
+#include "ingest.h"
+#include "model.h"
+#include "output.h"
+#include "storage.h"
+#include "terminal.h"
+
+#include <string.h>
+#include <signal.h>
+#include <stdlib.h>
+
+enum { COMMIT_MOST = 1 << 20 };
+
+static struct {
+    const char *rejects;
+    size_t commit_items;
+    bool acknowledge, json;
+} given;
+
+/* What the callbacks need. */
+typedef struct run {
+    magpie_text line;
+    uint64_t first_byte; /* of the catalogue that this run has read */
+    bool started;
+} run;
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal_number) {
+    (void)signal_number;
+    interrupted = 1;
+}
+
+/* The first signal ends the job in order, a second one the process. */
+static void listen_for_signals(void) {
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static bool show_progress(void *context, const magpie_ingest_progress *p) {
+    run *r = context;
+    if (!r->started) r->first_byte = p->bytes;
+    r->started = true;
+    terminal_show_progress(&(terminal_progress){.done = (double)(p->bytes - r->first_byte),
+                                                .total = (double)p->total_bytes - (double)r->first_byte,
+                                                .items = p->lines,
+                                                .seconds = p->seconds});
+    return !interrupted && !ferror(stdout);
+}
+
+/* Flushed at once: whoever reads the id may rely on it from then on. */
+static void acknowledge(void *context, magpie_string id) {
+    magpie_text *line = &((run *)context)->line;
+    magpie_text_clear(line);
+    if (given.json) {
+        magpie_text_printf(line, "{\"id\": ");
+        magpie_text_json_string(line, id.data, id.size);
+        magpie_text_append(line, "}\n", 2);
+    } else {
+        magpie_text_append(line, id.data, id.size);
+        magpie_text_append(line, "\n", 1);
+    }
+    fwrite(line->data, 1, line->size, stdout);
+    fflush(stdout);
+}
+
+static magpie_status update_index(magpie_store *store, double *seconds) {
+    magpie_index *index;
+    double start = magpie_seconds();
+    magpie_status status = storage_open_index(store, &index);
+    if (status == MAGPIE_OK) {
+        status = magpie_index_refresh(index);
+        if (status == MAGPIE_OK) status = magpie_index_save(index);
+        magpie_index_close(index);
+    }
+    *seconds = magpie_seconds() - start;
+    if (status == MAGPIE_OK) return status;
+    return magpie_fail(status, "the items are stored, but the index is not: %s; magpie rebuild makes it anew",
+                       magpie_error());
+}
+
+static void append_json(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
+                        double index_seconds) {
+    magpie_text_printf(
+        out,
+        "{\"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, \"rejected\": %zu, "
+        "\"committed\": %zu, \"resumed_at\": %zu, \"seconds\": %.3f, \"encode_seconds\": %.3f, "
+        "\"commit_seconds\": %.3f, \"index_seconds\": %.3f, \"rejects\": ",
+        p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->resumed_at, p->seconds,
+        p->encode_seconds, p->commit_seconds, index_seconds);
+    if (p->rejected)
+        magpie_text_json_string(out, rejects, strlen(rejects));
+    else
+        magpie_text_printf(out, "null");
+    magpie_text_printf(out, "}\n");
+}
+
+static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
+                             double index_seconds) {
+    if (p->resumed_at) magpie_text_printf(out, "went on after line %zu\n", p->resumed_at);
+    magpie_text_printf(out, "%zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected\n", p->lines,
+                       p->encoded, p->updated, p->unchanged, p->rejected);
+    magpie_text_printf(out, "%.1f s (encoding %.1f, committing %.1f), and %.1f s for the index\n", p->seconds,
+                       p->encode_seconds, p->commit_seconds, index_seconds);
+    if (p->rejected) magpie_text_printf(out, "the rejected lines are in %s\n", rejects);
+}
+
+static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
+    magpie_text out = {0};
+    exit_code code = EXIT_FINE;
+    if (given.json)
+        append_json(&out, p, rejects, index_seconds);
+    else
+        append_sentences(&out, p, rejects, index_seconds);
+    if (given.acknowledge && !given.json) /* standard output is for ids */
+        fputs(out.data ? out.data : "", stderr);
+    else
+        code = output_text(&out);
+    magpie_text_free(&out);
+    return code == EXIT_FINE && p->rejected ? EXIT_MISSING : code;
+}
+
+static exit_code ingest_into(magpie_store *store, magpie_text_encoder *encoder, const char *catalogue,
+                             const char *rejects) {
+    run r = {0};
+    const magpie_ingest_options options = {.catalogue = catalogue,
+                                           .rejects = rejects,
+                                           .commit_items = given.commit_items,
+                                           .progress = show_progress,
+                                           .acknowledge = given.acknowledge ? acknowledge : NULL,
+                                           .context = &r};
+    magpie_ingest_progress done;
+    double index_seconds = 0;
+    listen_for_signals();
+    magpie_status status = magpie_ingest_run(store, encoder, &options, &done);
+    magpie_text_free(&r.line);
+    terminal_clear_progress();
+    if (status == MAGPIE_OK) status = update_index(store, &index_seconds);
+    if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
+    print_error("%s (%zu items were committed by this run)", magpie_error(), done.committed);
+    return status == MAGPIE_E_CANCELLED && interrupted ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+static exit_code run_ingest(char **operands, int count) {
+    (void)count;
+    magpie_text_encoder *encoder = NULL;
+    magpie_store *store = NULL;
+    char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
+    const char *rejects = given.rejects ? given.rejects : own_rejects;
+    magpie_status status = rejects ? model_open(true, &encoder) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
+    exit_code code =
+        status == MAGPIE_OK ? ingest_into(store, encoder, operands[0], rejects) : print_failure();
+    magpie_store_close(store);
+    magpie_text_encoder_close(encoder);
+    free(own_rejects);
+    return code;
+}
+
+static const option_row own_options[] = {
+    {.name = "rejects",
+     .argument = "FILE",
+     .string = &given.rejects,
+     .help = "where bad lines go, with their number and reason (default: STORE/rejects.jsonl)"},
+    {.name = "commit",
+     .argument = "N",
+     .number = &given.commit_items,
+     .least = 1,
+     .most = COMMIT_MOST,
+     .help = "items a transaction (default: 256)"},
+    {.name = "acknowledge",
+     .flag = &given.acknowledge,
+     .help = "print each id once it is durable; with --json as {\"id\": ...}"},
+    {.name = "json", .flag = &given.json, .help = "report as one JSON object, the last line"},
+    {0}};
+
+static const option_row *const tables[] = {storage_options, model_options, passage_prefix_options,
+                                           own_options,     build_options, NULL};
+
+const command ingest_command = {
+    .name = "ingest",
+    .summary = "read a catalogue, encode what is new, store it",
+    .operands = "CATALOGUE",
+    .least_operands = 1,
+    .most_operands = 1,
+    .tables = tables,
+    .details =
+        "CATALOGUE is a file of lines, or - for standard input:\n"
+        "  {\"id\": \"...\", \"text\": \"...\", \"image\": \"PATH\", \"audio\": \"PATH\",\n"
+        "   \"attributes\": {...}, \"timestamp\": seconds or \"2024-02-29T12:30:00Z\"}\n"
+        "All but the id may be left out. The job can be stopped anywhere and run again: nothing that was\n"
+        "committed is encoded twice. Of two lines with one id the first counts.\n",
+    .run = run_ingest};

@@ -1,0 +1,151 @@
+/* options.c - getopt_long behind the tables of options.h, with messages that say what to do. */
+#include "options.h"
+#include "output.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OPTIONS_MAX = 40, HELP_COLUMN = 26, FIRST_VALUE = 256 /* above every letter */ };
+
+const char exit_code_help[] =
+    "Exit codes:\n"
+    "  0    done\n"
+    "  1    failed; standard error says why\n"
+    "  2    the command line makes no sense\n"
+    "  3    done, but something asked for was not found, or some lines were left out\n"
+    "  4    check found problems\n"
+    "  130  interrupted; what was committed stays\n";
+
+/* All rows of all tables of a command, one behind the other. */
+static size_t collect(const command *self, const option_row *rows[OPTIONS_MAX]) {
+    size_t n = 0;
+    for (const option_row *const *table = self->tables; *table; table++)
+        for (const option_row *row = *table; row->name && n < OPTIONS_MAX; row++) rows[n++] = row;
+    return n;
+}
+
+/* ---- help ---- */
+
+static void print_row(char letter, const char *name, const char *argument, const char *help) {
+    char left[64], letters[8] = "    ";
+    if (letter) snprintf(letters, sizeof letters, "-%c, ", letter);
+    int n = snprintf(left, sizeof left, "  %s--%s%s%s", letters, name, argument ? " " : "",
+                     argument ? argument : "");
+    if (n > HELP_COLUMN - 2)
+        printf("%s\n%*s%s\n", left, HELP_COLUMN, "", help);
+    else
+        printf("%-*s%s\n", HELP_COLUMN, left, help);
+}
+
+static void print_help(const command *self) {
+    const option_row *rows[OPTIONS_MAX];
+    size_t n = collect(self, rows);
+    printf("magpie %s - %s\n\nUsage: magpie %s", self->name, self->summary, self->name);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i]->required) printf(" --%s %s", rows[i]->name, rows[i]->argument);
+    printf(" [options]%s%s\n\nOptions:\n", *self->operands ? " " : "", self->operands);
+    for (size_t i = 0; i < n; i++)
+        print_row(rows[i]->letter, rows[i]->name, rows[i]->argument, rows[i]->help);
+    print_row('h', "help", NULL, "this text");
+    if (*self->details) printf("\n%s", self->details);
+    printf("\n%s", exit_code_help);
+}
+
+/* ---- values ---- */
+
+static magpie_status parse_number(const option_row *row, const char *value) {
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    bool digits = *value >= '0' && *value <= '9' && !*end; /* strtoull alone takes " -1" */
+    if (!digits || errno || number < row->least || number > row->most)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "a whole number from %zu to %zu is wanted, not \"%s\"",
+                           row->least, row->most, value);
+    *row->number = (size_t)number;
+    return MAGPIE_OK;
+}
+
+static magpie_status take_value(const option_row *row, const char *value) {
+    if (row->flag) return *row->flag = true, MAGPIE_OK;
+    if (row->number) return parse_number(row, value);
+    if (row->parse) return row->parse(value, row->target);
+    if (!*value) return magpie_fail(MAGPIE_E_ARGUMENT, "it is empty");
+    *row->string = value;
+    return MAGPIE_OK;
+}
+
+/* ---- the command line ---- */
+
+static exit_code misused(const command *self, const char *why) {
+    print_error("%s: %s; see magpie %s --help", self->name, why, self->name);
+    return EXIT_USAGE;
+}
+
+static void describe_for_getopt(const option_row **rows, size_t n, struct option *options, char *letters) {
+    *letters++ = ':'; /* a missing value is told apart from an unknown option */
+    for (size_t i = 0; i < n; i++) {
+        options[i] = (struct option){rows[i]->name, rows[i]->argument ? required_argument : no_argument, NULL,
+                                     FIRST_VALUE + (int)i};
+        if (!rows[i]->letter) continue;
+        *letters++ = rows[i]->letter;
+        if (rows[i]->argument) *letters++ = ':';
+    }
+    options[n] = (struct option){"help", no_argument, NULL, 'h'};
+    *letters++ = 'h';
+    *letters = 0;
+}
+
+/* The row that getopt_long's answer stands for; `n` where there is none. */
+static size_t find_row(const option_row **rows, size_t n, int answer) {
+    size_t i = 0;
+    if (answer >= FIRST_VALUE) return (size_t)(answer - FIRST_VALUE);
+    while (i < n && rows[i]->letter != answer) i++;
+    return i;
+}
+
+static exit_code check_what_was_given(const command *self, const option_row **rows, const bool *given,
+                                      size_t n, int operands) {
+    char why[160];
+    for (size_t i = 0; i < n; i++)
+        if (rows[i]->required && !given[i]) {
+            snprintf(why, sizeof why, "--%s %s is needed", rows[i]->name, rows[i]->argument);
+            return misused(self, why);
+        }
+    if (operands < self->least_operands) {
+        snprintf(why, sizeof why, "%s is needed", self->operands);
+        return misused(self, why);
+    }
+    if (operands > self->most_operands)
+        return misused(self, *self->operands ? "too many arguments" : "it takes options only");
+    return EXIT_FINE;
+}
+
+exit_code command_main(const command *self, int argc, char **argv) {
+    const option_row *rows[OPTIONS_MAX];
+    bool given[OPTIONS_MAX] = {0};
+    struct option options[OPTIONS_MAX + 2] = {0};
+    char letters[2 * OPTIONS_MAX + 4], why[1200];
+    size_t n = collect(self, rows);
+    describe_for_getopt(rows, n, options, letters);
+    opterr = 0;
+    for (int answer; (answer = getopt_long(argc, argv, letters, options, NULL)) != -1;) {
+        const char *shown = argv[optind - 1];
+        if (answer == 'h') {
+            print_help(self);
+            return EXIT_FINE;
+        }
+        if (answer == '?' || answer == ':') {
+            snprintf(why, sizeof why, answer == ':' ? "%s needs a value" : "there is no option %s", shown);
+            return misused(self, why);
+        }
+        size_t row = find_row(rows, n, answer);
+        given[row] = true;
+        if (take_value(rows[row], optarg) == MAGPIE_OK) continue;
+        snprintf(why, sizeof why, "--%s: %s", rows[row]->name, magpie_error());
+        return misused(self, why);
+    }
+    exit_code code = check_what_was_given(self, rows, given, n, argc - optind);
+    return code == EXIT_FINE ? self->run(argv + optind, argc - optind) : code;
+}

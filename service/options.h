@@ -1,0 +1,52 @@
+/* options.h - what a command is, said once: its options are parsed, checked and explained from the same
+ * table.
+ *
+ * A process runs one command, so the tables and the values that they point to are static. */
+#ifndef MAGPIE_OPTIONS_H
+#define MAGPIE_OPTIONS_H
+
+#include "core.h"
+
+typedef enum exit_code {
+    EXIT_FINE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_MISSING = 3,  /* done, but something asked for was not found, or some lines were rejected */
+    EXIT_PROBLEMS = 4, /* check found problems */
+    EXIT_INTERRUPTED = 130
+} exit_code;
+
+/* What these mean, for --help. */
+extern const char exit_code_help[];
+
+typedef struct option_row {
+    const char *name;     /* "store": --store; NULL ends a table */
+    char letter;          /* 'k': -k; 0: none */
+    const char *argument; /* what the help calls its value; NULL: a flag */
+    const char *help;
+    /* Where the value goes: exactly one is not NULL. */
+    bool *flag;
+    const char **string;
+    size_t *number;
+    /* Reads a value of its own kind into `target`; fails with the words to be shown. */
+    magpie_status (*parse)(const char *value, void *target);
+    void *target;
+    size_t least, most; /* of a number */
+    bool required;
+} option_row;
+
+typedef struct command {
+    const char *name;
+    const char *summary;  /* half a line */
+    const char *operands; /* "CATALOGUE", "ID..."; "" where it takes none */
+    int least_operands, most_operands;
+    const option_row *const *tables; /* ends with NULL: tables are shared among commands */
+    const char *details;             /* more help; may be "" */
+    exit_code (*run)(char **operands, int count);
+} command;
+
+/* Reads argv (argv[0] is the command's name) and runs the command, or prints its help, or says what is wrong.
+ */
+exit_code command_main(const command *self, int argc, char **argv);
+
+#endif

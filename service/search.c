@@ -1,0 +1,275 @@
+/* search.c - magpie search: the nearest items of a text or of another item.
+ *
+ * From process start to answer it is mostly the model that takes its time, so the store and the index are
+ * opened by a second thread meanwhile. */
+#include "command.h"
+#include "item.h"
+#include "model.h"
+#include "output.h"
+#include "storage.h"
+#include "terminal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
+
+static struct {
+    const char *text, *like, *filter;
+    size_t k, ef_search, nprobe;
+    bool exact, json;
+} given = {.k = 10};
+
+typedef struct search {
+    magpie_store *store;
+    magpie_index *index;
+    magpie_snapshot *snapshot;
+    magpie_text_encoder *encoder; /* NULL for --like */
+    magpie_filter *filter;        /* NULL: none */
+    float *query;                 /* [dimension] */
+    magpie_hit *hits;             /* [k + 1] */
+    size_t count;
+    double took; /* seconds, of encoding and searching */
+} search;
+
+/* ---- opening ---- */
+
+typedef struct opening {
+    search *s;
+    magpie_status status;
+    char *why; /* a message belongs to its thread, so it is carried over */
+} opening;
+
+static magpie_status open_storage(search *s) {
+    magpie_status status = storage_open(STORAGE_READ, &s->store);
+    if (status == MAGPIE_OK) status = storage_open_index(s->store, &s->index);
+    return status == MAGPIE_OK ? magpie_snapshot_open(s->store, &s->snapshot) : status;
+}
+
+static void *open_storage_aside(void *argument) {
+    opening *o = argument;
+    o->status = open_storage(o->s);
+    if (o->status != MAGPIE_OK) o->why = strdup(magpie_error());
+    return NULL;
+}
+
+static magpie_status check_model(search *s) {
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(s->encoder);
+    return magpie_store_bind(s->store, MAGPIE_SPACE_FUSED,
+                             &(magpie_space_model){info->name, info->fingerprint, info->dimension});
+}
+
+static magpie_status open_all(search *s) {
+    pthread_t thread;
+    opening o = {.s = s};
+    if (!given.text) return open_storage(s);
+    int error = pthread_create(&thread, NULL, open_storage_aside, &o);
+    if (error) return magpie_fail_errno(error, "cannot start a thread");
+    magpie_status status = model_open(false, &s->encoder);
+    pthread_join(thread, NULL);
+    if (o.status != MAGPIE_OK)
+        status = magpie_fail(o.status, "%s", o.why ? o.why : magpie_status_name(o.status));
+    free(o.why);
+    return status == MAGPIE_OK ? check_model(s) : status;
+}
+
+static magpie_status read_filter(search *s) {
+    const char *json = given.filter;
+    char *file = NULL;
+    if (!json) return MAGPIE_OK;
+    if (*json == '@') {
+        magpie_status status = magpie_file_read(json + 1, FILTER_BYTES_MAX, &file, NULL);
+        if (status != MAGPIE_OK) return status;
+        json = file;
+    }
+    magpie_status status = magpie_filter_parse(json, strlen(json), &s->filter);
+    free(file);
+    return status;
+}
+
+/* ---- searching ---- */
+
+static magpie_status make_query(search *s, size_t dimension) {
+    if (given.text) {
+        magpie_string text = {given.text, strlen(given.text)};
+        return magpie_text_encoder_encode(s->encoder, &text, 1, MAGPIE_QUERY, s->query);
+    }
+    magpie_item item;
+    const float *vector;
+    magpie_status status =
+        magpie_snapshot_get(s->snapshot, (magpie_string){given.like, strlen(given.like)}, &item);
+    if (status == MAGPIE_OK)
+        status = magpie_snapshot_vector(s->snapshot, MAGPIE_SPACE_FUSED, item.row, &vector);
+    if (status != MAGPIE_OK) return status;
+    if (!vector)
+        return magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%s\" has no vector to compare with", given.like);
+    memcpy(s->query, vector, dimension * sizeof *vector);
+    return MAGPIE_OK;
+}
+
+/* An item is its own nearest neighbour, which is no answer. */
+static void drop_item_itself(search *s) {
+    magpie_item item;
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        bool itself = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item) == MAGPIE_OK &&
+                      item.id.size == strlen(given.like) &&
+                      memcmp(item.id.data, given.like, item.id.size) == 0;
+        if (!itself && kept < given.k) s->hits[kept++] = s->hits[i];
+    }
+    s->count = kept;
+}
+
+static magpie_status find(search *s) {
+    magpie_store_stats stats;
+    const magpie_search_options options = {.ef_search = (unsigned)given.ef_search,
+                                           .nprobe = (unsigned)given.nprobe,
+                                           .mode = given.exact ? MAGPIE_SEARCH_EXACT : MAGPIE_SEARCH_AUTO};
+    size_t k = given.k + (given.like && given.k < MAGPIE_SEARCH_K_MAX);
+    magpie_status status = magpie_store_get_stats(s->store, &stats);
+    if (status != MAGPIE_OK) return status;
+    size_t dimension = stats.dimension[MAGPIE_SPACE_FUSED];
+    s->query = magpie_alloc(dimension, sizeof *s->query);
+    s->hits = magpie_alloc(k, sizeof *s->hits);
+    if (!s->query || !s->hits) return MAGPIE_E_NO_MEMORY;
+    double start = magpie_seconds();
+    status = make_query(s, dimension);
+    if (status == MAGPIE_OK)
+        status = magpie_index_search(s->index, 1, s->query, k, s->filter, &options, s->hits, &s->count);
+    if (status == MAGPIE_OK && given.like) drop_item_itself(s);
+    s->took = magpie_seconds() - start;
+    return status;
+}
+
+/* ---- answering ---- */
+
+static magpie_status append_json(search *s, magpie_text *out) {
+    magpie_text_printf(out, "{\"hits\": [");
+    for (size_t i = 0; i < s->count; i++) {
+        magpie_item item;
+        magpie_status status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item);
+        if (status != MAGPIE_OK) return status;
+        magpie_text_printf(out, "%s{", i ? ", " : "");
+        item_append_id(out, &item);
+        magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
+        item_append_content(out, &item);
+        magpie_text_printf(out, "}");
+    }
+    magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);
+    return MAGPIE_OK;
+}
+
+static magpie_status append_table(search *s, magpie_text *out) {
+    size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
+    size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
+    magpie_status status = MAGPIE_OK;
+    for (size_t i = 0; i < s->count && status == MAGPIE_OK; i++) {
+        magpie_item item;
+        status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item);
+        if (status != MAGPIE_OK) break;
+        magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
+        terminal_append_cell(out, item.id, ID_COLUMNS);
+        magpie_text_append(out, "  ", 2);
+        terminal_append_cut(out, item.text, text_columns);
+        magpie_text_append(out, "\n", 1);
+    }
+    if (status == MAGPIE_OK) magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
+    return status;
+}
+
+static exit_code answer(search *s) {
+    magpie_text out = {0};
+    magpie_status status = given.json ? append_json(s, &out) : append_table(s, &out);
+    exit_code code = status == MAGPIE_OK ? output_text(&out) : print_failure();
+    magpie_text_free(&out);
+    return code;
+}
+
+static void close_all(search *s) {
+    magpie_filter_free(s->filter);
+    magpie_snapshot_close(s->snapshot);
+    magpie_index_close(s->index);
+    magpie_store_close(s->store);
+    magpie_text_encoder_close(s->encoder);
+    free(s->query);
+    free(s->hits);
+}
+
+static exit_code run_search(char **operands, int count) {
+    (void)operands;
+    (void)count;
+    search s = {0};
+    if (!given.text == !given.like) {
+        print_error("search: either --text or --like is needed; see magpie search --help");
+        return EXIT_USAGE;
+    }
+    magpie_status status = MAGPIE_OK;
+    if (given.text &&
+        (status = magpie_utf8_check((magpie_string){given.text, strlen(given.text)})) != MAGPIE_OK)
+        status = magpie_fail(status, "--text: %s", magpie_error());
+    if (status == MAGPIE_OK) status = read_filter(&s);
+    if (status == MAGPIE_OK) status = open_all(&s);
+    if (status == MAGPIE_OK) status = find(&s);
+    exit_code code = status == MAGPIE_OK ? answer(&s) : print_failure();
+    if (status == MAGPIE_E_NOT_FOUND && given.like && s.snapshot) code = EXIT_MISSING;
+    close_all(&s);
+    return code;
+}
+
+static const option_row own_options[] = {
+    {.name = "text",
+     .letter = 't',
+     .argument = "TEXT",
+     .string = &given.text,
+     .help = "what to look for, in words"},
+    {.name = "like",
+     .argument = "ID",
+     .string = &given.like,
+     .help = "or: an item, whose neighbours are wanted"},
+    {.letter = 'k',
+     .name = "count",
+     .argument = "N",
+     .number = &given.k,
+     .least = 1,
+     .most = MAGPIE_SEARCH_K_MAX,
+     .help = "how many (default: 10)"},
+    {.name = "filter",
+     .letter = 'f',
+     .argument = "JSON",
+     .string = &given.filter,
+     .help = "only items whose attributes pass; @FILE reads it from a file"},
+    {.name = "exact", .flag = &given.exact, .help = "compare with every item"},
+    {.name = "ef-search",
+     .argument = "N",
+     .number = &given.ef_search,
+     .least = 1,
+     .most = EF_MAX,
+     .help = "hnsw: breadth of the search (default: 64)"},
+    {.name = "nprobe",
+     .argument = "N",
+     .number = &given.nprobe,
+     .least = 1,
+     .most = EF_MAX,
+     .help = "ivf: lists visited (default: 16)"},
+    {.name = "json", .flag = &given.json, .help = "answer as one JSON object"},
+    {0}};
+
+static const option_row *const tables[] = {storage_options, own_options, model_options, query_prefix_options,
+                                           NULL};
+
+const command search_command = {
+    .name = "search",
+    .summary = "find the items nearest to a text or to another item",
+    .operands = "",
+    .tables = tables,
+    .details =
+        "A filter, as in Qdrant:\n"
+        "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
+        "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"
+        "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n\n"
+        "--json: {\"hits\": [{\"id\", \"score\", \"text\", \"image\", \"audio\", \"attributes\", "
+        "\"timestamp\"}],\n"
+        "\"took_ms\"}, best first; what an item does not have is null; took_ms is encoding and searching.\n",
+    .run = run_search};

@@ -1,0 +1,116 @@
+/* sink.c - the two formats of magpie encode.
+ *
+ * .npy, version 1.0: a header of 128 bytes that names type and shape, then rows x dimension little-endian
+ * floats. */
+#include "sink.h"
+#include "vector_text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "floats are written as they lie in memory");
+
+enum { HEADER_BYTES = 128, HEADER_START = 10, COPY_BYTES = 1 << 16 };
+
+static magpie_status write_failed(const sink *s) {
+    return magpie_fail_errno(errno, "cannot write %s", s->name);
+}
+
+static magpie_status write_header(const sink *s) {
+    char header[HEADER_BYTES + 1];
+    memcpy(header, "\x93NUMPY\x01\x00", 8);
+    header[8] = HEADER_BYTES - HEADER_START; /* little-endian, two bytes */
+    header[9] = 0;
+    int used = snprintf(header + HEADER_START, sizeof header - HEADER_START,
+                        "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
+                        (unsigned long long)s->rows, s->dimension);
+    memset(header + HEADER_START + used, ' ', HEADER_BYTES - HEADER_START - (size_t)used);
+    header[HEADER_BYTES - 1] = '\n';
+    return fwrite(header, 1, HEADER_BYTES, s->stream) == HEADER_BYTES ? MAGPIE_OK : write_failed(s);
+}
+
+/* A file without a name, in TMPDIR. */
+static FILE *open_spool(void) {
+    const char *folder = getenv("TMPDIR");
+    char *path = magpie_path_join(folder && *folder ? folder : "/tmp", "magpie-XXXXXX");
+    int fd = path ? mkstemp(path) : -1;
+    if (fd >= 0) unlink(path);
+    free(path);
+    return fd >= 0 ? fdopen(fd, "w+") : NULL;
+}
+
+magpie_status sink_open(sink *s, sink_format format, const char *path, size_t dimension) {
+    *s = (sink){
+        .format = format, .dimension = dimension, .name = path ? path : "standard output", .stream = stdout};
+    magpie_status status = MAGPIE_OK;
+    if (path) {
+        status = magpie_atomic_open(path, &s->file);
+        if (status == MAGPIE_OK) s->stream = magpie_atomic_stream(s->file);
+    } else if (format == SINK_NPY) {
+        s->stream = s->spool = open_spool();
+        if (!s->spool) status = magpie_fail_errno(errno, "cannot create a temporary file in TMPDIR");
+    }
+    if (status == MAGPIE_OK && format == SINK_NPY) status = write_header(s); /* holds its place */
+    if (status != MAGPIE_OK) sink_abort(s);
+    return status;
+}
+
+static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float *vectors, size_t n) {
+    magpie_text_clear(&s->text);
+    for (size_t i = 0; i < n; i++) {
+        magpie_text_append(&s->text, "{\"id\": ", 7);
+        magpie_text_json_string(&s->text, ids[i].data, ids[i].size);
+        magpie_text_append(&s->text, ", \"vector\": ", 12);
+        vector_append_json(&s->text, vectors + i * s->dimension, s->dimension);
+        magpie_text_append(&s->text, "}\n", 2);
+    }
+    magpie_status status = magpie_text_status(&s->text);
+    if (status != MAGPIE_OK) return status;
+    bool written = fwrite(s->text.data, 1, s->text.size, s->stream) == s->text.size;
+    return written && fflush(s->stream) == 0 ? MAGPIE_OK
+                                             : write_failed(s); /* the next program waits for it */
+}
+
+magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors, size_t n) {
+    s->rows += n;
+    if (!n) return MAGPIE_OK;
+    if (s->format == SINK_JSONL) return write_jsonl(s, ids, vectors, n);
+    size_t numbers = n * s->dimension;
+    return fwrite(vectors, sizeof *vectors, numbers, s->stream) == numbers ? MAGPIE_OK : write_failed(s);
+}
+
+static magpie_status copy_spool(sink *s) {
+    char *bytes = magpie_alloc(COPY_BYTES, 1);
+    if (!bytes) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = fseek(s->spool, 0, SEEK_SET) == 0 ? MAGPIE_OK : write_failed(s);
+    for (size_t n; status == MAGPIE_OK && (n = fread(bytes, 1, COPY_BYTES, s->spool)) > 0;)
+        if (fwrite(bytes, 1, n, stdout) != n) status = write_failed(s);
+    if (status == MAGPIE_OK && (ferror(s->spool) || fflush(stdout) != 0)) status = write_failed(s);
+    free(bytes);
+    return status;
+}
+
+magpie_status sink_finish(sink *s) {
+    magpie_status status = MAGPIE_OK;
+    if (s->format == SINK_NPY) {
+        if (fseek(s->stream, 0, SEEK_SET) != 0) status = write_failed(s);
+        if (status == MAGPIE_OK) status = write_header(s);
+        if (status == MAGPIE_OK && fflush(s->stream) != 0) status = write_failed(s);
+    }
+    if (status == MAGPIE_OK && s->spool) status = copy_spool(s);
+    if (status == MAGPIE_OK && s->file) {
+        status = magpie_atomic_commit(s->file);
+        s->file = NULL;
+    }
+    sink_abort(s);
+    return status;
+}
+
+void sink_abort(sink *s) {
+    magpie_atomic_abort(s->file);
+    if (s->spool) fclose(s->spool);
+    magpie_text_free(&s->text);
+    *s = (sink){0};
+}

@@ -1,0 +1,67 @@
+/* storage.c - opening a store and its index. */
+#include "storage.h"
+
+#include <string.h>
+
+enum { LINKS_MAX = 256, EF_MAX = 100000 };
+
+static const char *directory;
+static size_t links, ef_construction;
+static magpie_index_options index_options;
+
+static const char *const kind_names[] = {[MAGPIE_INDEX_AUTO] = "auto",
+                                         [MAGPIE_INDEX_FLAT] = "flat",
+                                         [MAGPIE_INDEX_HNSW] = "hnsw",
+                                         [MAGPIE_INDEX_IVF] = "ivf"};
+
+static magpie_status parse_kind(const char *value, void *target) {
+    for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++)
+        if (strcmp(value, kind_names[i]) == 0)
+            return *(magpie_index_kind *)target = (magpie_index_kind)i, MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "auto, flat, hnsw or ivf is wanted, not \"%s\"", value);
+}
+
+const option_row storage_options[] = {{.name = "store",
+                                       .letter = 's',
+                                       .argument = "DIR",
+                                       .string = &directory,
+                                       .help = "the store's folder",
+                                       .required = true},
+                                      {0}};
+
+const option_row build_options[] = {
+    {.name = "index",
+     .argument = "KIND",
+     .parse = parse_kind,
+     .target = &index_options.kind,
+     .help =
+         "auto, flat, hnsw or ivf (default: auto: what is there, and for a new one flat below 20,000 items)"},
+    {.name = "m",
+     .argument = "N",
+     .number = &links,
+     .least = 2,
+     .most = LINKS_MAX,
+     .help = "hnsw: links a node (default: 32)"},
+    {.name = "ef-construction",
+     .argument = "N",
+     .number = &ef_construction,
+     .least = 1,
+     .most = EF_MAX,
+     .help = "hnsw: breadth of the search for links (default: 200)"},
+    {0}};
+
+const char *storage_directory(void) { return directory; }
+
+magpie_status storage_open(storage_mode mode, magpie_store **out) {
+    const magpie_store_options options = {.create = mode == STORAGE_CREATE,
+                                          .read_only = mode == STORAGE_READ};
+    return magpie_store_open(directory, &options, out);
+}
+
+magpie_status storage_open_index(magpie_store *store, magpie_index **out) {
+    index_options.m = (unsigned)links;
+    index_options.ef_construction = (unsigned)ef_construction;
+    return magpie_index_open(store, MAGPIE_SPACE_FUSED, &index_options, out);
+}
+
+const char *storage_kind_name(magpie_index_kind kind) { return kind_names[kind]; }

@@ -1,0 +1,27 @@
+/* terminal.h - what people see: the progress line and the width of things. */
+#ifndef MAGPIE_TERMINAL_H
+#define MAGPIE_TERMINAL_H
+
+#include "core.h"
+
+typedef struct terminal_progress {
+    double done, total; /* in one unit; total 0: not known */
+    size_t items;       /* so far */
+    double seconds;     /* so far */
+} terminal_progress;
+
+/* Redraws one line on standard error, where that is a terminal: share, items, rate, time left. */
+void terminal_show_progress(const terminal_progress *progress);
+void terminal_clear_progress(void);
+
+/* Columns of standard output: of the terminal, else 100. */
+size_t terminal_columns(void);
+/* Appends as much of `text` as fits into `columns`, on one line: control characters become spaces, and what
+ * was cut ends in an ellipsis. Returns the columns that it took. */
+size_t terminal_append_cut(magpie_text *out, magpie_string text, size_t columns);
+/* The same, filled up with spaces to exactly `columns`. */
+void terminal_append_cell(magpie_text *out, magpie_string text, size_t columns);
+/* The whole of it, made harmless in the same way. */
+void terminal_append(magpie_text *out, magpie_string text);
+
+#endif

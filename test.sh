@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds Magpie and runs all of its tests. `./test.sh [PRESET] [ctest arguments]`; the preset is release, debug, asan or
+# tsan, release by default. Installs and fetches what is missing; a second run does only what is left to do.
+set -euo pipefail
+cd "$(dirname "$0")"
+preset=release
+case ${1:-} in release | debug | asan | tsan) preset=$1; shift ;; esac
+
+scripts/packages test
+MAGPIE_MODEL_DIR=$(scripts/fetch-model)
+export MAGPIE_MODEL_DIR
+log=build/$preset.log
+mkdir -p build
+cmake --preset "$preset" >"$log" || { tail -n 20 "$log" >&2; exit 1; }
+cmake --build --preset "$preset" >"$log" || { tail -n 60 "$log"; exit 1; }
+ctest --preset "$preset" "$@"

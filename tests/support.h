@@ -1,0 +1,72 @@
+/* support.h - what tests share: where things are, a temporary folder, golden arrays, seeded randomness. */
+#ifndef MAGPIE_TESTS_SUPPORT_H
+#define MAGPIE_TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core.h"
+
+/* Fails the test with the library's own words. */
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        if ((call) != MAGPIE_OK) fail_msg("%s: %s", #call, magpie_error());                                  \
+    } while (0)
+
+/* The text model's folder, or NULL: then the test is to be skipped, out loud. */
+static inline const char *model_directory(void) {
+    static char path[4096];
+    const char *given = getenv("MAGPIE_MODEL_DIR"), *home = getenv("HOME");
+    snprintf(path, sizeof path, "%s/.cache/magpie/models/all-MiniLM-L6-v2", home ? home : "");
+    if (given) return given;
+    return magpie_path_exists(path) ? path : NULL;
+}
+
+/* A file of ../shared/golden, as it is or (.npy) unpacked by the fixture; NULL where there is no ../shared.
+ */
+static inline char *shared_golden(const char *name) {
+    bool array = strstr(name, ".npy") != NULL;
+    char *path =
+        magpie_path_join(array ? MAGPIE_GOLDEN_UNPACKED : MAGPIE_SOURCE_DIR "/../shared/golden", name);
+    if (path && magpie_path_exists(path)) return path;
+    free(path);
+    return NULL;
+}
+
+/* The f32 data of a .npy file of `count` elements (version 1.0, C order), to be freed. */
+static inline float *read_npy(const char *path, size_t count) {
+    char *bytes;
+    size_t size;
+    assert_ok(magpie_file_read(path, (size_t)1 << 30, &bytes, &size));
+    assert_true(size > 10 && memcmp(bytes, "\x93NUMPY\x01\x00", 8) == 0);
+    size_t header = 10 + (unsigned char)bytes[8] + 256 * (size_t)(unsigned char)bytes[9];
+    assert_non_null(strstr(bytes + 10, "'<f4'"));
+    assert_int_equal(size - header, count * sizeof(float));
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    memcpy(values, bytes + header, count * sizeof *values);
+    free(bytes);
+    return values;
+}
+
+static inline void skip_loudly(const char *why) {
+    print_message("SKIPPED: %s\n", why);
+    skip();
+}
+
+/* splitmix64 (Steele et al. 2014): the same numbers everywhere. */
+static inline uint64_t random_next(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+#endif
