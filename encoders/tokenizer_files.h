@@ -1,15 +1,17 @@
-/* tokenizer_files.h - how a tokenizer is set up, out of the files that Hugging Face gives it. Private to
- * encoders/.
+/* tokenizer_files.h - how a tokenizer is set up, out of Hugging Face's files. Private to encoders/.
  *
- * Three files say partly the same, and models are about where they do not agree. The order is that of the
- * library that most people run the model with (transformers), so that a model gives the ids here that it
- * gives them there: lower case, accents, Chinese characters: tokenizer_config.json where it states them; else
- * tokenizer.json's normalizer; else BERT's defaults (lower case, accents stripped with it, Chinese split).
- *   [UNK], [CLS], [SEP] by name: tokenizer.json (model, post_processor); else tokenizer_config.json; else
- *       special_tokens_map.json; else BERT's.
- *   tokens that are found in the raw text: tokenizer.json's added_tokens; else the named special tokens and
- *       tokenizer_config.json's added_tokens_decoder.
- *   vocabulary: vocab.txt, being thirty times faster to read; else tokenizer.json's model.vocab.
+ * Three files say partly the same, and there are models where they do not agree. What is believed, first to
+ * last:
+ *
+ * - Lower case, accents, Chinese characters: tokenizer_config.json where it states them, as in transformers;
+ * else tokenizer.json's normalizer (transformers would take BERT's defaults here, which is not what such a
+ * model was trained with); else BERT's defaults: lower case, accents stripped with it, Chinese split.
+ * - [UNK], [CLS], [SEP] by name: tokenizer.json (model, post_processor); else tokenizer_config.json; else
+ *   special_tokens_map.json; else BERT's.
+ * - Tokens that are found in the raw text: tokenizer.json's added_tokens; else the named special tokens and
+ *   tokenizer_config.json's added_tokens_decoder.
+ * - Vocabulary: vocab.txt, being ten times and more faster to read; else tokenizer.json's model.vocab.
+ *
  * What a tokenizer.json asks for beyond BERT's tokenizer is MAGPIE_E_UNSUPPORTED, and named: other ids than
  * the model was trained on would give vectors that look fine and are not. */
 #ifndef MAGPIE_TOKENIZER_FILES_H

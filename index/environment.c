@@ -114,9 +114,9 @@ static magpie_status data_size(const char *directory, bool create, size_t *out) 
     return status;
 }
 
-/* LMDB writes its lock file through a shared mapping, and a page of it that the disk has no room for kills the process
- * (SIGBUS). So its blocks are taken before. Where that cannot be done (a read-only disk, a file system that does not know
- * how) LMDB must see for itself. */
+/* LMDB writes its lock file through a shared mapping, and a page of it that the disk has no room for kills
+ * the process (SIGBUS). So its blocks are taken before. Where that cannot be done (a read-only disk, a file
+ * system that does not know how) LMDB must see for itself. */
 static magpie_status reserve_lock_file(magpie_environment *environment) {
     char *path = magpie_path_join(environment->directory, "lock.mdb");
     if (!path) return MAGPIE_E_NO_MEMORY;

@@ -23,7 +23,7 @@ typedef struct magpie_environment {
     MDB_env *lmdb;
     char *directory;
     bool read_only;
-    pthread_mutex_t lock;   /* guards the three below */
+    pthread_mutex_t lock;   /* guards the two below */
     pthread_cond_t changed; /* transactions or growing did */
     unsigned transactions;  /* open in this process, of any thread */
     bool growing;           /* someone waits to remap: new transactions wait too */

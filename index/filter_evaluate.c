@@ -49,8 +49,9 @@ static void add_row(const evaluation *e, const void *row_bytes, size_t *at, magp
     if (*at < e->n && e->rows[*at] == row) magpie_bitmap_set(out, *at);
 }
 
-/* Adds the rows of the posting that the cursor stands on; `first` is the first of them. A trap of LMDB 0.9: on a key with
- * one value MDB_GET_MULTIPLE may give out the values of the key that the cursor stood on before. So it is not asked. */
+/* Adds the rows of the posting that the cursor stands on; `first` is the first of them. A trap of LMDB 0.9:
+ * on a key with one value MDB_GET_MULTIPLE may give out the values of the key that the cursor stood on
+ * before. So it is not asked. */
 static int add_posting(const evaluation *e, MDB_val first, magpie_bitmap *out) {
     MDB_val key, block;
     size_t count;

@@ -18,17 +18,24 @@
  * THREADS AND PROCESSES. A magpie_store may be used from any number of threads, a folder by any number of
  * processes of one machine (not over a network file system). Readers see a snapshot, never wait and are never
  * waited for; writers take turns. A magpie_batch, a magpie_snapshot and a magpie_filter each belong to one
- * thread at a time. A magpie_index may be searched from many threads while one refreshes it.
+ * thread at a time. A magpie_index may be searched from many threads while one refreshes it. A process opens
+ * a folder once and shares the magpie_store (a second open is MAGPIE_E_BUSY); a child made by fork opens its
+ * own.
+ *
+ * SPACE. The store's file is mapped into 64 GiB of address space (four times the file, where that is more),
+ * which costs neither memory nor disk, so that it may grow under open snapshots; index/environment.h says
+ * what happens beyond. A full disk is MAGPIE_E_NO_SPACE and leaves everything as it was.
  *
  * FORMAT of the LMDB environment STORE/data.mdb, version 1. Integers are little-endian unless said otherwise.
- *     meta        name -> value. "format": u32, 1. "sequence": u64, the last one given out. "space/NAME": the
- *                 space's model as JSON {"model", "fingerprint", "dimension"}.
+ *     meta        name -> value. "format": u32, 1. "identity": 16 random bytes, which the index files repeat.
+ *                 "sequence": u64, the last one given out. "pruned": u64, tombstones up to it are gone.
+ *                 "space/NAME": the space's model as JSON {"model", "fingerprint", "dimension"}.
  *     items       id (1-511 bytes of UTF-8) -> record: see index/record.h.
  *     rows        row, u64 native integer key -> id. Live rows only.
- *     v.NAME      row -> dimension x f32, for NAME in text, image, audio, fused. Live rows only, appended in
- * order. postings    attribute path and value -> rows (DUPSORT, fixed size): the inverted index. See
- * index/postings.h. tombstones  sequence -> u64 row that died. Pruned when every index file on disk is past
- * it. jobs        name of a job -> its checkpoint, opaque bytes, written with the items that it speaks of.
+ *     v.NAME      row -> dimension x f32, for NAME in text, image, audio, fused. Live rows only, appended.
+ *     postings    attribute path and value -> rows (DUPSORT, fixed size): see index/postings.h.
+ *     tombstones  sequence -> u64 row that died. Pruned when every index file on disk is past it.
+ *     jobs        name of a job -> its checkpoint, opaque bytes, written with the items that it speaks of.
  * STORE/NAME.index is a vector index: see index/index_file.h. */
 #ifndef MAGPIE_INDEX_H
 #define MAGPIE_INDEX_H
@@ -64,7 +71,7 @@ typedef struct magpie_store magpie_store;
 typedef struct magpie_store_options {
     bool create;          /* make the folder and an empty store where there is none */
     bool read_only;       /* refuse every write; the index file is not rewritten either */
-    size_t initial_bytes; /* of the map; 0 for the default of 64 MiB. It doubles by itself when it is full. */
+    size_t initial_bytes; /* of address space for the map; 0: see SPACE. It doubles when it is full. */
 } magpie_store_options;
 
 /* `options` NULL: an existing store, for reading and writing. MAGPIE_E_NOT_FOUND where there is none,
@@ -145,9 +152,15 @@ typedef struct magpie_commit {
     size_t inserted, replaced, deleted, missing /* deletes of ids that were not there */;
 } magpie_commit;
 
-/* Makes the whole batch durable in one transaction, in order, or nothing of it. The batch is left as it was.
- * MAGPIE_E_NO_SPACE where the disk is full: the store is as before, and the same commit can be tried again.
- * `out` may be NULL. */
+/* Makes the whole batch durable in one transaction, or nothing of it. Changes are made in their order, each
+ * to what the one before has left: of several puts of an id the last wins, and each counts as what it did in
+ * its turn, so that the four counts add up to magpie_batch_count. The batch is left as it was. `out` may be
+ * NULL.
+ *     MAGPIE_E_NO_SPACE   the disk is full: the store is as before, and the same commit can be tried again
+ *     MAGPIE_E_NOT_FOUND  an item was to keep its vectors, but is not there
+ *     MAGPIE_E_MISMATCH   a vector of a space that is not bound, or of another dimension
+ *     MAGPIE_E_BUSY       the map must grow and snapshots of this process stand in the way; try again
+ *     MAGPIE_E_ARGUMENT   the store is open for reading only */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_commit(magpie_store *store, const magpie_batch *batch,
                                                       magpie_commit *out);
 
@@ -181,14 +194,20 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_checkpoint(magpie_snapshot *sn
 
 /* A condition on attributes, in the JSON that Qdrant's users know:
  *     {"must": [C...], "should": [C...], "must_not": [C...]}   all of, any of, none of; one clause may stand
- * alone, and a single condition may stand without its array C = {"key": "price", "range": {"gte": 1, "lt":
- * 5}}       numbers: gt, gte, lt, lte | {"key": "colour", "match": {"value": "red"}}         string, number
- * or boolean | {"key": "colour", "match": {"any": ["red", "blue"]}}     one of | {"key": "colour", "match":
- * {"except": ["red"]}}      has a value other than these | {"key": "size", "exists": true} has a value that
- * is not null (false: has none) | {"is_empty": {"key": "size"}}                        has none | {"has_id":
- * ["a", "b"]} | a whole filter, nested Keys are paths into nested objects: "maker.country"; where a value is
- * an array, a condition holds if it holds for any element, and "parts[].name" reaches into an array of
- * objects ("parts.name" is taken to mean the same). */
+ *                                                              alone, a single condition without its array
+ *     C = {"key": "price", "range": {"gte": 1, "lt": 5}}       numbers: gt, gte, lt, lte
+ *       | {"key": "colour", "match": {"value": "red"}}         string, number or boolean
+ *       | {"key": "colour", "match": {"any": ["red", "blue"]}}     one of
+ *       | {"key": "colour", "match": {"except": ["red"]}}      has a value other than these
+ *       | {"key": "size", "exists": true}                      has one that is not null (false: has none)
+ *       | {"is_empty": {"key": "size"}}                        has none
+ *       | {"has_id": ["a", "b"]}
+ *       | a whole filter, nested
+ * A filter may also be a single condition. Keys are paths into nested objects: "maker.country" (a member whose
+ * own name is "maker.country" answers to it too); where a value is an array, a condition holds if it holds for
+ * any element, and "parts[].name" reaches into an array of objects ("parts.name" is taken to mean the same).
+ * Numbers are compared as doubles, so 1 is 1.0; strings byte for byte; true is not "true". An object exists, an
+ * empty array does not. */
 typedef struct magpie_filter magpie_filter;
 
 /* MAGPIE_E_INPUT says where: "filter: must[1].range.gte: expected a number". */
@@ -212,7 +231,7 @@ typedef enum magpie_index_kind {
     MAGPIE_INDEX_AUTO, /* flat below MAGPIE_INDEX_FLAT_BELOW vectors, HNSW from there */
     MAGPIE_INDEX_FLAT, /* exact */
     MAGPIE_INDEX_HNSW, /* Malkov and Yashunin 2016 */
-    MAGPIE_INDEX_IVF   /* inverted lists, sqrt(n) x 4 of them */
+    MAGPIE_INDEX_IVF   /* inverted lists, sqrt(n) x 4 of them; flat below 1,000 vectors */
 } magpie_index_kind;
 
 enum { MAGPIE_INDEX_FLAT_BELOW = 20000 };
@@ -236,8 +255,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_index_open(magpie_store *store, magpie_
                                                     const magpie_index_options *options, magpie_index **out);
 void magpie_index_close(magpie_index *index);
 
-/* Takes in what was committed since. Rebuilds by itself where a fifth of the vectors is dead, or where the
- * number has outgrown the kind chosen by MAGPIE_INDEX_AUTO; searches go on meanwhile with what there was. */
+/* Takes in what was committed since; a search answers from what was taken in last. Rebuilds by itself where a
+ * fifth of the vectors is dead, or where the number has outgrown the kind chosen by MAGPIE_INDEX_AUTO;
+ * searches go on meanwhile with what there was. */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_refresh(magpie_index *index);
 /* Builds anew from the store: the space of the dead comes back. */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_rebuild(magpie_index *index);
@@ -275,8 +295,10 @@ typedef struct magpie_hit {
  *     filter   NULL: none
  *     options  NULL: defaults
  *     hits     [n, k], the caller's; counts [n], how many of each k were found
- * A filter's selectivity s raises efSearch to efSearch/s; where that would compare more vectors than pass the
- * filter, those are scanned instead, so that recall does not fall with s. Tombstones count as a filter. */
+ * A filter's selectivity s raises efSearch to efSearch/s; where that would cost more than comparing every
+ * vector that passes, those are scanned instead, so that recall does not fall with s. Tombstones count as a
+ * filter. The filter is evaluated on the store as it is now. A hit that was deleted since the last refresh is
+ * MAGPIE_E_NOT_FOUND in a newer snapshot: skip it. Queries that are not finite are MAGPIE_E_INPUT. */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_search(magpie_index *index, size_t n, const float *queries,
                                                       size_t k, const magpie_filter *filter,
                                                       const magpie_search_options *options, magpie_hit *hits,

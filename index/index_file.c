@@ -23,13 +23,16 @@ static magpie_status write_failed(const char *path, const char *why) {
     return magpie_fail(MAGPIE_E_IO, "cannot write %s: %s", path, why);
 }
 
+static bool write_all(FILE *stream, const void *bytes, size_t size) {
+    return !size || fwrite(bytes, size, 1, stream) == 1;
+}
+
 static magpie_status write_body(FILE *stream, const char *path, const magpie_generation *g,
                                 magpie_index_header *header) {
     size_t words = magpie_bitmap_words(g->count);
     errno = 0;
-    if (fwrite(header, sizeof *header, 1, stream) != 1 ||
-        fwrite(g->rows, sizeof *g->rows, g->count, stream) != g->count ||
-        fwrite(g->live.words, sizeof(uint64_t), words, stream) != words)
+    if (!write_all(stream, header, sizeof *header) || !write_all(stream, g->rows, g->count * sizeof *g->rows) ||
+        !write_all(stream, g->live.words, words * sizeof(uint64_t)))
         return write_failed(path, "the write was cut short");
     off_t before = ftello(stream);
     if (faiss_write_index(g->faiss, stream)) return write_failed(path, faiss_get_last_error());
@@ -51,9 +54,8 @@ static magpie_status write_trailer(FILE *stream, const char *path, const char *t
     uint64_t checksum = XXH3_64bits(map.data, map.size);
     magpie_map_close(&map);
     errno = 0;
-    return fwrite(&checksum, sizeof checksum, 1, stream) == 1
-               ? MAGPIE_OK
-               : write_failed(path, "the write was cut short");
+    return fwrite(&checksum, sizeof checksum, 1, stream) == 1 ? MAGPIE_OK
+                                                              : write_failed(path, "the write was cut short");
 }
 
 magpie_status magpie_index_file_write(const char *path, const magpie_index_owner *owner,

@@ -5,13 +5,15 @@
  *
  * KEY = path, NUL, type (1 byte), value. A path joins the names of nested objects with '.'; arrays leave no
  * trace in it, so that a condition holds for an array if it holds for any element. No JSON string that we
- * accept holds a NUL. type 1  exists   no value: there is something here that is not null. Objects have it
- * too, at their own path 2  boolean  1 byte 3  number   a double: its bits big-endian, sign flipped (all
- * bits, where negative), so that the order of keys is the order of numbers and a range is a run of keys. -0
- * is stored as 0 4  string   its bytes, up to STRING_INLINE 5  string   longer: its first STRING_PREFIX bytes
- * and its XXH3-128 A path longer than PATH_INLINE is its first PATH_PREFIX bytes, 0xFF (in no UTF-8) and its
- * XXH3-128, so that every key fits into LMDB's 511 bytes, and no two paths share a key, short of a collision
- * of 128 bits. */
+ * accept holds a NUL.
+ *     type 1  exists   no value: something is here that is not null. Objects have it too, at their own path
+ *          2  boolean  1 byte
+ *          3  number   a double: its bits big-endian, the sign flipped (all bits, where negative), so that the
+ *                      order of keys is the order of numbers and a range is a run of keys. -0 is stored as 0
+ *          4  string   its bytes, up to STRING_INLINE
+ *          5  string   longer: its first STRING_PREFIX bytes and its XXH3-128
+ * A path longer than PATH_INLINE is its first PATH_PREFIX bytes, 0xFF (in no UTF-8) and its XXH3-128, so that
+ * every key fits into LMDB's 511 bytes, and no two paths share a key, short of a collision of 128 bits. */
 #ifndef MAGPIE_POSTINGS_H
 #define MAGPIE_POSTINGS_H
 

@@ -115,20 +115,47 @@ static magpie_status check_format(magpie_store *store, MDB_txn *txn) {
     return MAGPIE_OK;
 }
 
-/* An environment without any table is a store whose making was cut off: it is made now. */
-static magpie_status open_or_initialise(magpie_store *store, MDB_txn *txn, bool *made) {
+static magpie_status is_empty(magpie_store *store, MDB_txn *txn, bool *out) {
     MDB_dbi main;
     MDB_stat stat;
     int code = mdb_dbi_open(txn, NULL, 0, &main);
     if (!code) code = mdb_stat(txn, main, &stat);
     if (code) return magpie_lmdb_fail(code, "cannot read %s", store->environment.directory);
-    *made = stat.ms_entries == 0;
-    if (*made && store->environment.read_only)
+    *out = stat.ms_entries == 0;
+    return MAGPIE_OK;
+}
+
+/* Opens the tables, or with `write` makes them. *empty: there are none, and nothing was done. */
+static magpie_status open_in(magpie_store *store, bool write, bool *empty) {
+    magpie_environment *environment = &store->environment;
+    MDB_txn *txn;
+    magpie_status status = magpie_environment_begin(environment, write, &txn);
+    if (status != MAGPIE_OK) return status;
+    status = is_empty(store, txn, empty);
+    if (status == MAGPIE_OK && *empty && write)
+        status = initialise(store, txn);
+    else if (status == MAGPIE_OK && !*empty)
+        status = open_tables(store, txn, 0);
+    if (status == MAGPIE_OK && (write || !*empty)) status = check_format(store, txn);
+    if (status != MAGPIE_OK) {
+        magpie_environment_abort(environment, txn);
+        return status;
+    }
+    /* Table handles belong to the environment only once their transaction is committed, a reading one too. */
+    int code = magpie_environment_commit(environment, txn);
+    return code ? magpie_lmdb_fail(code, "cannot open the store %s", environment->directory) : MAGPIE_OK;
+}
+
+/* Reading first: an open must not wait for its turn among the writers. An environment without any table is
+ * new, or its making was cut off. */
+static magpie_status open_or_make(magpie_store *store) {
+    bool empty = false;
+    magpie_status status = open_in(store, false, &empty);
+    if (status != MAGPIE_OK || !empty) return status;
+    if (store->environment.read_only)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "there is no store in %s (it is empty)",
                            store->environment.directory);
-    if (*made) return initialise(store, txn);
-    magpie_status status = open_tables(store, txn, 0);
-    return status == MAGPIE_OK ? check_format(store, txn) : status;
+    return open_in(store, true, &empty);
 }
 
 magpie_status magpie_store_open(const char *directory, const magpie_store_options *options,
@@ -144,20 +171,7 @@ magpie_status magpie_store_open(const char *directory, const magpie_store_option
         free(store);
         return status;
     }
-    MDB_txn *txn;
-    bool made = false;
-    status = magpie_environment_begin(environment, !given.read_only, &txn);
-    if (status == MAGPIE_OK) {
-        status = open_or_initialise(store, txn, &made);
-        /* Table handles belong to the environment only once their transaction is committed. */
-        if (status != MAGPIE_OK) {
-            magpie_environment_abort(environment, txn);
-        } else {
-            int code = magpie_environment_commit(environment, txn);
-            if (code)
-                status = magpie_lmdb_fail(code, "cannot %s the store %s", made ? "make" : "open", directory);
-        }
-    }
+    status = open_or_make(store);
     if (status != MAGPIE_OK) {
         magpie_store_close(store);
         return status;

@@ -60,8 +60,8 @@ typedef struct magpie_ingest_progress {
     size_t encoded;   /* items committed with vectors that this run computed */
     size_t updated;   /* items committed without: their attributes changed, or they have no text */
     size_t unchanged; /* items that were in the store already */
-    size_t rejected;
-    size_t committed;                      /* items made durable by this run: encoded + updated */
+    size_t rejected;  /* lines in the rejects file: with those of the run that this one goes on from */
+    size_t committed; /* items made durable by this run: encoded + updated */
     uint64_t bytes, total_bytes;           /* of the catalogue; total 0: not known (a pipe) */
     double seconds;                        /* since the start of this run */
     double encode_seconds, commit_seconds; /* of these, where the time went */

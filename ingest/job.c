@@ -49,7 +49,7 @@ typedef struct job {
     double started, reported;
 } job;
 
-/* ---- what the caller hears ---- */
+/* ---- what the caller hears ----------------------------------------------------------------------------- */
 
 static magpie_status report(job *j, bool now) {
     double seconds = magpie_seconds();
@@ -62,8 +62,7 @@ static magpie_status report(job *j, bool now) {
 }
 
 static magpie_status reject(job *j, size_t number, magpie_string id, magpie_string start) {
-    j->progress.rejected++;
-    j->checkpoint.rejected++;
+    j->progress.rejected = (size_t)++j->checkpoint.rejected;
     if (id.size > MAGPIE_ID_MAX) id.size = 0; /* no id at all, and the line's start shows it */
     return magpie_rejects_add(&j->rejects, number, magpie_error(), id, start);
 }
@@ -75,7 +74,7 @@ static magpie_status refused(void *context, magpie_pending_item *item) {
 
 static magpie_status encoded_block(void *context) { return report(context, false); }
 
-/* ---- a commit ---- */
+/* ---- a commit ------------------------------------------------------------------------------------------ */
 
 static magpie_status renew_snapshot(job *j) {
     magpie_snapshot_close(j->snapshot);
@@ -128,7 +127,7 @@ static magpie_status flush(job *j, bool last) {
     return status == MAGPIE_OK ? report(j, true) : status;
 }
 
-/* ---- a line ---- */
+/* ---- a line -------------------------------------------------------------------------------------------- */
 
 static bool equal_hashes(const uint64_t a[2], const uint64_t b[2]) { return a[0] == b[0] && a[1] == b[1]; }
 
@@ -222,7 +221,7 @@ static magpie_status take_line(job *j, const magpie_line *line) {
     return status;
 }
 
-/* ---- the job ---- */
+/* ---- the job ------------------------------------------------------------------------------------------- */
 
 static magpie_status bind_spaces(magpie_store *store, const magpie_text_encoder_info *info) {
     const magpie_space_model model = {info->name, info->fingerprint, info->dimension};
@@ -253,6 +252,7 @@ static magpie_status begin(job *j) {
     if (status == MAGPIE_OK)
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
+    j->progress.rejected = (size_t)j->checkpoint.rejected;
     j->prefix_seen = j->checkpoint.lines == 0;
     return status;
 }

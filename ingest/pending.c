@@ -47,7 +47,7 @@ void magpie_pending_free(magpie_pending *pending) {
     *pending = (magpie_pending){0};
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ------------------------------------------------------------------------------------------ */
 
 /* Some items whose texts are encoded by one call. */
 typedef struct block {
@@ -119,7 +119,7 @@ magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder
     return status;
 }
 
-/* ---- storing ---- */
+/* ---- storing ------------------------------------------------------------------------------------------- */
 
 static magpie_status put_item(const magpie_pending *pending, const magpie_pending_item *item,
                               magpie_batch *batch) {

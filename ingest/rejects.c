@@ -11,7 +11,7 @@
 
 magpie_status magpie_rejects_begin(magpie_rejects *rejects, const char *path, uint64_t keep) {
     struct stat st;
-    *rejects = (magpie_rejects){.path = path, .keep = keep};
+    *rejects = (magpie_rejects){.path = path, .keep = keep, .size = keep};
     /* a device or a pipe is written to as it is */
     if (path && !keep && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && unlink(path) != 0)
         return magpie_fail_errno(errno, "cannot replace %s", path);
@@ -29,7 +29,7 @@ static magpie_status open_stream(magpie_rejects *rejects) {
         return status;
     }
     off_t end = regular ? lseek(fd, 0, SEEK_END) : 0;
-    rejects->size = end > 0 ? (uint64_t)end : 0;
+    rejects->keep = rejects->size = end > 0 ? (uint64_t)end : 0;
     rejects->stream = fdopen(fd, "w");
     if (rejects->stream) return MAGPIE_OK;
     close(fd);

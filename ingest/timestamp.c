@@ -79,5 +79,8 @@ magpie_status magpie_timestamp_parse(const char *text, int64_t *millis) {
     int64_t seconds =
         days_from_date(year, month, day) * 86400 + hour * 3600 + (minute - offset) * 60 + second;
     *millis = seconds * 1000 + fraction;
+    if (*millis < MAGPIE_TIMESTAMP_MIN || *millis > MAGPIE_TIMESTAMP_MAX)
+        return magpie_fail(MAGPIE_E_INPUT, "timestamp \"%.40s\" is, in UTC, not in the years 0 to 9999",
+                           text);
     return MAGPIE_OK;
 }

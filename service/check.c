@@ -5,12 +5,10 @@
 
 #include <string.h>
 
-static struct { bool json; } given;
-
 /* Problems go out as they are found: a damaged store may have millions. */
 static void print_problem(void *context, const char *problem) {
     magpie_text *out = context;
-    if (given.json) {
+    if (output_json) {
         if (out->size) magpie_text_append(out, ", ", 2);
         magpie_text_json_string(out, problem, strlen(problem));
     } else {
@@ -21,12 +19,12 @@ static void print_problem(void *context, const char *problem) {
 static exit_code print_report(const magpie_check_report *report, const magpie_text *problems) {
     magpie_text out = {0};
     const char *format =
-        given.json
+        output_json
             ? "{\"ok\": %s, \"items\": %llu, \"vectors\": %llu, \"postings\": %llu, \"indexed\": %llu, "
               "\"problems\": [%s]}\n"
             : "%s: %llu items, %llu vectors, %llu postings, %llu in the index%s\n";
     const char *verdict =
-        given.json ? (report->problems ? "false" : "true") : (report->problems ? "damaged" : "sound");
+        output_json ? (report->problems ? "false" : "true") : (report->problems ? "damaged" : "sound");
     magpie_text_printf(&out, format, verdict, (unsigned long long)report->items,
                        (unsigned long long)report->vectors, (unsigned long long)report->postings,
                        (unsigned long long)report->indexed, problems->size ? problems->data : "");
@@ -44,9 +42,7 @@ static exit_code run_check(char **operands, int count) {
     magpie_check_report report;
     magpie_text problems = {0};
     magpie_status status = storage_open(STORAGE_READ, &store);
-    if (status == MAGPIE_OK) status = magpie_store_get_stats(store, &stats);
-    if (status == MAGPIE_OK && stats.dimension[MAGPIE_SPACE_FUSED])
-        status = storage_open_index(store, &index);
+    if (status == MAGPIE_OK) status = storage_open_index_if_any(store, &stats, &index);
     if (status == MAGPIE_OK) status = magpie_store_check(store, index, print_problem, &problems, &report);
     exit_code code = status == MAGPIE_OK ? print_report(&report, &problems) : print_failure();
     magpie_text_free(&problems);
@@ -55,10 +51,7 @@ static exit_code run_check(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "json", .flag = &given.json, .help = "as one JSON object"},
-                                         {0}};
-
-static const option_row *const tables[] = {storage_options, own_options, NULL};
+static const option_row *const tables[] = {storage_options, json_options, NULL};
 
 const command check_command = {.name = "check",
                                .summary = "verify that a store and its index are sound and agree",

@@ -7,8 +7,6 @@
 #include <limits.h>
 #include <string.h>
 
-static struct { bool json; } given;
-
 /* Fills the batch with what is there. */
 static magpie_status collect(magpie_store *store, magpie_batch *batch, char **ids, int count,
                              size_t *missing) {
@@ -31,24 +29,12 @@ static magpie_status collect(magpie_store *store, magpie_batch *batch, char **id
     return status;
 }
 
-/* The deletion holds without it; but an index that knows of it needs no replay, and tombstones can be pruned.
- */
-static magpie_status update_index(magpie_store *store) {
-    magpie_index *index;
-    magpie_status status = storage_open_index(store, &index);
-    if (status != MAGPIE_OK) return status;
-    status = magpie_index_refresh(index);
-    if (status == MAGPIE_OK) status = magpie_index_save(index);
-    magpie_index_close(index);
-    return status;
-}
-
 static exit_code print_result(const magpie_commit *commit, size_t missing) {
     magpie_text out = {0};
     missing += commit->missing; /* an id given twice, or deleted by someone else meanwhile */
-    magpie_text_printf(&out,
-                       given.json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
-                       commit->deleted, missing);
+    magpie_text_printf(
+        &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
+        commit->deleted, missing);
     exit_code code = output_text(&out);
     magpie_text_free(&out);
     return code == EXIT_FINE && missing ? EXIT_MISSING : code;
@@ -64,7 +50,7 @@ static exit_code run_delete(char **operands, int count) {
     if (status == MAGPIE_OK) status = collect(store, batch, operands, count, &missing);
     if (status == MAGPIE_OK && magpie_batch_count(batch)) {
         status = magpie_store_commit(store, batch, &commit);
-        if (status == MAGPIE_OK) status = update_index(store);
+        if (status == MAGPIE_OK) status = storage_update_index(store);
     }
     exit_code code = status == MAGPIE_OK ? print_result(&commit, missing) : print_failure();
     magpie_batch_free(batch);
@@ -72,10 +58,7 @@ static exit_code run_delete(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "json", .flag = &given.json, .help = "report as JSON"},
-                                         {0}};
-
-static const option_row *const tables[] = {storage_options, own_options, NULL};
+static const option_row *const tables[] = {storage_options, json_options, NULL};
 
 const command delete_command = {.name = "delete",
                                 .summary = "delete items by their ids",
@@ -83,5 +66,5 @@ const command delete_command = {.name = "delete",
                                 .least_operands = 1,
                                 .most_operands = INT_MAX,
                                 .tables = tables,
-                                .details = "",
+                                .details = "An id that begins with a dash goes behind --.\n",
                                 .run = run_delete};

@@ -8,8 +8,6 @@
 #include <limits.h>
 #include <string.h>
 
-static struct { bool json; } given;
-
 static void append_json(magpie_text *out, const magpie_item *item) {
     magpie_text_append(out, "{", 1);
     item_append_id(out, item);
@@ -60,11 +58,11 @@ static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
             if (status == MAGPIE_E_NOT_FOUND) code = EXIT_MISSING;
             continue;
         }
-        if (given.json)
+        if (output_json)
             append_json(&out, &item);
         else
             append_fields(&out, &item);
-        if (!given.json && i + 1 < count) magpie_text_append(&out, "\n", 1);
+        if (!output_json && i + 1 < count) magpie_text_append(&out, "\n", 1);
         if (output_text(&out) != EXIT_FINE) code = EXIT_FAILED;
     }
     magpie_text_free(&out);
@@ -82,10 +80,7 @@ static exit_code run_get(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {
-    {.name = "json", .flag = &given.json, .help = "one JSON object a line, in the order asked for"}, {0}};
-
-static const option_row *const tables[] = {storage_options, own_options, NULL};
+static const option_row *const tables[] = {storage_options, json_options, NULL};
 
 const command get_command = {.name = "get",
                              .summary = "print items by their ids",
@@ -93,5 +88,6 @@ const command get_command = {.name = "get",
                              .least_operands = 1,
                              .most_operands = INT_MAX,
                              .tables = tables,
-                             .details = "",
+                             .details = "--json: one object a line, in the order asked for.\n"
+                                        "An id that begins with a dash goes behind --.\n",
                              .run = run_get};

@@ -6,16 +6,18 @@
 #include "storage.h"
 #include "terminal.h"
 
-#include <string.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 enum { COMMIT_MOST = 1 << 20 };
 
 static struct {
     const char *rejects;
     size_t commit_items;
-    bool acknowledge, json;
+    bool acknowledge;
 } given;
 
 /* What the callbacks need. */
@@ -54,7 +56,7 @@ static bool show_progress(void *context, const magpie_ingest_progress *p) {
 static void acknowledge(void *context, magpie_string id) {
     magpie_text *line = &((run *)context)->line;
     magpie_text_clear(line);
-    if (given.json) {
+    if (output_json) {
         magpie_text_printf(line, "{\"id\": ");
         magpie_text_json_string(line, id.data, id.size);
         magpie_text_append(line, "}\n", 2);
@@ -67,14 +69,8 @@ static void acknowledge(void *context, magpie_string id) {
 }
 
 static magpie_status update_index(magpie_store *store, double *seconds) {
-    magpie_index *index;
     double start = magpie_seconds();
-    magpie_status status = storage_open_index(store, &index);
-    if (status == MAGPIE_OK) {
-        status = magpie_index_refresh(index);
-        if (status == MAGPIE_OK) status = magpie_index_save(index);
-        magpie_index_close(index);
-    }
+    magpie_status status = storage_update_index(store);
     *seconds = magpie_seconds() - start;
     if (status == MAGPIE_OK) return status;
     return magpie_fail(status, "the items are stored, but the index is not: %s; magpie rebuild makes it anew",
@@ -110,11 +106,11 @@ static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, 
 static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
     magpie_text out = {0};
     exit_code code = EXIT_FINE;
-    if (given.json)
+    if (output_json)
         append_json(&out, p, rejects, index_seconds);
     else
         append_sentences(&out, p, rejects, index_seconds);
-    if (given.acknowledge && !given.json) /* standard output is for ids */
+    if (given.acknowledge && !output_json) /* standard output is for ids */
         fputs(out.data ? out.data : "", stderr);
     else
         code = output_text(&out);
@@ -139,8 +135,17 @@ static exit_code ingest_into(magpie_store *store, magpie_text_encoder *encoder, 
     terminal_clear_progress();
     if (status == MAGPIE_OK) status = update_index(store, &index_seconds);
     if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
-    print_error("%s (%zu items were committed by this run)", magpie_error(), done.committed);
-    return status == MAGPIE_E_CANCELLED && interrupted ? EXIT_INTERRUPTED : EXIT_FAILED;
+    if (status == MAGPIE_E_CANCELLED && !interrupted)
+        status = magpie_fail(MAGPIE_E_IO, "cannot write standard output, and so stopped");
+    print_error("%s (%zu items were committed by this run)%s", magpie_error(), done.committed,
+                status == MAGPIE_E_NO_SPACE ? "; make room and run it again" : "");
+    return status == MAGPIE_E_CANCELLED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+/* Before anything is made: a misspelt name should leave no empty store behind. */
+static magpie_status check_catalogue(const char *path) {
+    if (strcmp(path, "-") == 0 || access(path, R_OK) == 0) return MAGPIE_OK;
+    return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
 static exit_code run_ingest(char **operands, int count) {
@@ -149,7 +154,8 @@ static exit_code run_ingest(char **operands, int count) {
     magpie_store *store = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
-    magpie_status status = rejects ? model_open(true, &encoder) : MAGPIE_E_NO_MEMORY;
+    magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = model_open(true, &encoder);
     if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
     exit_code code =
         status == MAGPIE_OK ? ingest_into(store, encoder, operands[0], rejects) : print_failure();
@@ -172,12 +178,11 @@ static const option_row own_options[] = {
      .help = "items a transaction (default: 256)"},
     {.name = "acknowledge",
      .flag = &given.acknowledge,
-     .help = "print each id once it is durable; with --json as {\"id\": ...}"},
-    {.name = "json", .flag = &given.json, .help = "report as one JSON object, the last line"},
+     .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, model_options, passage_prefix_options,
-                                           own_options,     build_options, NULL};
+static const option_row *const tables[] = {
+    storage_options, model_options, passage_prefix_options, own_options, json_options, build_options, NULL};
 
 const command ingest_command = {
     .name = "ingest",

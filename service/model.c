@@ -44,12 +44,14 @@ const option_row passage_prefix_options[] = {
     {.name = "passage-prefix",
      .argument = "S",
      .string = &encoder.passage_prefix,
+     .may_be_empty = true,
      .help = "put before every text (default: what the model names)"},
     {0}};
 
 const option_row query_prefix_options[] = {{.name = "query-prefix",
                                             .argument = "S",
                                             .string = &encoder.query_prefix,
+                                            .may_be_empty = true,
                                             .help = "put before every query (default: what the model names)"},
                                            {0}};
 

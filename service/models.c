@@ -5,10 +5,8 @@
 
 #include <string.h>
 
-static struct { bool json; } given;
-
 static void append_text(magpie_text *out, const char *name, const char *value) {
-    if (given.json) {
+    if (output_json) {
         magpie_text_printf(out, "%s\"%s\": ", out->size ? ", " : "{", name);
         magpie_text_json_string(out, value, strlen(value));
     } else {
@@ -17,7 +15,7 @@ static void append_text(magpie_text *out, const char *name, const char *value) {
 }
 
 static void append_number(magpie_text *out, const char *name, unsigned long long value) {
-    if (given.json)
+    if (output_json)
         magpie_text_printf(out, "%s\"%s\": %llu", out->size ? ", " : "{", name, value);
     else
         magpie_text_printf(out, "%-16s%llu\n", name, value);
@@ -41,7 +39,7 @@ static exit_code print_info(const magpie_text_encoder_info *info) {
     append_number(&out, "threads", info->threads);
     append_text(&out, "query_prefix", info->query_prefix);
     append_text(&out, "passage_prefix", info->passage_prefix);
-    if (given.json) magpie_text_append(&out, "}\n", 2);
+    if (output_json) magpie_text_append(&out, "}\n", 2);
     exit_code code = output_text(&out);
     magpie_text_free(&out);
     return code;
@@ -61,10 +59,7 @@ static exit_code run_models(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "json", .flag = &given.json, .help = "as one JSON object"},
-                                         {0}};
-
-static const option_row *const tables[] = {own_options, NULL};
+static const option_row *const tables[] = {json_options, NULL};
 
 const command models_command = {.name = "models",
                                 .summary = "print what a model folder holds",

@@ -26,7 +26,7 @@ static size_t collect(const command *self, const option_row *rows[OPTIONS_MAX]) 
     return n;
 }
 
-/* ---- help ---- */
+/* ---- help ---------------------------------------------------------------------------------------------- */
 
 static void print_row(char letter, const char *name, const char *argument, const char *help) {
     char left[64], letters[8] = "    ";
@@ -53,7 +53,7 @@ static void print_help(const command *self) {
     printf("\n%s", exit_code_help);
 }
 
-/* ---- values ---- */
+/* ---- values -------------------------------------------------------------------------------------------- */
 
 static magpie_status parse_number(const option_row *row, const char *value) {
     char *end;
@@ -71,12 +71,12 @@ static magpie_status take_value(const option_row *row, const char *value) {
     if (row->flag) return *row->flag = true, MAGPIE_OK;
     if (row->number) return parse_number(row, value);
     if (row->parse) return row->parse(value, row->target);
-    if (!*value) return magpie_fail(MAGPIE_E_ARGUMENT, "it is empty");
+    if (!*value && !row->may_be_empty) return magpie_fail(MAGPIE_E_ARGUMENT, "it is empty");
     *row->string = value;
     return MAGPIE_OK;
 }
 
-/* ---- the command line ---- */
+/* ---- the command line ---------------------------------------------------------------------------------- */
 
 static exit_code misused(const command *self, const char *why) {
     print_error("%s: %s; see magpie %s --help", self->name, why, self->name);
@@ -122,6 +122,15 @@ static exit_code check_what_was_given(const command *self, const option_row **ro
     return EXIT_FINE;
 }
 
+/* What getopt_long stumbled over. It names a letter in optopt, since letters may stand together in one
+ * argument. */
+static const char *name_culprit(int answer, char **argv, char *why, size_t size) {
+    const char letter[] = {'-', (char)optopt, 0};
+    const char *shown = optopt && optopt < FIRST_VALUE ? letter : argv[optind - 1];
+    snprintf(why, size, answer == ':' ? "%s needs a value" : "there is no option %s", shown);
+    return why;
+}
+
 exit_code command_main(const command *self, int argc, char **argv) {
     const option_row *rows[OPTIONS_MAX];
     bool given[OPTIONS_MAX] = {0};
@@ -131,15 +140,11 @@ exit_code command_main(const command *self, int argc, char **argv) {
     describe_for_getopt(rows, n, options, letters);
     opterr = 0;
     for (int answer; (answer = getopt_long(argc, argv, letters, options, NULL)) != -1;) {
-        const char *shown = argv[optind - 1];
         if (answer == 'h') {
             print_help(self);
             return EXIT_FINE;
         }
-        if (answer == '?' || answer == ':') {
-            snprintf(why, sizeof why, answer == ':' ? "%s needs a value" : "there is no option %s", shown);
-            return misused(self, why);
-        }
+        if (answer == '?' || answer == ':') return misused(self, name_culprit(answer, argv, why, sizeof why));
         size_t row = find_row(rows, n, answer);
         given[row] = true;
         if (take_value(rows[row], optarg) == MAGPIE_OK) continue;

@@ -33,6 +33,7 @@ typedef struct option_row {
     void *target;
     size_t least, most; /* of a number */
     bool required;
+    bool may_be_empty; /* a string */
 } option_row;
 
 typedef struct command {

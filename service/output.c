@@ -9,6 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+bool output_json;
+
+const option_row json_options[] = {
+    {.name = "json", .flag = &output_json, .help = "answer in JSON, for machines"}, {0}};
+
 static void print_line(const char *prefix, char *line) {
     for (char *c = line; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7F)
@@ -53,7 +58,7 @@ void output_begin(void) {
 }
 
 static exit_code output_failed(int error_number) {
-    print_error("cannot write to standard output: %s", strerror(error_number));
+    print_error("cannot write standard output: %s", strerror(error_number));
     return EXIT_FAILED;
 }
 

@@ -4,6 +4,10 @@
 
 #include "options.h"
 
+/* --json, which most commands have. */
+extern bool output_json;
+extern const option_row json_options[];
+
 /* "magpie: ..." on standard error, always one line whatever is in it. */
 void print_error(const char *format, ...) MAGPIE_PRINTF(1, 2);
 /* The last failure of this thread, as it is. */

@@ -3,8 +3,6 @@
 #include "output.h"
 #include "storage.h"
 
-static struct { bool json; } given;
-
 static magpie_status rebuild(magpie_index *index) {
     magpie_index_stats stats;
     magpie_index_get_stats(index, &stats);
@@ -18,8 +16,8 @@ static exit_code print_report(magpie_index *index, double seconds) {
     magpie_text out = {0};
     magpie_index_get_stats(index, &stats);
     magpie_text_printf(&out,
-                       given.json ? "{\"kind\": \"%s\", \"vectors\": %llu, \"seconds\": %.3f}\n"
-                                  : "%s index of %llu vectors, built in %.1f s\n",
+                       output_json ? "{\"kind\": \"%s\", \"vectors\": %llu, \"seconds\": %.3f}\n"
+                                   : "%s index of %llu vectors, built in %.1f s\n",
                        storage_kind_name(stats.kind), (unsigned long long)stats.vectors, seconds);
     exit_code code = output_text(&out);
     magpie_text_free(&out);
@@ -41,10 +39,7 @@ static exit_code run_rebuild(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "json", .flag = &given.json, .help = "report as JSON"},
-                                         {0}};
-
-static const option_row *const tables[] = {storage_options, build_options, own_options, NULL};
+static const option_row *const tables[] = {storage_options, build_options, json_options, NULL};
 
 const command rebuild_command = {.name = "rebuild",
                                  .summary = "build the vector index anew",

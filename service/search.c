@@ -19,7 +19,7 @@ enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUM
 static struct {
     const char *text, *like, *filter;
     size_t k, ef_search, nprobe;
-    bool exact, json;
+    bool exact;
 } given = {.k = 10};
 
 typedef struct search {
@@ -34,7 +34,7 @@ typedef struct search {
     double took; /* seconds, of encoding and searching */
 } search;
 
-/* ---- opening ---- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 typedef struct opening {
     search *s;
@@ -89,7 +89,7 @@ static magpie_status read_filter(search *s) {
     return status;
 }
 
-/* ---- searching ---- */
+/* ---- searching ----------------------------------------------------------------------------------------- */
 
 static magpie_status make_query(search *s, size_t dimension) {
     if (given.text) {
@@ -143,7 +143,7 @@ static magpie_status find(search *s) {
     return status;
 }
 
-/* ---- answering ---- */
+/* ---- answering ----------------------------------------------------------------------------------------- */
 
 static magpie_status append_json(search *s, magpie_text *out) {
     magpie_text_printf(out, "{\"hits\": [");
@@ -181,7 +181,7 @@ static magpie_status append_table(search *s, magpie_text *out) {
 
 static exit_code answer(search *s) {
     magpie_text out = {0};
-    magpie_status status = given.json ? append_json(s, &out) : append_table(s, &out);
+    magpie_status status = output_json ? append_json(s, &out) : append_table(s, &out);
     exit_code code = status == MAGPIE_OK ? output_text(&out) : print_failure();
     magpie_text_free(&out);
     return code;
@@ -253,11 +253,10 @@ static const option_row own_options[] = {
      .least = 1,
      .most = EF_MAX,
      .help = "ivf: lists visited (default: 16)"},
-    {.name = "json", .flag = &given.json, .help = "answer as one JSON object"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options, model_options, query_prefix_options,
-                                           NULL};
+static const option_row *const tables[] = {storage_options, own_options,          json_options,
+                                           model_options,   query_prefix_options, NULL};
 
 const command search_command = {
     .name = "search",

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-static struct { bool json; } given;
-
 typedef unsigned long long big;
 
 static bool is_bound(const magpie_store_stats *store, unsigned space) { return store->dimension[space] != 0; }
@@ -57,7 +55,7 @@ static void append_lines(magpie_text *out, const magpie_store_stats *store, cons
 
 static exit_code print_stats(const magpie_store_stats *store, const magpie_index_stats *index) {
     magpie_text out = {0};
-    if (given.json)
+    if (output_json)
         append_json(&out, store, index);
     else
         append_lines(&out, store, index);
@@ -74,9 +72,7 @@ static exit_code run_stats(char **operands, int count) {
     magpie_store_stats stats;
     magpie_index_stats index_stats;
     magpie_status status = storage_open(STORAGE_READ, &store);
-    if (status == MAGPIE_OK) status = magpie_store_get_stats(store, &stats);
-    if (status == MAGPIE_OK && is_bound(&stats, MAGPIE_SPACE_FUSED))
-        status = storage_open_index(store, &index);
+    if (status == MAGPIE_OK) status = storage_open_index_if_any(store, &stats, &index);
     if (index) magpie_index_get_stats(index, &index_stats);
     exit_code code = status == MAGPIE_OK ? print_stats(&stats, index ? &index_stats : NULL) : print_failure();
     magpie_index_close(index);
@@ -84,10 +80,7 @@ static exit_code run_stats(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "json", .flag = &given.json, .help = "as one JSON object"},
-                                         {0}};
-
-static const option_row *const tables[] = {storage_options, own_options, NULL};
+static const option_row *const tables[] = {storage_options, json_options, NULL};
 
 const command stats_command = {.name = "stats",
                                .summary = "print how much a store holds",

@@ -64,4 +64,21 @@ magpie_status storage_open_index(magpie_store *store, magpie_index **out) {
     return magpie_index_open(store, MAGPIE_SPACE_FUSED, &index_options, out);
 }
 
+magpie_status storage_open_index_if_any(magpie_store *store, magpie_store_stats *stats, magpie_index **out) {
+    *out = NULL;
+    magpie_status status = magpie_store_get_stats(store, stats);
+    if (status != MAGPIE_OK || !stats->dimension[MAGPIE_SPACE_FUSED]) return status;
+    return storage_open_index(store, out);
+}
+
+magpie_status storage_update_index(magpie_store *store) {
+    magpie_index *index;
+    magpie_status status = storage_open_index(store, &index);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_index_refresh(index);
+    if (status == MAGPIE_OK) status = magpie_index_save(index);
+    magpie_index_close(index);
+    return status;
+}
+
 const char *storage_kind_name(magpie_index_kind kind) { return kind_names[kind]; }

@@ -14,6 +14,12 @@ const char *storage_directory(void);
 MAGPIE_CHECK_RESULT magpie_status storage_open(storage_mode mode, magpie_store **out);
 /* The fused space's index, as `build_options` say; what is there where they say nothing. */
 MAGPIE_CHECK_RESULT magpie_status storage_open_index(magpie_store *store, magpie_index **out);
+/* The same, and the store's figures; *out is NULL where there are no vectors yet. */
+MAGPIE_CHECK_RESULT magpie_status storage_open_index_if_any(magpie_store *store, magpie_store_stats *stats,
+                                                            magpie_index **out);
+/* Brings the index on disk up to date. What was committed holds without it; but an index that knows of it
+ * needs no replay, and tombstones can be pruned. */
+MAGPIE_CHECK_RESULT magpie_status storage_update_index(magpie_store *store);
 const char *storage_kind_name(magpie_index_kind kind);
 
 #endif

@@ -248,7 +248,9 @@ static void test_timestamps(void **state) {
                                       "2024-01-01T00:00:00+2",
                                       "2024-00-01T00:00:00Z",
                                       "2024-01-00T00:00:00Z",
-                                      "+024-01-01T00:00:00Z"};
+                                      "+024-01-01T00:00:00Z",
+                                      "0000-01-01T00:00:00+00:01",
+                                      "9999-12-31T23:59:59-00:01"};
     int64_t millis;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_ok(magpie_timestamp_parse(good[i].text, &millis));

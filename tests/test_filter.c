@@ -1,5 +1,5 @@
-/* test_filter.c - a filter by the inverted index is the same filter held against every item by itself; what Qdrant's
- * users would write means what they mean; and a malformed filter is told where. */
+/* test_filter.c - a filter by the inverted index is the same filter held against every item by itself; what
+ * Qdrant's users would write means what they mean; and a malformed filter is told where. */
 #include "test_index.h"
 
 enum { ITEMS = 400, FILTERS = 4000 };
@@ -15,8 +15,23 @@ static void long_string(random_state *r, magpie_text *out) {
 }
 
 static void random_scalar(random_state *r, magpie_text *out) {
-    static const char *scalars[] = {"\"red\"", "\"blue\"", "\"r\"", "\"\"", "true", "false", "0", "-0.0", "1", "1.0", "1.5",
-                                    "-2", "1e300", "9007199254740993", "123456789012345678901234567890", "\"1\"", "\"true\""};
+    static const char *scalars[] = {"\"red\"",
+                                    "\"blue\"",
+                                    "\"r\"",
+                                    "\"\"",
+                                    "true",
+                                    "false",
+                                    "0",
+                                    "-0.0",
+                                    "1",
+                                    "1.0",
+                                    "1.5",
+                                    "-2",
+                                    "1e300",
+                                    "9007199254740993",
+                                    "123456789012345678901234567890",
+                                    "\"1\"",
+                                    "\"true\""};
     if (random_below(r, 12) == 0) {
         magpie_text_append(out, "\"", 1);
         long_string(r, out);
@@ -90,9 +105,11 @@ static void random_range(random_state *r, magpie_text *out) {
     static const char *bounds[] = {"-2", "-0.0", "0", "1", "1.25", "1.5", "2", "1e300", "-1e308"};
     size_t n = sizeof bounds / sizeof *bounds, which = 1 + random_below(r, 3);
     magpie_text_append(out, "{", 1);
-    if (which & 1) magpie_text_printf(out, "\"%s\":%s", random_below(r, 2) ? "gt" : "gte", bounds[random_below(r, n)]);
+    if (which & 1)
+        magpie_text_printf(out, "\"%s\":%s", random_below(r, 2) ? "gt" : "gte", bounds[random_below(r, n)]);
     if (which == 3) magpie_text_append(out, ",", 1);
-    if (which & 2) magpie_text_printf(out, "\"%s\":%s", random_below(r, 2) ? "lt" : "lte", bounds[random_below(r, n)]);
+    if (which & 2)
+        magpie_text_printf(out, "\"%s\":%s", random_below(r, 2) ? "lt" : "lte", bounds[random_below(r, n)]);
     magpie_text_append(out, "}", 1);
 }
 
@@ -112,9 +129,14 @@ static void random_condition(random_state *r, unsigned depth, magpie_text *out) 
     magpie_text_printf(out, kind == 5 ? "{\"is_empty\":{\"key\":" : "{\"key\":");
     random_path(r, out);
     if (kind == 5) magpie_text_printf(out, "}");
-    if (kind == 0) magpie_text_printf(out, ",\"match\":{\"value\":"), random_scalar(r, out), magpie_text_printf(out, "}");
-    if (kind == 1) magpie_text_printf(out, ",\"match\":{\"any\":"), random_values(r, out), magpie_text_printf(out, "}");
-    if (kind == 2) magpie_text_printf(out, ",\"match\":{\"except\":"), random_values(r, out), magpie_text_printf(out, "}");
+    if (kind == 0)
+        magpie_text_printf(out, ",\"match\":{\"value\":"), random_scalar(r, out),
+            magpie_text_printf(out, "}");
+    if (kind == 1)
+        magpie_text_printf(out, ",\"match\":{\"any\":"), random_values(r, out), magpie_text_printf(out, "}");
+    if (kind == 2)
+        magpie_text_printf(out, ",\"match\":{\"except\":"), random_values(r, out),
+            magpie_text_printf(out, "}");
     if (kind == 3) magpie_text_printf(out, ",\"range\":"), random_range(r, out);
     if (kind == 4) magpie_text_printf(out, ",\"exists\":%s", random_below(r, 2) ? "true" : "false");
     magpie_text_printf(out, "}");
@@ -144,7 +166,8 @@ static void random_filter(random_state *r, unsigned depth, magpie_text *out) {
 
 /* ---- the property ---- */
 
-/* Writes ITEMS random items, then replaces and deletes some, so that postings have been moved and removed too. */
+/* Writes ITEMS random items, then replaces and deletes some, so that postings have been moved and removed
+ * too. */
 static void fill(magpie_store *store, random_state *r, magpie_text attributes[ITEMS]) {
     magpie_batch *batch;
     char id[32];
@@ -172,7 +195,8 @@ static uint64_t count_one_by_one(const magpie_filter *filter, const magpie_text 
         char id[32];
         bool passes;
         snprintf(id, sizeof id, "item %zu", i);
-        assert_ok(magpie_filter_matches(filter, string_of(id), (magpie_string){attributes[i].data, attributes[i].size}, &passes));
+        assert_ok(magpie_filter_matches(filter, string_of(id),
+                                        (magpie_string){attributes[i].data, attributes[i].size}, &passes));
         count += passes;
     }
     return count;
@@ -194,7 +218,8 @@ static void index_equals_reference(void **state) {
         magpie_text json = {0};
         magpie_filter *filter;
         uint64_t by_index;
-        if (f % 2) magpie_text_printf(&json, "{\"must\":[{\"has_id\":[\"item %zu\"]},", random_below(&r, ITEMS));
+        if (f % 2)
+            magpie_text_printf(&json, "{\"must\":[{\"has_id\":[\"item %zu\"]},", random_below(&r, ITEMS));
         random_filter(&r, 1, &json);
         if (f % 2) magpie_text_printf(&json, "]}");
         assert_ok(magpie_text_status(&json));
@@ -219,9 +244,10 @@ static void index_equals_reference(void **state) {
 
 static void means_what_it_says(void **state) {
     (void)state;
-    static const char attributes[] =
-        "{\"colour\": [\"red\", \"green\"], \"price\": 3.5, \"maker\": {\"country\": \"NL\", \"since\": null},"
-        " \"parts\": [{\"name\": \"wheel\", \"n\": 4}, {\"name\": \"bell\"}], \"none\": [], \"new\": true, \"size\": 0}";
+    static const char attributes[] = "{\"colour\": [\"red\", \"green\"], \"price\": 3.5, \"maker\": "
+                                     "{\"country\": \"NL\", \"since\": null},"
+                                     " \"parts\": [{\"name\": \"wheel\", \"n\": 4}, {\"name\": \"bell\"}], "
+                                     "\"none\": [], \"new\": true, \"size\": 0}";
     static const struct {
         const char *filter;
         bool passes;
@@ -250,7 +276,9 @@ static void means_what_it_says(void **state) {
         {"{\"must\": {\"key\": \"new\", \"match\": {\"value\": true}}}", true},
         {"{\"must\": {\"has_id\": [\"other\", \"this\"]}}", true},
         {"{\"must_not\": {\"has_id\": [\"this\"]}}", false},
-        {"{\"should\": [{\"key\": \"price\", \"range\": {\"lt\": 0}}, {\"must_not\": [{\"key\": \"x\", \"exists\": true}]}]}", true},
+        {"{\"should\": [{\"key\": \"price\", \"range\": {\"lt\": 0}}, {\"must_not\": [{\"key\": \"x\", "
+         "\"exists\": true}]}]}",
+         true},
         {"{\"should\": [{\"key\": \"price\", \"range\": {\"lt\": 0}}]}", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -283,18 +311,29 @@ static void says_where(void **state) {
         {"{\"must\": [{\"key\": \"[]\", \"exists\": true}]}", "filter: must[0].key: expected a path"},
         {"{\"must\": [{\"key\": 5, \"exists\": true}]}", "filter: must[0].key: expected a path"},
         {"{\"must\": [{\"key\": \"a\", \"exists\": 1}]}", "filter: must[0].exists: expected true or false"},
-        {"{\"must\": [{\"key\": \"a\", \"equals\": 1}]}", "filter: must[0].equals: unknown; expected match, range or exists"},
-        {"{\"must\": [{\"key\": \"a\", \"match\": {}}]}", "filter: must[0].match: expected exactly one of value"},
-        {"{\"must\": [{\"key\": \"a\", \"match\": {\"is\": 1}}]}", "filter: must[0].match.is: unknown; expected value"},
-        {"{\"must\": [{\"key\": \"a\", \"match\": {\"value\": null}}]}", "filter: must[0].match.value: expected a string, a number"},
-        {"{\"must\": [{\"key\": \"a\", \"match\": {\"any\": \"x\"}}]}", "filter: must[0].match.any: expected an array"},
-        {"{\"must\": [{\"key\": \"a\", \"match\": {\"any\": [1, {}]}}]}", "filter: must[0].match.any[1]: expected a string, a number"},
+        {"{\"must\": [{\"key\": \"a\", \"equals\": 1}]}",
+         "filter: must[0].equals: unknown; expected match, range or exists"},
+        {"{\"must\": [{\"key\": \"a\", \"match\": {}}]}",
+         "filter: must[0].match: expected exactly one of value"},
+        {"{\"must\": [{\"key\": \"a\", \"match\": {\"is\": 1}}]}",
+         "filter: must[0].match.is: unknown; expected value"},
+        {"{\"must\": [{\"key\": \"a\", \"match\": {\"value\": null}}]}",
+         "filter: must[0].match.value: expected a string, a number"},
+        {"{\"must\": [{\"key\": \"a\", \"match\": {\"any\": \"x\"}}]}",
+         "filter: must[0].match.any: expected an array"},
+        {"{\"must\": [{\"key\": \"a\", \"match\": {\"any\": [1, {}]}}]}",
+         "filter: must[0].match.any[1]: expected a string, a number"},
         {"{\"must\": [{\"key\": \"a\", \"range\": {}}]}", "filter: must[0].range: expected gt, gte"},
-        {"{\"must\": [{}, {\"key\": \"a\", \"range\": {\"gte\": \"1\"}}]}", "filter: must[1].range.gte: expected a number"},
-        {"{\"must\": [{\"key\": \"a\", \"range\": {\"ge\": 1}}]}", "filter: must[0].range.ge: unknown; expected gt"},
-        {"{\"must\": [{\"key\": \"a\", \"range\": {\"g\": 1}}]}", "filter: must[0].range.g: unknown; expected gt"},
-        {"{\"must\": [{\"key\": \"a\", \"range\": {\"\": 1}}]}", "filter: must[0].range.: unknown; expected gt"},
-        {"{\"must\": [{\"key\": \"a\", \"range\": {\"gt\": 1, \"gte\": 2}}]}", "filter: must[0].range: gt and gte"},
+        {"{\"must\": [{}, {\"key\": \"a\", \"range\": {\"gte\": \"1\"}}]}",
+         "filter: must[1].range.gte: expected a number"},
+        {"{\"must\": [{\"key\": \"a\", \"range\": {\"ge\": 1}}]}",
+         "filter: must[0].range.ge: unknown; expected gt"},
+        {"{\"must\": [{\"key\": \"a\", \"range\": {\"g\": 1}}]}",
+         "filter: must[0].range.g: unknown; expected gt"},
+        {"{\"must\": [{\"key\": \"a\", \"range\": {\"\": 1}}]}",
+         "filter: must[0].range.: unknown; expected gt"},
+        {"{\"must\": [{\"key\": \"a\", \"range\": {\"gt\": 1, \"gte\": 2}}]}",
+         "filter: must[0].range: gt and gte"},
         {"{\"must\": {\"is_empty\": \"a\"}}", "filter: must.is_empty: expected {\"key\": PATH}"},
         {"{\"must\": {\"has_id\": [\"a\", 2]}}", "filter: must.has_id[1]: expected a string"},
         {"{\"should\": [{\"must\": [{\"must_not\": [{\"key\": \"a\", \"range\": 1}]}]}]}",

@@ -1,5 +1,5 @@
-/* test_index.h - what the tests of index/ share: a folder of their own, random numbers that are the same everywhere,
- * vectors in clusters, and puts in one line. */
+/* test_index.h - what the tests of index/ share: a folder of their own, random numbers that are the same
+ * everywhere, vectors in clusters, and puts in one line. */
 #ifndef TEST_INDEX_H
 #define TEST_INDEX_H
 
@@ -17,19 +17,19 @@
 
 #include "index.h"
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        magpie_status assert_status_ = (call);                                                                         \
-        if (assert_status_ != MAGPIE_OK)                                                                               \
-            fail_msg("%s: %s: %s", #call, magpie_status_name(assert_status_), magpie_error());                         \
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        magpie_status assert_status_ = (call);                                                               \
+        if (assert_status_ != MAGPIE_OK)                                                                     \
+            fail_msg("%s: %s: %s", #call, magpie_status_name(assert_status_), magpie_error());               \
     } while (0)
 
-#define assert_status(call, expected)                                                                                  \
-    do {                                                                                                               \
-        magpie_status assert_status_ = (call);                                                                         \
-        if (assert_status_ != (expected))                                                                              \
-            fail_msg("%s: \"%s\" in place of \"%s\": %s", #call, magpie_status_name(assert_status_),                   \
-                     magpie_status_name(expected), magpie_error());                                                    \
+#define assert_status(call, expected)                                                                        \
+    do {                                                                                                     \
+        magpie_status assert_status_ = (call);                                                               \
+        if (assert_status_ != (expected))                                                                    \
+            fail_msg("%s: \"%s\" in place of \"%s\": %s", #call, magpie_status_name(assert_status_),         \
+                     magpie_status_name(expected), magpie_error());                                          \
     } while (0)
 
 /* A test folder; removed with everything in it by remove_folder. */
@@ -79,7 +79,8 @@ static inline void random_vector(random_state *r, size_t dimension, float *out) 
 }
 
 /* Near one of `clusters` centres, as embeddings of a catalogue are; the centres come from the seed alone. */
-static inline void clustered_vector(random_state *r, size_t clusters, float spread, size_t dimension, float *out) {
+static inline void clustered_vector(random_state *r, size_t clusters, float spread, size_t dimension,
+                                    float *out) {
     random_state centre = {1000003 * (random_below(r, clusters) + 1)};
     random_vector(&centre, dimension, out);
     for (size_t i = 0; i < dimension; i++) out[i] += spread * random_normal(r) / sqrtf((float)dimension);

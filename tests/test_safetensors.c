@@ -59,7 +59,7 @@ static void expect_failure(magpie_status expected, const char *words) {
                  magpie_status_name(expected), words);
 }
 
-/* ---- what is read ---- */
+/* ---- what is read -------------------------------------------------------------------------------------- */
 
 static void test_reads(void **state) {
     (void)state;
@@ -148,7 +148,7 @@ static void test_expectations(void **state) {
     safetensors_close(file);
 }
 
-/* ---- widening: all 65,536 values against arithmetic ---- */
+/* ---- widening: all 65,536 values against arithmetic ---------------------------------------------------- */
 
 static float f16_by_formula(uint16_t half) {
     int exponent = half >> 10 & 31, fraction = half & 1023;
@@ -187,7 +187,7 @@ static void test_widening(void **state) {
     check_widening(TENSOR_BF16, bf16_by_formula);
 }
 
-/* ---- what is refused ---- */
+/* ---- what is refused ----------------------------------------------------------------------------------- */
 
 static void test_bad_headers(void **state) {
     (void)state;
@@ -260,7 +260,7 @@ static void test_bad_sizes(void **state) {
     assert_int_equal(safetensors_open("/nowhere/at/all", &file), MAGPIE_E_NOT_FOUND);
 }
 
-/* ---- fingerprints ---- */
+/* ---- fingerprints -------------------------------------------------------------------------------------- */
 
 static uint64_t fingerprint_of(const char *header, const void *data, size_t size) {
     write_tensors(header, data, size);
@@ -291,7 +291,7 @@ static void test_fingerprint(void **state) {
     free(data);
 }
 
-/* ---- a real model ---- */
+/* ---- a real model -------------------------------------------------------------------------------------- */
 
 static void test_model(void **state) {
     (void)state;
@@ -299,7 +299,8 @@ static void test_model(void **state) {
     const char *given = getenv("MAGPIE_MODEL_DIR"), *home = getenv("HOME");
     snprintf(model, sizeof model, "%s/model.safetensors", given ? given : "");
     if (!magpie_path_exists(model))
-        snprintf(model, sizeof model, "%s/.cache/magpie/models/all-MiniLM-L6-v2/model.safetensors", home ? home : "");
+        snprintf(model, sizeof model, "%s/.cache/magpie/models/all-MiniLM-L6-v2/model.safetensors",
+                 home ? home : "");
     if (!magpie_path_exists(model)) {
         print_message("skipped: no model in MAGPIE_MODEL_DIR, nor %s\n", model);
         skip();

@@ -1,5 +1,5 @@
-/* test_store.c - the store against a model in memory: random puts, deletes and checkpoints in batches, reopened now and
- * then; and what is refused, with which status. */
+/* test_store.c - the store against a model in memory: random puts, deletes and checkpoints in batches,
+ * reopened now and then; and what is refused, with which status. */
 #include "test_index.h"
 
 #include <lmdb.h>
@@ -33,7 +33,8 @@ static void change(random_state *r, magpie_batch *batch, model *m, magpie_commit
     model_item *it = &m->items[i];
     id_of(i, id);
     if (kind == 0) {
-        snprintf(m->checkpoint, sizeof m->checkpoint, random_below(r, 3) ? "at %zu" : "", random_below(r, 1000));
+        snprintf(m->checkpoint, sizeof m->checkpoint, random_below(r, 3) ? "at %zu" : "",
+                 random_below(r, 1000));
         assert_ok(magpie_batch_checkpoint(batch, "job", string_of(m->checkpoint)));
         return;
     }
@@ -49,7 +50,8 @@ static void change(random_state *r, magpie_batch *batch, model *m, magpie_commit
     it->exists = true;
     it->timestamp = (int64_t)random_u64(r);
     snprintf(it->text, sizeof it->text, "text %zu", random_below(r, 100000));
-    snprintf(it->attributes, sizeof it->attributes, "{\"n\": %zu, \"t\": [\"a\", \"%zu\"]}", random_below(r, 5), random_below(r, 3));
+    snprintf(it->attributes, sizeof it->attributes, "{\"n\": %zu, \"t\": [\"a\", \"%zu\"]}",
+             random_below(r, 5), random_below(r, 3));
     m->sequence++;
     if (!keep) {
         it->row = m->sequence;
@@ -66,7 +68,8 @@ static void change(random_state *r, magpie_batch *batch, model *m, magpie_commit
                         .content_hash = {it->row, 1},
                         .encoded_hash = {2, it->row},
                         .problems = string_of("no audio")};
-    const float *vectors[MAGPIE_SPACES] = {it->fused, it->has_text_vector ? it->text_vector : NULL, NULL, NULL};
+    const float *vectors[MAGPIE_SPACES] = {it->fused, it->has_text_vector ? it->text_vector : NULL, NULL,
+                                           NULL};
     const size_t dimensions[MAGPIE_SPACES] = {D, D, 0, 0};
     assert_ok(magpie_batch_put(batch, &item, keep ? NULL : vectors, dimensions));
 }
@@ -147,7 +150,8 @@ static void assert_equals_model(magpie_store *store, const model *m) {
     }
     magpie_snapshot_close(snapshot);
     assert_ok(magpie_store_get_stats(store, &stats));
-    assert_true(stats.items == live && stats.sequence == m->sequence && stats.vectors[MAGPIE_SPACE_FUSED] == live &&
+    assert_true(stats.items == live && stats.sequence == m->sequence &&
+                stats.vectors[MAGPIE_SPACE_FUSED] == live &&
                 stats.vectors[MAGPIE_SPACE_TEXT] == text_vectors);
     assert_int_equal(assert_clean(store, NULL).items, live);
 }
@@ -167,7 +171,8 @@ static void equals_model(void **state) {
         model before = m;
         magpie_batch_clear(batch);
         for (size_t n = random_below(&r, 20), i = 0; i < n; i++) change(&r, batch, &m, &expected);
-        assert_int_equal(magpie_batch_count(batch), expected.inserted + expected.replaced + expected.deleted + expected.missing);
+        assert_int_equal(magpie_batch_count(batch),
+                         expected.inserted + expected.replaced + expected.deleted + expected.missing);
         if (round % 7 == 0) { /* one change that cannot be, at the end: nothing of the batch may stay */
             magpie_item absent = {.id = string_of("absent")};
             assert_ok(magpie_batch_put(batch, &absent, NULL, NULL));
@@ -176,8 +181,9 @@ static void equals_model(void **state) {
             m = before;
         } else {
             assert_ok(magpie_store_commit(store, batch, &got));
-            assert_true(got.sequence == m.sequence && got.inserted == expected.inserted && got.replaced == expected.replaced &&
-                        got.deleted == expected.deleted && got.missing == expected.missing);
+            assert_true(got.sequence == m.sequence && got.inserted == expected.inserted &&
+                        got.replaced == expected.replaced && got.deleted == expected.deleted &&
+                        got.missing == expected.missing);
         }
         if (round % 10 == 3) {
             magpie_store_close(store);
@@ -229,7 +235,10 @@ static void refuses_bad_items(void **state) {
         {{.id = ok, .attributes = {deep.data, deep.size}}, NULL, 0, MAGPIE_E_INPUT},
         {{.id = ok, .attributes = {deep.data + 5, deep.size - 6}}, NULL, 0, MAGPIE_OK},
         {{.id = ok, .text = {huge, MAGPIE_ITEM_MAX + 1}}, NULL, 0, MAGPIE_E_TOO_LARGE},
-        {{.id = ok, .text = {huge, MAGPIE_ITEM_MAX - 1}, .problems = string_of("ab")}, NULL, 0, MAGPIE_E_TOO_LARGE},
+        {{.id = ok, .text = {huge, MAGPIE_ITEM_MAX - 1}, .problems = string_of("ab")},
+         NULL,
+         0,
+         MAGPIE_E_TOO_LARGE},
         {{.id = ok, .text = {huge, MAGPIE_ITEM_MAX}}, NULL, 0, MAGPIE_OK},
         {{.id = ok}, unit, D, MAGPIE_OK},
         {{.id = ok}, longer, D, MAGPIE_E_INPUT},
@@ -271,7 +280,8 @@ static void refuses_other_models(void **state) {
         assert_status(magpie_store_bind(store, MAGPIE_SPACE_FUSED, &others[i]), MAGPIE_E_MISMATCH);
         assert_non_null(strstr(magpie_error(), "test model"));
     }
-    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "", D}), MAGPIE_E_ARGUMENT);
+    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "", D}),
+                  MAGPIE_E_ARGUMENT);
     magpie_batch_clear(batch);
     put_item(batch, "a", NULL, (float[D / 2]){1}, D / 2);
     assert_status(magpie_store_commit(store, batch, NULL), MAGPIE_E_MISMATCH);
@@ -294,7 +304,8 @@ static void read_only_writes_nothing(void **state) {
     magpie_store_close(store);
     assert_ok(magpie_store_open(folder, &read_only, &store));
     bind_space(store, MAGPIE_SPACE_FUSED, D); /* it is bound: nothing to write */
-    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "f", D}), MAGPIE_E_NOT_FOUND);
+    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "f", D}),
+                  MAGPIE_E_NOT_FOUND);
     assert_ok(magpie_batch_create(&batch));
     put_item(batch, "a", NULL, NULL, 0);
     assert_status(magpie_store_commit(store, batch, NULL), MAGPIE_E_ARGUMENT);
@@ -410,7 +421,8 @@ static void damaged_records_are_errors(void **state) {
     magpie_record_write(&item, good);
     assert_ok(magpie_record_read(good, size, item.id, &got));
     for (size_t cut = 0; cut < size; cut++) {
-        unsigned char *exact = malloc(cut ? cut : 1); /* its own block, so that the sanitizer sees a step beyond */
+        unsigned char *exact =
+            malloc(cut ? cut : 1); /* its own block, so that the sanitizer sees a step beyond */
         memcpy(exact, good, cut);
         assert_status(magpie_record_read(exact, cut, item.id, &got), MAGPIE_E_CORRUPT);
         free(exact);
@@ -430,10 +442,10 @@ static void damaged_records_are_errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_model),          cmocka_unit_test(refuses_bad_items),
-        cmocka_unit_test(refuses_other_models),  cmocka_unit_test(read_only_writes_nothing),
-        cmocka_unit_test(opens_stores_only),     cmocka_unit_test(refuses_other_formats),
-        cmocka_unit_test(refuses_a_cut_file),    cmocka_unit_test(damaged_records_are_errors),
+        cmocka_unit_test(equals_model),         cmocka_unit_test(refuses_bad_items),
+        cmocka_unit_test(refuses_other_models), cmocka_unit_test(read_only_writes_nothing),
+        cmocka_unit_test(opens_stores_only),    cmocka_unit_test(refuses_other_formats),
+        cmocka_unit_test(refuses_a_cut_file),   cmocka_unit_test(damaged_records_are_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

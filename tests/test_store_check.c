@@ -1,4 +1,5 @@
-/* test_store_check.c - check() finds each kind of damage, one planted at a time, and nothing where there is none. */
+/* test_store_check.c - check() finds each kind of damage, one planted at a time, and nothing where there is
+ * none. */
 #include "test_index.h"
 
 #include "postings.h"
@@ -14,7 +15,7 @@ static void put(magpie_table table, const void *key, size_t key_size, const void
     assert_int_equal(mdb_put(txn, store->table[table], &k, &v, 0), 0);
 }
 
-static void delete(magpie_table table, const void *key, size_t key_size) {
+static void delete (magpie_table table, const void *key, size_t key_size) {
     MDB_val k = magpie_val(key, key_size);
     assert_int_equal(mdb_del(txn, store->table[table], &k, NULL), 0);
 }
@@ -22,11 +23,11 @@ static void delete(magpie_table table, const void *key, size_t key_size) {
 static const uint64_t row = 7; /* of "item 7": sequences begin at 1, and so do the items */
 static const char id[] = "item 7";
 
-static void lose_a_row(void) { delete(MAGPIE_TABLE_ROWS, &row, 8); }
+static void lose_a_row(void) { delete (MAGPIE_TABLE_ROWS, &row, 8); }
 static void name_another_item(void) { put(MAGPIE_TABLE_ROWS, &row, 8, "item 8", 6); }
-static void lose_an_item(void) { delete(MAGPIE_TABLE_ITEMS, id, strlen(id)); }
+static void lose_an_item(void) { delete (MAGPIE_TABLE_ITEMS, id, strlen(id)); }
 static void add_a_row(void) { put(MAGPIE_TABLE_ROWS, &(uint64_t){3000}, 8, "ghost", 5); }
-static void lose_a_vector_of_the_index(void) { delete(MAGPIE_TABLE_VECTORS, &row, 8); }
+static void lose_a_vector_of_the_index(void) { delete (MAGPIE_TABLE_VECTORS, &row, 8); }
 static void bury_the_living(void) { put(MAGPIE_TABLE_TOMBSTONES, &(uint64_t){ITEMS}, 8, &row, 8); }
 static void shorten_a_tombstone(void) { put(MAGPIE_TABLE_TOMBSTONES, &(uint64_t){ITEMS}, 8, "x", 1); }
 
@@ -52,7 +53,7 @@ static void change_a_vector(void) { put_vector(row, 0, 1, D); } /* a good one, b
 static void add_a_vector(void) { put_vector(3000, 1, 0, D); }
 static void add_a_vector_unknown_to_the_index(void) {
     put_vector(row, 1, 0, D);
-    delete(MAGPIE_TABLE_VECTORS, &row, 8);
+    delete (MAGPIE_TABLE_VECTORS, &row, 8);
     put_vector(0, 1, 0, D); /* row 0: below all that the index has taken in */
 }
 
@@ -63,7 +64,7 @@ static void posting(magpie_posting_key *key, double number) {
 static void lose_a_posting(void) {
     magpie_posting_key key;
     posting(&key, (double)row);
-    delete(MAGPIE_TABLE_POSTINGS, key.bytes, key.size);
+    delete (MAGPIE_TABLE_POSTINGS, key.bytes, key.size);
 }
 static void add_a_posting(void) {
     magpie_posting_key key;
@@ -97,9 +98,7 @@ static magpie_index *fill(const char *folder) {
     return index;
 }
 
-static void keep_words(void *context, const char *problem) {
-    magpie_text_printf(context, "%s\n", problem);
-}
+static void keep_words(void *context, const char *problem) { magpie_text_printf(context, "%s\n", problem); }
 
 static void finds_each_damage(void **state) {
     (void)state;

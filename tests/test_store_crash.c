@@ -1,22 +1,24 @@
-/* test_store_crash.c - kill -9 at any moment: what was acknowledged is there, nothing is there in part, and store and
- * index agree.
+/* test_store_crash.c - kill -9 at any moment: what was acknowledged is there, nothing is there in part, and
+ * store and index agree.
  *
- * A child commits one batch after another and tells each through a pipe once its commit has returned. Batch j writes
- * its number as the checkpoint, and makes the state that state_after(j) describes. The parent waits for some of them,
- * then for a random part of a millisecond, then kills. */
+ * A child commits one batch after another and tells each through a pipe once its commit has returned. Batch j
+ * writes its number as the checkpoint, and makes the state that state_after(j) describes. The parent waits
+ * for some of them, then for a random part of a millisecond, then kills. */
 #include "test_index.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { KILLS = 40, SLOTS = 40, D = 64, ACKNOWLEDGED_MAX = 6 };
+enum { KILLS = 25, SLOTS = 40, D = 64, ACKNOWLEDGED_MAX = 6 };
 
 static const magpie_index_options one_thread = {.threads = 1}; /* OpenMP's threads do not survive a fork */
 
-/* Slot i is written by batch j where j % SLOTS == i, and deleted by batch j where (j + 15) % SLOTS == i. So it is there
- * after batch `last` if it was written after it was deleted: the number of the batch that did, or -1. */
+/* Slot i is written by batch j where j % SLOTS == i, and deleted by batch j where (j + 15) % SLOTS == i. So
+ * it is there after batch `last` if it was written after it was deleted: the number of the batch that did, or
+ * -1. */
 static int64_t written_by(int64_t last, int64_t slot) {
-    int64_t written = last - (last - slot + SLOTS) % SLOTS, deleted = last - (last + 15 - slot + SLOTS) % SLOTS;
+    int64_t written = last - (last - slot + SLOTS) % SLOTS,
+            deleted = last - (last + 15 - slot + SLOTS) % SLOTS;
     return written >= 0 && written > deleted ? written : -1;
 }
 
@@ -31,7 +33,8 @@ static void commit_batch(magpie_store *store, magpie_batch *batch, int64_t j) {
     magpie_batch_clear(batch);
     vector_of(j, vector);
     snprintf(id, sizeof id, "slot %d", (int)(j % SLOTS));
-    snprintf(attributes, sizeof attributes, "{\"j\": %d, \"parity\": \"%s\"}", (int)j, j % 2 ? "odd" : "even");
+    snprintf(attributes, sizeof attributes, "{\"j\": %d, \"parity\": \"%s\"}", (int)j,
+             j % 2 ? "odd" : "even");
     put_item(batch, id, attributes, vector, D);
     snprintf(id, sizeof id, "slot %d", (int)((j + 15) % SLOTS));
     assert_ok(magpie_batch_delete(batch, string_of(id)));
@@ -108,7 +111,9 @@ static void nothing_acknowledged_is_lost(void **state) {
             run_child(folder, fds[1]);
         }
         close(fds[1]);
-        for (size_t n = 1 + random_below(&r, ACKNOWLEDGED_MAX); n && read(fds[0], &j, sizeof j) == sizeof j; n--) acknowledged = j;
+        for (size_t n = 1 + random_below(&r, ACKNOWLEDGED_MAX); n && read(fds[0], &j, sizeof j) == sizeof j;
+             n--)
+            acknowledged = j;
         double until = magpie_seconds() + random_unit(&r) * 2e-3;
         while (magpie_seconds() < until) continue;
         kill(child, SIGKILL);

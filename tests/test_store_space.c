@@ -1,5 +1,5 @@
-/* test_store_space.c - the two ways of running out: of map, which grows, and of disk, which is an error that leaves the
- * store as it was and the same commit possible later. */
+/* test_store_space.c - the two ways of running out: of map, which grows, and of disk, which is an error that
+ * leaves the store as it was and the same commit possible later. */
 #include "test_index.h"
 
 #include <signal.h>
@@ -34,7 +34,8 @@ static magpie_status commit_items(magpie_store *store, size_t first, size_t n) {
 
 static magpie_store *open_small(const char *folder) {
     magpie_store *store;
-    assert_ok(magpie_store_open(folder, &(magpie_store_options){.create = true, .initial_bytes = 1 << 18}, &store));
+    assert_ok(
+        magpie_store_open(folder, &(magpie_store_options){.create = true, .initial_bytes = 1 << 18}, &store));
     bind_space(store, MAGPIE_SPACE_FUSED, D);
     return store;
 }
@@ -48,14 +49,16 @@ static void the_map_grows(void **state) {
     assert_true(before.map_bytes <= 1 << 18);
     assert_ok(commit_items(store, 0, ITEMS)); /* many times the map, in one batch */
     assert_ok(magpie_store_get_stats(store, &after));
-    assert_true(after.items == ITEMS && after.map_bytes >= after.file_bytes && after.file_bytes > 4 * before.map_bytes);
+    assert_true(after.items == ITEMS && after.map_bytes >= after.file_bytes &&
+                after.file_bytes > 4 * before.map_bytes);
     for (size_t i = 0; i < ITEMS; i += 10) assert_ok(commit_items(store, ITEMS + i, 10));
     assert_int_equal(assert_clean(store, NULL).items, 2 * ITEMS);
     magpie_store_close(store);
     remove_folder(folder);
 }
 
-/* Whoever holds a snapshot cannot have the map moved under it: an answer in words, and the snapshot stays good. */
+/* Whoever holds a snapshot cannot have the map moved under it: an answer in words, and the snapshot stays
+ * good. */
 static void growth_waits_for_snapshots_but_not_for_ever(void **state) {
     (void)state;
     char *folder = make_folder();
@@ -88,8 +91,8 @@ static void a_snapshot_of_ones_own_is_no_hindrance(void **state) {
     remove_folder(folder);
 }
 
-/* Commits batches of 20 until one fails; it must fail for want of space, and nothing of it may be there. Returns how many
- * items are. */
+/* Commits batches of 20 until one fails; it must fail for want of space, and nothing of it may be there.
+ * Returns how many items are. */
 static size_t fill_the_disk(magpie_store *store) {
     for (size_t first = 0;; first += 20) {
         magpie_status status = commit_items(store, first, 20);

@@ -1,0 +1,92 @@
+"""kill -9 at random moments of an ingest. Whatever the moment: the store is sound, every acknowledged item is in it, and
+a second run computes exactly the vectors of what is not.
+
+kill_test.py [ROUNDS [SEED]]; 5 rounds by default. Every second round replaces half of a filled store, so that tombstones
+and replaced rows are caught in the act too. Both runs meet bad lines, which must be in the rejects file once each."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from sample import assert_complete, binary, item, model_or_skip, run, run_json, stored_texts, write_catalogue
+
+MODEL = model_or_skip()
+ITEMS, COMMIT, BAD_EVERY = 600, 16, 97
+
+
+def ingest_arguments(catalogue, store):
+    return ["ingest", catalogue, "--store", store, "--model", MODEL, "--precision", "f32", "--commit", COMMIT]
+
+
+def write_with_bad_lines(path, items):
+    write_catalogue(path, items)
+    with open(path, encoding="utf-8") as file:
+        lines = file.readlines()
+    with open(path, "w", encoding="utf-8") as file:
+        for number, line in enumerate(lines):
+            file.write(("{bad\n" if number % BAD_EVERY == 0 else "") + line)
+    return len(range(0, len(items), BAD_EVERY))
+
+
+def ingest_and_kill(catalogue, store, moment):
+    """Returns the acknowledged ids; a line that was cut off acknowledges nothing."""
+    command = [binary(), *map(str, ingest_arguments(catalogue, store)), "--acknowledge"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        time.sleep(moment)
+        process.kill()
+        out = process.stdout.read().decode()
+    return out[:out.rfind("\n") + 1].splitlines()
+
+
+def killed_round(catalogue, store, items, bad, moment):
+    before = run_json("stats", "--store", store)["items"] if os.path.exists(store) else 0
+    acknowledged = ingest_and_kill(catalogue, store, moment)
+    texts = stored_texts(store, [one["id"] for one in items])
+    durable = [one["id"] for one in items if texts.get(one["id"]) == one["text"]]
+    assert len(acknowledged) == len(set(acknowledged)), "acknowledged twice"
+    assert set(acknowledged) <= set(durable), f"lost: {set(acknowledged) - set(durable)}"
+    if texts:
+        assert run_json("check", "--store", store)["problems"] == []
+        assert run_json("stats", "--store", store)["items"] >= before
+    second = run_json(*ingest_arguments(catalogue, store), expected=3)
+    assert second["rejected"] == bad, second
+    assert second["encoded"] == len(items) - len(durable), f"{len(durable)} were durable, {second['encoded']} encoded"
+    assert_complete(store, items)
+    with open(os.path.join(store, "rejects.jsonl"), encoding="utf-8") as file:
+        numbers = [json.loads(line)["line"] for line in file]
+    assert len(numbers) == bad and numbers == sorted(set(numbers)), f"rejects of lines {numbers}"
+    print(f"killed after {moment:.2f} s: {len(acknowledged)} acknowledged, {len(durable)} durable; "
+          f"then went on after line {second['resumed_at']} and encoded {second['encoded']}", flush=True)
+    return len(durable)
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
+    dice = random.Random(seed)
+    print(f"{rounds} rounds, seed {seed}", flush=True)
+    items = [item(i) for i in range(ITEMS)]
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue, filled, store = (os.path.join(folder, name) for name in ("catalogue.jsonl", "filled", "store"))
+        write_catalogue(catalogue, [item(i, seed=2) for i in range(0, ITEMS, 2)])
+        run_json(*ingest_arguments(catalogue, filled))
+        bad = write_with_bad_lines(catalogue, items)
+        start = time.monotonic()
+        assert run(*ingest_arguments(catalogue, store))[0] == 3
+        whole = time.monotonic() - start
+        durable = []
+        for number in range(rounds):
+            shutil.rmtree(store)
+            if number % 2:
+                shutil.copytree(filled, store)
+            durable.append(killed_round(catalogue, store, items, bad, dice.uniform(0, whole)))
+    between = sum(0 < n < ITEMS for n in durable)
+    print(f"{rounds} kills, {between} of them between the first commit and the last: nothing lost, nothing encoded twice")
+
+
+if __name__ == "__main__":
+    main()

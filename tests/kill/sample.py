@@ -1,0 +1,71 @@
+"""What the tests of the command share: the binary, the model, a catalogue of their own, and a run of the command."""
+import json
+import os
+import random
+import subprocess
+import sys
+
+SKIPPED = 77
+
+WORDS = """red blue green old small bright wooden round quiet heavy cat dog bird horse fish tree river mountain house
+bridge boat train lamp table chair violin drum trumpet apple bread cheese garden window letter clock mirror basket
+running sleeping singing flying under over beside with without""".split()
+
+
+def binary():
+    return os.environ.get("MAGPIE_BINARY") or sys.exit("MAGPIE_BINARY is not set: run it through ctest, or set it")
+
+
+def model_or_skip():
+    default = os.path.expanduser("~/.cache/magpie/models/all-MiniLM-L6-v2")
+    model = os.environ.get("MAGPIE_MODEL_DIR", default)
+    if not os.path.isdir(model):
+        print(f"SKIPPED: no text model in {model}")
+        sys.exit(SKIPPED)
+    return model
+
+
+def item(number, seed=1):
+    """The same item for the same number and seed, everywhere."""
+    dice = random.Random(f"{seed}/{number}")
+    words = [dice.choice(WORDS) for _ in range(dice.randint(3, 12))]
+    return {"id": f"item/{number:05}", "text": " ".join(words),
+            "attributes": {"price": dice.randint(1, 100), "colour": dice.choice(["red", "blue"])}}
+
+
+def write_catalogue(path, items):
+    with open(path, "w", encoding="utf-8") as file:
+        for one in items:
+            file.write(json.dumps(one) + "\n")
+
+
+def run(*arguments, stdin=None, text=True, env=None, **more):
+    """The command's code, standard output and standard error."""
+    done = subprocess.run([binary(), *map(str, arguments)], input=stdin, capture_output=True, text=text, timeout=300,
+                          env={**os.environ, **(env or {})}, check=False, **more)
+    return done.returncode, done.stdout, done.stderr
+
+
+def run_json(*arguments, expected=0, **more):
+    code, out, err = run(*arguments, "--json", **more)
+    assert code == expected, f"{arguments}: code {code} in place of {expected}: {err}"
+    return json.loads(out.splitlines()[-1])
+
+
+def stored_texts(store, ids):
+    """What the store has of these ids: {id: text}."""
+    if not os.path.exists(os.path.join(store, "data.mdb")):
+        return {}
+    code, out, err = run("get", "--store", store, "--json", *ids)
+    assert code in (0, 3), err
+    return {one["id"]: one["text"] for one in map(json.loads, out.splitlines())}
+
+
+def assert_complete(store, items):
+    """Every item is there once, in the store and in the index, and both are sound."""
+    texts = stored_texts(store, [one["id"] for one in items])
+    assert texts == {one["id"]: one["text"] for one in items}
+    check = run_json("check", "--store", store)
+    stats = run_json("stats", "--store", store)
+    assert check["problems"] == []
+    assert stats["items"] == check["items"] == check["indexed"] == stats["spaces"]["fused"]["vectors"] == len(items), stats

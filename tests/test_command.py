@@ -1,0 +1,369 @@
+"""The command's contracts, from outside: what it prints, what it returns, and that an error is one line that says what to
+do. MAGPIE_BINARY names the command; run by ctest."""
+import json
+import math
+import os
+import pty
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
+from sample import binary, item, model_or_skip, run, run_json, write_catalogue  # noqa: E402
+
+MODEL = model_or_skip()
+ITEMS = 200
+COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "models"]
+
+
+def lines_of(items):
+    return "".join(json.dumps(one) + "\n" for one in items)
+
+
+def read_npy(data):
+    """Shape and rows, by the format's own description."""
+    assert data[:8] == b"\x93NUMPY\x01\x00"
+    size = struct.unpack("<H", data[8:10])[0]
+    assert (10 + size) % 64 == 0 and data[10 + size - 1:10 + size] == b"\n"
+    header = eval(data[10:10 + size], {"__builtins__": {}})
+    assert header["descr"] == "<f4" and header["fortran_order"] is False
+    n, dimension = header["shape"]
+    values = struct.unpack(f"<{n * dimension}f", data[10 + size:])
+    return [values[i * dimension:(i + 1) * dimension] for i in range(n)]
+
+
+class Case(unittest.TestCase):
+    def fails(self, code, words, *arguments, **more):
+        """The command ends with `code`, says one line with `words` in it, and prints nothing."""
+        got, out, err = run(*arguments, **more)
+        self.assertEqual(got, code, err)
+        self.assertEqual(out, "")
+        self.assertTrue(err.startswith("magpie: ") and err.count("\n") == 1, err)
+        self.assertIn(words, err)
+
+
+class WithoutStore(Case):
+    def test_help_of_each(self):
+        code, out, _ = run("--help")
+        self.assertEqual(code, 0)
+        for name in COMMANDS:
+            self.assertIn(f"  {name} ", out)
+            code, text, err = run(name, "--help")
+            self.assertEqual((code, err), (0, ""))
+            for words in (f"magpie {name} - ", "Usage:", "--help", "Exit codes:", "130"):
+                self.assertIn(words, text)
+        self.assertRegex(run("--version")[1], r"^magpie \d+\.\d+\.\d+\n$")
+
+    def test_misuse(self):
+        self.fails(2, "a command is needed")
+        self.fails(2, 'no command "fly"', "fly")
+        self.fails(2, "--store DIR is needed", "stats")
+        self.fails(2, "CATALOGUE is needed", "ingest", "--store", "x")
+        self.fails(2, "ID... is needed", "get", "--store", "x")
+        self.fails(2, "no option --frob", "stats", "--frob")
+        self.fails(2, "--store needs a value", "stats", "--store")
+        self.fails(2, "options only", "stats", "--store", "x", "more")
+        self.fails(2, "either --text or --like", "search", "--store", "x")
+        self.fails(2, "either --text or --like", "search", "--store", "x", "--text", "a", "--like", "b")
+        self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
+        for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
+            self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
+        self.fails(2, "f32, bf16 or auto", "encode", "--model", MODEL, "--precision", "f8")
+        self.fails(2, "cpu or reference", "encode", "--model", MODEL, "--backend", "abacus")
+        self.fails(2, "jsonl or npy", "encode", "--model", MODEL, "--format", "csv")
+        self.fails(2, "passage or query", "encode", "--model", MODEL, "--role", "king")
+        self.fails(2, "auto, flat, hnsw or ivf", "rebuild", "--store", "x", "--index", "tree")
+        self.fails(2, "info DIR", "models", "list", "x")
+
+    def test_what_is_not_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            nowhere = os.path.join(folder, "none")
+            for command in ("stats", "check", "rebuild"):
+                self.fails(1, nowhere, command, "--store", nowhere)
+            self.fails(1, nowhere, "ingest", "-", "--store", folder + "/s", "--model", nowhere)
+            self.fails(1, "x.jsonl", "ingest", folder + "/x.jsonl", "--store", folder + "/s", "--model", MODEL)
+            self.assertFalse(os.path.exists(folder + "/s"))
+            self.fails(1, "MAGPIE_MODEL", "encode", env={"MAGPIE_MODEL": ""})
+            self.fails(1, nowhere, "encode", nowhere, "--model", MODEL)
+
+    def test_models_info(self):
+        info = run_json("models", "info", MODEL)
+        self.assertEqual((info["architecture"], info["dimension"], info["layers"]), ("bert", 384, 6))
+        self.assertIn("dimension       384", run("models", "info", MODEL)[1])
+
+
+class Encode(Case):
+    def vectors(self, items, *arguments):
+        code, out, err = run("encode", "--model", MODEL, "--precision", "f32", *arguments, stdin=lines_of(items))
+        self.assertEqual((code, err), (0, ""))
+        return [json.loads(line) for line in out.splitlines()]
+
+    def test_order_and_length(self):
+        items = [item(i) for i in range(1500)]  # more than a block of lines
+        items[7]["text"] = ""
+        items[9]["text"] = "long " * 3000
+        vectors = self.vectors(items)
+        self.assertEqual([v["id"] for v in vectors], [i["id"] for i in items])
+        for v in vectors:
+            self.assertEqual(list(v), ["id", "vector"])
+            self.assertAlmostEqual(math.fsum(x * x for x in v["vector"]), 1, places=5)
+        for at in (0, 7, 9, 1499):
+            alone = self.vectors([items[at]])[0]["vector"]
+            self.assertLess(max(abs(a - b) for a, b in zip(alone, vectors[at]["vector"])), 1e-5)
+
+    def test_npy_is_jsonl(self):
+        items = [item(i) for i in range(100)]
+        vectors = self.vectors(items)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "v.npy")
+            stdin = lines_of(items).encode()
+            arguments = ("encode", "--model", MODEL, "--precision", "f32", "--format", "npy")
+            _, piped, _ = run(*arguments, stdin=stdin, text=False)
+            self.assertEqual(run(*arguments, "--output", path, stdin=stdin, text=False), (0, b"", b""))
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(), piped)
+            self.assertEqual(os.listdir(folder), ["v.npy"])
+            rows = read_npy(piped)
+            self.assertEqual(len(rows), len(items))
+            for row, v in zip(rows, vectors):
+                self.assertLess(max(abs(a - b) for a, b in zip(row, v["vector"])), 1e-10)
+            self.assertEqual(read_npy(run(*arguments, stdin=b"", text=False)[1]), [])
+
+    def test_bad_line_ends_the_run(self):
+        items = [item(0), item(1)]
+        for bad, words in (("", "broken JSON"), ("{", "broken JSON"), ('{"id": "a"}', "text is missing"),
+                           ('{"text": "a"}', "id is missing")):
+            stdin = lines_of(items) + bad + "\n" + lines_of(items)
+            code, out, err = run("encode", "--model", MODEL, stdin=stdin)
+            self.assertEqual(code, 1)
+            self.assertEqual(len(out.splitlines()), 2)  # what came before is whole
+            self.assertTrue(err.startswith("magpie: standard input, line 3: ") and words in err, err)
+            code, out, err = run("encode", "--model", MODEL, "--skip-bad", stdin=stdin)
+            self.assertEqual((code, len(out.splitlines())), (3, 4))
+            self.assertIn("line 3", err)
+
+    def test_failed_run_leaves_no_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            code, _, _ = run("encode", "--model", MODEL, "--output", folder + "/v", stdin="{\n")
+            self.assertEqual((code, os.listdir(folder)), (1, []))
+
+    def test_prefix(self):
+        plain = dict(item(0), text="query: a cat")
+        bare = dict(item(0), text="a cat")
+        by_prefix = self.vectors([bare], "--role", "query", "--query-prefix", "query: ")
+        self.assertEqual(by_prefix, self.vectors([plain]))
+        self.assertNotEqual(by_prefix, self.vectors([bare], "--query-prefix", "query: "))
+
+    def test_standard_output_that_fails(self):
+        stdin = lines_of([item(i) for i in range(20)])
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            for command in (["encode", "--model", MODEL], ["encode", "--model", MODEL, "--format", "npy"], ["--help"],
+                            ["models", "info", MODEL]):
+                done = subprocess.run([binary(), *command], input=stdin, stdout=full, stderr=subprocess.PIPE, text=True,
+                                      check=False)
+                self.assertEqual(done.returncode, 1, command)
+                self.assertEqual(done.stderr, "magpie: cannot write standard output: No space left on device\n")
+        done = subprocess.run(["sh", "-c", f"'{binary()}' models info '{MODEL}' >&-"], stderr=subprocess.PIPE, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write standard output", done.stderr)
+
+    def test_reader_that_leaves(self):
+        with subprocess.Popen([binary(), "encode", "--model", MODEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            process.stdin.write(lines_of([item(0)]).encode())
+            process.stdin.close()
+            err = process.stderr.read().decode()
+        self.assertEqual((process.returncode, err), (1, "magpie: cannot write standard output: Broken pipe\n"))
+
+
+class WithStore(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.items = [item(i) for i in range(ITEMS)]
+        cls.items[5].update(image="five.png", audio="five.ogg", timestamp="2024-02-29T12:30:00+01:00")
+        cls.items[6]["text"] = "tab\there \x1b[31m red \u4e2d\u6587 " + "very " * 80
+        cls.catalogue = os.path.join(cls.folder.name, "catalogue.jsonl")
+        write_catalogue(cls.catalogue, cls.items)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def setUp(self):
+        self.own = tempfile.TemporaryDirectory(dir=self.folder.name)
+        self.store = os.path.join(self.own.name, "store")
+        self.ingested = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL, "--precision", "f32")
+
+    def tearDown(self):
+        self.own.cleanup()
+
+    def search(self, *arguments, **more):
+        return run_json("search", "--store", self.store, "--model", MODEL, "--precision", "f32", *arguments, **more)
+
+    def ids(self, *arguments):
+        return [hit["id"] for hit in self.search(*arguments)["hits"]]
+
+    def test_ingest_reports(self):
+        self.assertEqual(self.ingested["encoded"], ITEMS)
+        self.assertIsNone(self.ingested["rejects"])
+        again = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
+        self.assertEqual((again["encoded"], again["unchanged"], again["committed"]), (0, ITEMS, 0))
+        code, out, err = run("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn(f"{ITEMS} lines: 0 encoded, 0 updated, {ITEMS} unchanged, 0 rejected", out)
+
+    def test_ingest_acknowledges_and_rejects(self):
+        store, rejects = self.own.name + "/other", self.own.name + "/bad.jsonl"
+        stdin = lines_of(self.items[:30]) + "{\n" + lines_of(self.items[30:40])
+        arguments = ("ingest", "-", "--store", store, "--model", MODEL, "--rejects", rejects, "--acknowledge")
+        code, out, err = run(*arguments, stdin=stdin)
+        self.assertEqual(code, 3)
+        self.assertEqual(out.splitlines(), [i["id"] for i in self.items[:40]])
+        self.assertIn("1 rejected", err)
+        with open(rejects, encoding="utf-8") as file:
+            bad = [json.loads(line) for line in file]
+        self.assertEqual([(b["line"], b["start"]) for b in bad], [(31, "{")])
+        code, out, _ = run(*arguments, "--json", stdin=lines_of(self.items[39:42]))
+        answers = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(answers[:2], [{"id": i["id"]} for i in self.items[40:42]])
+        self.assertEqual((code, answers[2]["unchanged"]), (0, 1))
+
+    def test_ids_that_begin_with_a_dash(self):
+        run_json("ingest", "-", "--store", self.store, "--model", MODEL, stdin=lines_of([dict(self.items[0], id="-x")]))
+        code, out, _ = run("get", "--json", "--store", self.store, "--", "-x")
+        self.assertEqual((code, json.loads(out)["id"]), (0, "-x"))
+
+    def test_store_without_vectors(self):
+        store = self.own.name + "/bare"
+        arguments = ("ingest", "-", "--store", store, "--model", MODEL)
+        self.assertEqual(run_json(*arguments, stdin="")["lines"], 0)
+        for stdin in ('{"id": "a"}\n', ""):
+            self.assertEqual(run_json(*arguments, stdin=stdin)["encoded"], 0)
+            self.assertTrue(run_json("check", "--store", store)["ok"])
+        self.assertEqual(run_json("search", "--store", store, "--model", MODEL, "--text", "a")["hits"], [])
+        self.fails(3, "no vector", "search", "--store", store, "--like", "a")
+        self.assertEqual(run_json("rebuild", "--store", store)["vectors"], 0)
+        self.assertEqual(run_json("delete", "--store", store, "a")["deleted"], 1)
+
+    def test_search_answers(self):
+        answer = self.search("--text", self.items[5]["text"], "-k", "3")
+        self.assertEqual(list(answer), ["hits", "took_ms"])
+        self.assertEqual(len(answer["hits"]), 3)
+        best = answer["hits"][0]
+        self.assertAlmostEqual(best.pop("score"), 1, places=4)
+        self.assertEqual(best, {**self.items[5], "timestamp": "2024-02-29T11:30:00.000Z"})
+        scores = [hit["score"] for hit in answer["hits"][1:]]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertIsNone(answer["hits"][1]["image"])
+
+    def test_search_variants(self):
+        text = ("--text", self.items[3]["text"])
+        everything = self.ids(*text, "-k", ITEMS + 50)
+        self.assertEqual(len(everything), ITEMS)
+        self.assertEqual(self.ids(*text, "--exact"), everything[:10])
+        red = {"key": "colour", "match": {"value": "red"}}
+        wanted = [i for i in everything if self.items[int(i[-5:])]["attributes"]["colour"] == "red"]
+        self.assertEqual(self.ids(*text, "-k", ITEMS, "--filter", json.dumps(red)), wanted)
+        with open(self.own.name + "/filter.json", "w", encoding="utf-8") as file:
+            json.dump(red, file)
+        self.assertEqual(self.ids(*text, "-k", ITEMS, "--filter", "@" + file.name), wanted)
+        like = self.ids("--like", self.items[3]["id"], "-k", ITEMS)
+        self.assertEqual([self.items[3]["id"], *like], everything)
+
+    def test_search_errors(self):
+        arguments = ("search", "--store", self.store, "--model", MODEL)
+        self.fails(1, "filter", *arguments, "--text", "a", "--filter", '{"must": 1}')
+        self.fails(1, "none.json", *arguments, "--text", "a", "--filter", "@/none.json")
+        self.fails(3, "nobody", *arguments, "--like", "nobody")
+        self.fails(1, "--text: text is not UTF-8 at byte 1", *arguments, "--text", b"a\xff".decode("utf-8", "surrogateescape"))
+
+    def test_table_is_for_people(self):
+        code, out, err = run("search", "--store", self.store, "--model", MODEL, "--text", "red", "-k", str(ITEMS))
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(len(out.splitlines()), ITEMS + 1)
+        self.assertNotIn("\x1b", out)
+        self.assertNotIn("\t", out)
+        self.assertLessEqual(max(map(len, out.splitlines())), 100)
+
+    def test_get(self):
+        code, out, err = run("get", "--store", self.store, "--json", self.items[5]["id"], "nobody", self.items[7]["id"])
+        self.assertEqual(code, 3)
+        five, seven = map(json.loads, out.splitlines())
+        self.assertEqual({**self.items[5], "timestamp": "2024-02-29T11:30:00.000Z"}, {k: five[k] for k in self.items[5]})
+        self.assertEqual(seven["id"], self.items[7]["id"])
+        self.assertTrue(err.startswith("magpie: ") and "nobody" in err and err.count("\n") == 1, err)
+        self.assertIn("text        " + self.items[7]["text"], run("get", "--store", self.store, self.items[7]["id"])[1])
+
+    def test_delete(self):
+        gone = [i["id"] for i in self.items[:50]]
+        self.assertEqual(run_json("delete", "--store", self.store, *gone), {"deleted": 50, "missing": 0})
+        self.assertEqual(run_json("delete", "--store", self.store, gone[0], self.items[60]["id"], expected=3),
+                         {"deleted": 1, "missing": 1})
+        left = {i["id"] for i in self.items[50:]} - {self.items[60]["id"]}
+        self.assertEqual(set(self.ids("--text", "red", "-k", ITEMS)), left)
+        stats = run_json("stats", "--store", self.store)
+        self.assertEqual((stats["items"], stats["index"]["loaded"], stats["index"]["replayed"]), (ITEMS - 51, True, 0))
+        self.assertTrue(run_json("check", "--store", self.store)["ok"])
+        again = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
+        self.assertEqual((again["encoded"], again["unchanged"]), (51, ITEMS - 51))
+
+    def test_stats_check_rebuild(self):
+        stats = run_json("stats", "--store", self.store)
+        self.assertEqual((stats["items"], stats["spaces"]["fused"]["dimension"], stats["index"]["kind"]), (ITEMS, 384, "flat"))
+        self.assertIn(f"items       {ITEMS}\n", run("stats", "--store", self.store)[1])
+        found = self.ids("--text", "red")
+        self.assertEqual(run_json("rebuild", "--store", self.store, "--index", "hnsw")["kind"], "hnsw")
+        self.assertEqual(run_json("stats", "--store", self.store)["index"]["kind"], "hnsw")
+        self.assertEqual(self.ids("--text", "red"), found)
+        check = run_json("check", "--store", self.store)
+        self.assertEqual((check["ok"], check["items"], check["indexed"], check["problems"]), (True, ITEMS, ITEMS, []))
+        self.assertIn("sound: ", run("check", "--store", self.store)[1])
+
+    def test_check_finds_damage(self):
+        """Bytes of a stored text are changed behind the store's back."""
+        path = os.path.join(self.store, "data.mdb")
+        with open(path, "r+b") as file:
+            data = file.read()
+            at = data.rfind(self.items[100]["text"].encode())
+            self.assertGreater(at, 0)
+            file.seek(at)
+            file.write(b"\x00damaged")
+        code, out, err = run("check", "--store", self.store)
+        self.assertEqual(code, 4, err)
+        self.assertTrue(out.startswith("damaged: ") and self.items[100]["id"] in err, err)
+        self.assertNotEqual(run_json("check", "--store", self.store, expected=4)["problems"], [])
+
+    def test_progress_is_for_terminals(self):
+        primary, secondary = pty.openpty()
+        store = self.own.name + "/watched"
+        done = subprocess.run([binary(), "ingest", self.catalogue, "--store", store, "--model", MODEL, "--commit", "20"],
+                              stdout=subprocess.DEVNULL, stderr=secondary, check=False)
+        os.close(secondary)
+        shown = os.read(primary, 1 << 16).decode()
+        os.close(primary)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(shown, r"\[#+\.*\] +\d+%  \d+ items, \d+/s")
+        self.assertTrue(shown.endswith("\r\x1b[K"))
+
+    def test_interrupted_ingest(self):
+        store = self.own.name + "/interrupted"
+        arguments = ["ingest", self.catalogue, "--store", store, "--model", MODEL, "--commit", "10", "--acknowledge"]
+        with subprocess.Popen([binary(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            acknowledged = [process.stdout.readline().strip()]
+            process.terminate()
+            acknowledged += process.stdout.read().splitlines()
+            err = process.stderr.read()
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("goes on from there", err)
+        self.assertEqual(run_json("stats", "--store", store)["items"], len(acknowledged))
+        rest = run_json("ingest", self.catalogue, "--store", store, "--model", MODEL)
+        self.assertEqual((rest["encoded"], rest["resumed_at"]), (ITEMS - len(acknowledged), len(acknowledged)))
+
+
+if __name__ == "__main__":
+    unittest.main()
