@@ -20,9 +20,9 @@ typedef struct plan {
 } plan;
 
 /* What a walk with `ef` among n vectors costs, in scalar products of a scan. Measured with M 32 and 384 dimensions on
- * a Zen 5 core (20k and 100k vectors in loose clusters; a scan's product takes 43 to 62 ns): a step of the walk opens
- * up to 64 neighbours, some 220 products with their cache misses; no more than all n can be opened, at about 4 each;
- * and FAISS 1.7.3 keeps its queue as an array that every step searches, ef * ef / 40. */
+ * 20k vectors in loose clusters (a scan's product takes 43 to 62 ns): a step of the walk opens up to 64 neighbours,
+ * some 220 products with their cache misses; no more than all n can be opened, at about 4 each; and FAISS 1.7.3 keeps
+ * its queue as an array that every step searches, ef * ef / 40. */
 static double walk_cost(double ef, double n) { return fmin(220 * ef, 4 * n) + ef * ef / 40; }
 
 static plan make_plan(const magpie_index *index, const magpie_generation *g, size_t k, size_t members,

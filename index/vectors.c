@@ -349,7 +349,7 @@ static magpie_status load_or_build(magpie_index *index, const magpie_index_optio
 static void fill_in_defaults(magpie_index_options *o) {
     if (!o->m) o->m = 32;
     if (!o->ef_construction) o->ef_construction = 200;
-    if (!o->ef_search) o->ef_search = 64;
+    if (!o->ef_search) o->ef_search = 192;
     if (!o->nprobe) o->nprobe = 16;
     if (!o->threads) o->threads = magpie_cpu_count();
 }

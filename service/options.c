@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 40, HELP_COLUMN = 26, FIRST_VALUE = 256 /* above every letter */ };
+enum { OPTIONS_MAX = 40, HELP_COLUMN = 28, FIRST_VALUE = 256 /* above every letter */ };
 
 const char exit_code_help[] =
     "Exit codes:\n"

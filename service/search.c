@@ -29,7 +29,8 @@ typedef struct search {
     magpie_text_encoder *encoder; /* NULL for --like */
     magpie_filter *filter;        /* NULL: none */
     float *query;                 /* [dimension] */
-    magpie_hit *hits;             /* [k + 1] */
+    magpie_hit *hits;             /* [k + 1]: an item is its own nearest neighbour */
+    magpie_item *items;           /* [k + 1], of the hits */
     size_t count;
     double took; /* seconds, of encoding and searching */
 } search;
@@ -109,17 +110,22 @@ static magpie_status make_query(search *s, size_t dimension) {
     return MAGPIE_OK;
 }
 
-/* An item is its own nearest neighbour, which is no answer. */
-static void drop_item_itself(search *s) {
-    magpie_item item;
+/* Reads the items of the hits, and leaves out those that are no answer: the item itself that others should be
+ * like, and what another process deleted since the index was opened. */
+static magpie_status fetch_items(search *s) {
     size_t kept = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        bool itself = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item) == MAGPIE_OK &&
-                      item.id.size == strlen(given.like) &&
-                      memcmp(item.id.data, given.like, item.id.size) == 0;
-        if (!itself && kept < given.k) s->hits[kept++] = s->hits[i];
+    for (size_t i = 0; i < s->count && kept < given.k; i++) {
+        magpie_item *item = &s->items[kept];
+        magpie_status status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, item);
+        if (status == MAGPIE_E_NOT_FOUND) continue;
+        if (status != MAGPIE_OK) return status;
+        if (given.like && item->id.size == strlen(given.like) &&
+            memcmp(item->id.data, given.like, item->id.size) == 0)
+            continue;
+        s->hits[kept++] = s->hits[i];
     }
     s->count = kept;
+    return MAGPIE_OK;
 }
 
 static magpie_status find(search *s) {
@@ -133,56 +139,51 @@ static magpie_status find(search *s) {
     size_t dimension = stats.dimension[MAGPIE_SPACE_FUSED];
     s->query = magpie_alloc(dimension, sizeof *s->query);
     s->hits = magpie_alloc(k, sizeof *s->hits);
-    if (!s->query || !s->hits) return MAGPIE_E_NO_MEMORY;
+    s->items = magpie_alloc(k, sizeof *s->items);
+    if (!s->query || !s->hits || !s->items) return MAGPIE_E_NO_MEMORY;
     double start = magpie_seconds();
     status = make_query(s, dimension);
     if (status == MAGPIE_OK)
         status = magpie_index_search(s->index, 1, s->query, k, s->filter, &options, s->hits, &s->count);
-    if (status == MAGPIE_OK && given.like) drop_item_itself(s);
+    if (status == MAGPIE_OK) status = fetch_items(s);
     s->took = magpie_seconds() - start;
     return status;
 }
 
 /* ---- answering ----------------------------------------------------------------------------------------- */
 
-static magpie_status append_json(search *s, magpie_text *out) {
+static void append_json(const search *s, magpie_text *out) {
     magpie_text_printf(out, "{\"hits\": [");
     for (size_t i = 0; i < s->count; i++) {
-        magpie_item item;
-        magpie_status status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item);
-        if (status != MAGPIE_OK) return status;
         magpie_text_printf(out, "%s{", i ? ", " : "");
-        item_append_id(out, &item);
+        item_append_id(out, &s->items[i]);
         magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
-        item_append_content(out, &item);
+        item_append_content(out, &s->items[i]);
         magpie_text_printf(out, "}");
     }
     magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);
-    return MAGPIE_OK;
 }
 
-static magpie_status append_table(search *s, magpie_text *out) {
+static void append_table(const search *s, magpie_text *out) {
     size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
     size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
-    magpie_status status = MAGPIE_OK;
-    for (size_t i = 0; i < s->count && status == MAGPIE_OK; i++) {
-        magpie_item item;
-        status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, &item);
-        if (status != MAGPIE_OK) break;
+    for (size_t i = 0; i < s->count; i++) {
         magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
-        terminal_append_cell(out, item.id, ID_COLUMNS);
+        terminal_append_cell(out, s->items[i].id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, item.text, text_columns);
+        terminal_append_cut(out, s->items[i].text, text_columns);
         magpie_text_append(out, "\n", 1);
     }
-    if (status == MAGPIE_OK) magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
-    return status;
+    magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
 }
 
-static exit_code answer(search *s) {
+static exit_code answer(const search *s) {
     magpie_text out = {0};
-    magpie_status status = output_json ? append_json(s, &out) : append_table(s, &out);
-    exit_code code = status == MAGPIE_OK ? output_text(&out) : print_failure();
+    if (output_json)
+        append_json(s, &out);
+    else
+        append_table(s, &out);
+    exit_code code = output_text(&out);
     magpie_text_free(&out);
     return code;
 }
@@ -195,6 +196,7 @@ static void close_all(search *s) {
     magpie_text_encoder_close(s->encoder);
     free(s->query);
     free(s->hits);
+    free(s->items);
 }
 
 static exit_code run_search(char **operands, int count) {
@@ -246,7 +248,7 @@ static const option_row own_options[] = {
      .number = &given.ef_search,
      .least = 1,
      .most = EF_MAX,
-     .help = "hnsw: breadth of the search (default: 64)"},
+     .help = "hnsw: breadth of the search (default: 192)"},
     {.name = "nprobe",
      .argument = "N",
      .number = &given.nprobe,

@@ -34,8 +34,7 @@ const option_row build_options[] = {
      .argument = "KIND",
      .parse = parse_kind,
      .target = &index_options.kind,
-     .help =
-         "auto, flat, hnsw or ivf (default: auto: what is there, and for a new one flat below 20,000 items)"},
+     .help = "auto, flat, hnsw or ivf (default: auto: what is there, or by the number of items)"},
     {.name = "m",
      .argument = "N",
      .number = &links,

@@ -62,11 +62,19 @@ static inline void skip_loudly(const char *why) {
 }
 
 /* splitmix64 (Steele et al. 2014): the same numbers everywhere. */
-static inline uint64_t random_next(uint64_t *state) {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+typedef struct random_state {
+    uint64_t state;
+} random_state;
+
+static inline uint64_t random_u64(random_state *r) {
+    uint64_t z = (r->state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
 }
+static inline size_t random_below(random_state *r, size_t n) { return (size_t)(random_u64(r) % n); }
+static inline double random_unit(random_state *r) { return (double)(random_u64(r) >> 11) * 0x1p-53; }
+
+static inline magpie_string string_of(const char *s) { return (magpie_string){s, strlen(s)}; }
 
 #endif

@@ -178,24 +178,24 @@ static void test_hashes(void **state) {
 
 /* ---- canonical JSON ------------------------------------------------------------------------------------ */
 
-static json_t *random_json(uint64_t *random, unsigned depth) {
+static json_t *random_json(random_state *random, unsigned depth) {
     static const double reals[] = {0.1, -0.0, 1e300, 5e-324, 19.99, 1.0 / 3, 123456789.0};
-    switch (random_next(random) % (depth < 4 ? 6 : 4)) {
-    case 0: return json_real(reals[random_next(random) % (sizeof reals / sizeof *reals)]);
-    case 1: return json_integer((json_int_t)random_next(random));
-    case 2: return json_string(random_next(random) % 2 ? "quote \" back \\ line \n \x01" : "\xC3\xBC");
-    case 3: return random_next(random) % 2 ? json_true() : json_null();
+    switch (random_u64(random) % (depth < 4 ? 6 : 4)) {
+    case 0: return json_real(reals[random_u64(random) % (sizeof reals / sizeof *reals)]);
+    case 1: return json_integer((json_int_t)random_u64(random));
+    case 2: return json_string(random_u64(random) % 2 ? "quote \" back \\ line \n \x01" : "\xC3\xBC");
+    case 3: return random_u64(random) % 2 ? json_true() : json_null();
     case 4: {
         json_t *array = json_array();
-        for (uint64_t n = random_next(random) % 4; n; n--)
+        for (uint64_t n = random_u64(random) % 4; n; n--)
             json_array_append_new(array, random_json(random, depth + 1));
         return array;
     }
     default: {
         json_t *object = json_object();
-        for (uint64_t n = random_next(random) % 4; n; n--) {
+        for (uint64_t n = random_u64(random) % 4; n; n--) {
             char key[8];
-            snprintf(key, sizeof key, "k%u", (unsigned)(random_next(random) % 50));
+            snprintf(key, sizeof key, "k%u", (unsigned)(random_u64(random) % 50));
             json_object_set_new(object, key, random_json(random, depth + 1));
         }
         return object;
@@ -205,7 +205,7 @@ static json_t *random_json(uint64_t *random, unsigned depth) {
 
 static void test_canonical_reads_back_the_same(void **state) {
     (void)state;
-    uint64_t random = 1;
+    random_state random = {1};
     for (int i = 0; i < 2000; i++) {
         magpie_text first = {0}, second = {0};
         json_t *value = random_json(&random, 0);
@@ -263,10 +263,10 @@ static void test_timestamps(void **state) {
 /* The C library's calendar is the oracle. */
 static void test_dates_are_the_calendars(void **state) {
     (void)state;
-    uint64_t random = 2;
+    random_state random = {2};
     for (int i = 0; i < 20000; i++) {
         int64_t range = (MAGPIE_TIMESTAMP_MAX - MAGPIE_TIMESTAMP_MIN) / 1000, millis;
-        time_t seconds = MAGPIE_TIMESTAMP_MIN / 1000 + (time_t)(random_next(&random) % (uint64_t)range);
+        time_t seconds = MAGPIE_TIMESTAMP_MIN / 1000 + (time_t)(random_u64(&random) % (uint64_t)range);
         struct tm tm;
         char text[80];
         assert_non_null(gmtime_r(&seconds, &tm));

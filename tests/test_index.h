@@ -3,26 +3,12 @@
 #ifndef TEST_INDEX_H
 #define TEST_INDEX_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <math.h>
-#include <unistd.h>
+#include "support.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
 
 #include "index.h"
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        magpie_status assert_status_ = (call);                                                               \
-        if (assert_status_ != MAGPIE_OK)                                                                     \
-            fail_msg("%s: %s: %s", #call, magpie_status_name(assert_status_), magpie_error());               \
-    } while (0)
 
 #define assert_status(call, expected)                                                                        \
     do {                                                                                                     \
@@ -48,20 +34,6 @@ static inline void remove_folder(char *path) {
     free(path);
 }
 
-/* splitmix64 */
-typedef struct random_state {
-    uint64_t state;
-} random_state;
-
-static inline uint64_t random_u64(random_state *r) {
-    uint64_t z = (r->state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-static inline size_t random_below(random_state *r, size_t n) { return (size_t)(random_u64(r) % n); }
-static inline double random_unit(random_state *r) { return (double)(random_u64(r) >> 11) * 0x1p-53; }
-
 static inline float random_normal(random_state *r) {
     double u = random_unit(r), v = random_unit(r);
     return (float)(sqrt(-2 * log(u + 1e-300)) * cos(6.283185307179586 * v));
@@ -86,8 +58,6 @@ static inline void clustered_vector(random_state *r, size_t clusters, float spre
     for (size_t i = 0; i < dimension; i++) out[i] += spread * random_normal(r) / sqrtf((float)dimension);
     normalise(out, dimension);
 }
-
-static inline magpie_string string_of(const char *s) { return (magpie_string){s, strlen(s)}; }
 
 static inline magpie_store *open_store(const char *folder) {
     magpie_store *store;

@@ -135,12 +135,12 @@ static void make_texts(magpie_string *texts, char (*memory)[2048], size_t n) {
     static const char *const words[] = {"red",  "kettle", "of", "copper", "magpie", "nest",    "and",
                                         "blue", "shoes",  "42", "silent", "owl",    "Łódź",    "naïve",
                                         "the",  "river",  "-",  "chair",  "xyzzyq", "antique", "Ω"};
-    uint64_t state = 7;
+    random_state dice = {7};
     for (size_t i = 0; i < n; i++) {
-        size_t count = i % 5 == 4 ? random_next(&state) % 200 : random_next(&state) % 20, size = 0;
+        size_t count = i % 5 == 4 ? random_u64(&dice) % 200 : random_u64(&dice) % 20, size = 0;
         for (size_t w = 0; w < count; w++)
             size += (size_t)snprintf(memory[i] + size, sizeof memory[i] - size, "%s ",
-                                     words[random_next(&state) % (sizeof words / sizeof *words)]);
+                                     words[random_u64(&dice) % (sizeof words / sizeof *words)]);
         texts[i] = (magpie_string){memory[i], size};
     }
 }
@@ -162,11 +162,11 @@ static void batch_is_single(void **state) {
         order[i] = i;
     }
     const size_t sizes[] = {2, 7, 64};
-    uint64_t random = 11;
+    random_state dice = {11};
     double largest = 0;
     for (size_t s = 0; s < 3; s++) {
         for (size_t i = TEXTS - 1; i > 0; i--) { /* Fisher-Yates */
-            size_t j = random_next(&random) % (i + 1), swapped = order[i];
+            size_t j = random_below(&dice, i + 1), swapped = order[i];
             order[i] = order[j];
             order[j] = swapped;
         }

@@ -1,5 +1,5 @@
-"""A disk that fills up during an ingest: the error says so, the store opens and is sound, what was acknowledged is in it,
-and a run on a larger disk finishes without computing anything twice.
+"""A disk that fills up during an ingest: the error says so, the store opens and is sound, what was acknowledged is in
+it, and a run on a larger disk finishes without computing anything twice.
 
 The disk is a small tmpfs in a mount namespace of its own, which needs root. Its size grows from round to round, so that
 the disk fills up at the store's creation, in a transaction and while the index is written."""
@@ -19,8 +19,8 @@ def enter_namespace():
     """Runs this script once more, in a mount namespace where there may be one."""
     if os.environ.get("MAGPIE_OWN_MOUNTS"):
         return
-    probe = subprocess.run(["unshare", "-m", "sh", "-c", "d=$(mktemp -d) && mount -t tmpfs none $d && umount $d; e=$?; rmdir $d; exit $e"],
-                           capture_output=True, text=True, check=False)
+    script = "d=$(mktemp -d) && mount -t tmpfs none $d && umount $d; code=$?; rmdir $d; exit $code"
+    probe = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
     if probe.returncode != 0:
         print("SKIPPED: cannot mount a tmpfs here (it takes root):", probe.stderr.strip())
         sys.exit(SKIPPED)

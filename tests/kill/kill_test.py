@@ -1,8 +1,9 @@
-"""kill -9 at random moments of an ingest. Whatever the moment: the store is sound, every acknowledged item is in it, and
-a second run computes exactly the vectors of what is not.
+"""kill -9 at random moments of an ingest. Whatever the moment: the store is sound, every acknowledged item is in it,
+and a second run computes exactly the vectors of what is not.
 
-kill_test.py [ROUNDS [SEED]]; 5 rounds by default. Every second round replaces half of a filled store, so that tombstones
-and replaced rows are caught in the act too. Both runs meet bad lines, which must be in the rejects file once each."""
+kill_test.py [ROUNDS [SEED]]; 5 rounds by default. Every second round replaces half of a filled store, so that
+tombstones and replaced rows are caught in the act too. Both runs meet bad lines, which must be in the rejects file once
+each."""
 import json
 import os
 import random
@@ -85,7 +86,8 @@ def main():
                 shutil.copytree(filled, store)
             durable.append(killed_round(catalogue, store, items, bad, dice.uniform(0, whole)))
     between = sum(0 < n < ITEMS for n in durable)
-    print(f"{rounds} kills, {between} of them between the first commit and the last: nothing lost, nothing encoded twice")
+    print(f"{rounds} kills, {between} of them between the first commit and the last: "
+          "nothing lost, nothing encoded twice")
 
 
 if __name__ == "__main__":

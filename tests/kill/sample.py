@@ -68,4 +68,5 @@ def assert_complete(store, items):
     check = run_json("check", "--store", store)
     stats = run_json("stats", "--store", store)
     assert check["problems"] == []
-    assert stats["items"] == check["items"] == check["indexed"] == stats["spaces"]["fused"]["vectors"] == len(items), stats
+    vectors = stats["spaces"]["fused"]["vectors"]
+    assert stats["items"] == check["items"] == check["indexed"] == vectors == len(items), stats
