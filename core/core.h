@@ -82,6 +82,10 @@ MAGPIE_CHECK_RESULT bool magpie_size_add(size_t a, size_t b, size_t *out);
  * valid pointer. */
 MAGPIE_CHECK_RESULT void *magpie_alloc(size_t count, size_t size);
 
+/* The same for megabytes that are read from end to end again and again: not zeroed, and of huge pages where the system
+ * gives them, since with small ones looking up addresses takes a good part of the time. */
+MAGPIE_CHECK_RESULT void *magpie_alloc_large(size_t count, size_t size);
+
 /* Grows *array to room for at least `need` elements, doubling; *capacity is in elements. The new part is not
  * initialised. On failure the array is as it was. */
 MAGPIE_CHECK_RESULT magpie_status magpie_grow(void **array, size_t *capacity, size_t need, size_t size);

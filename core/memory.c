@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGNMENT = 64 };
 
@@ -20,24 +21,36 @@ bool magpie_size_add(size_t a, size_t b, size_t *out) {
     return true;
 }
 
-static bool round_up(size_t size, size_t *out) {
-    if (!magpie_size_add(size, ALIGNMENT - 1, out)) return false;
-    *out &= ~(size_t)(ALIGNMENT - 1);
+enum { HUGE_PAGE = 2 << 20 };
+
+static bool round_up(size_t size, size_t unit, size_t *out) {
+    if (!magpie_size_add(size, unit - 1, out)) return false;
+    *out &= ~(unit - 1);
     return true;
 }
 
-void *magpie_alloc(size_t count, size_t size) {
-    size_t bytes;
-    if (!magpie_size_mul(count, size, &bytes) || !round_up(bytes, &bytes)) {
+/* Whole multiples of `alignment`, one at least. */
+static void *alloc_aligned(size_t count, size_t size, size_t alignment, size_t *bytes) {
+    if (!magpie_size_mul(count, size, bytes) || !round_up(*bytes ? *bytes : 1, alignment, bytes)) {
         (void)magpie_fail(MAGPIE_E_NO_MEMORY, "%zu x %zu bytes is more than an address can reach", count,
                           size);
         return NULL;
     }
-    void *memory = aligned_alloc(ALIGNMENT, bytes ? bytes : ALIGNMENT);
-    if (memory)
-        memset(memory, 0, bytes);
-    else
-        (void)magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %zu bytes", bytes);
+    void *memory = aligned_alloc(alignment, *bytes);
+    if (!memory) (void)magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %zu bytes", *bytes);
+    return memory;
+}
+
+void *magpie_alloc(size_t count, size_t size) {
+    size_t bytes;
+    void *memory = alloc_aligned(count, size, ALIGNMENT, &bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+void *magpie_alloc_large(size_t count, size_t size) {
+    size_t bytes;
+    void *memory = alloc_aligned(count, size, HUGE_PAGE, &bytes);
+    if (memory) (void)madvise(memory, bytes, MADV_HUGEPAGE); /* a wish: without it, it is slower */
     return memory;
 }
 
@@ -54,8 +67,8 @@ magpie_status magpie_grow(void **array, size_t *capacity, size_t need, size_t si
 
 void *magpie_carve(magpie_block *block, size_t count, size_t size) {
     size_t bytes, end;
-    if (block->used == SIZE_MAX || !magpie_size_mul(count, size, &bytes) || !round_up(bytes, &bytes) ||
-        !magpie_size_add(block->used, bytes, &end)) {
+    if (block->used == SIZE_MAX || !magpie_size_mul(count, size, &bytes) ||
+        !round_up(bytes, ALIGNMENT, &bytes) || !magpie_size_add(block->used, bytes, &end)) {
         block->used = SIZE_MAX;
         return NULL;
     }

@@ -3,6 +3,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,9 +21,20 @@ typedef dnnl_memory_desc_t md_t;
 /* Matrices this high and higher are what the packed layout is chosen for. */
 enum { PACKING_ROWS = 256 };
 
+/* Packed weights lie side by side in large chunks: for a short text, streaming them is all of the time. */
+enum { CHUNK_BYTES = 16 << 20, CHUNK_ALIGNMENT = 64 };
+
+typedef struct chunk {
+    struct chunk *next;
+    unsigned char *memory;
+    size_t size, used;
+} chunk;
+
 struct matmul_engine {
     dnnl_engine_t engine;
     dnnl_data_type_t type; /* of x and W */
+    pthread_mutex_t lock;  /* of the chunks: weights are packed by several threads */
+    chunk *chunks;         /* the newest first */
 };
 
 /* What a primitive depends on besides its height. */
@@ -70,6 +82,7 @@ magpie_status matmul_engine_create(bool bf16, matmul_engine **out) {
     matmul_engine *engine = magpie_alloc(1, sizeof *engine);
     if (!engine) return MAGPIE_E_NO_MEMORY;
     engine->type = bf16 ? dnnl_bf16 : dnnl_f32;
+    pthread_mutex_init(&engine->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&engine->engine, dnnl_cpu, 0);
     if (status != dnnl_success) {
         free(engine);
@@ -82,7 +95,38 @@ magpie_status matmul_engine_create(bool bf16, matmul_engine **out) {
 void matmul_engine_free(matmul_engine *engine) {
     if (!engine) return;
     dnnl_engine_destroy(engine->engine);
+    pthread_mutex_destroy(&engine->lock);
+    for (chunk *c = engine->chunks, *next; c; c = next) {
+        next = c->next;
+        free(c->memory);
+        free(c);
+    }
     free(engine);
+}
+
+static chunk *add_chunk(matmul_engine *engine, size_t bytes) {
+    chunk *c = magpie_alloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+    c->memory = magpie_alloc_large(c->size, 1);
+    if (!c->memory) {
+        free(c);
+        return NULL;
+    }
+    c->next = engine->chunks;
+    return engine->chunks = c;
+}
+
+/* Memory that lives as long as the engine; NULL where there is none. */
+static void *take_memory(matmul_engine *engine, size_t bytes) {
+    bytes = (bytes + CHUNK_ALIGNMENT - 1) / CHUNK_ALIGNMENT * CHUNK_ALIGNMENT;
+    pthread_mutex_lock(&engine->lock);
+    chunk *c = engine->chunks;
+    if (!c || c->size - c->used < bytes) c = add_chunk(engine, bytes);
+    void *memory = c ? c->memory + c->used : NULL;
+    if (c) c->used += bytes;
+    pthread_mutex_unlock(&engine->lock);
+    return memory;
 }
 
 /* ---- descriptors ---- */
@@ -189,6 +233,13 @@ static dnnl_status_t reorder(dnnl_engine_t engine, dnnl_memory_t from, md_t from
     return status;
 }
 
+static dnnl_status_t memory_of_weights(matmul_weights *weights) {
+    void *memory = take_memory(weights->engine, dnnl_memory_desc_get_size(MD_ARGUMENT(weights->packed_md)));
+    if (!memory) return dnnl_out_of_memory;
+    return dnnl_memory_create(&weights->packed, MD_ARGUMENT(weights->packed_md), weights->engine->engine,
+                              memory);
+}
+
 static dnnl_status_t pack(matmul_weights *weights, const float *values) {
     const shape *shape = &weights->shape;
     dnnl_engine_t engine = weights->engine->engine;
@@ -201,9 +252,7 @@ static dnnl_status_t pack(matmul_weights *weights, const float *values) {
     if (status == dnnl_success) status = describe(&plain_md, shape->k, shape->n, dnnl_f32, dnnl_ba);
     if (status == dnnl_success)
         status = dnnl_memory_create(&plain, MD_ARGUMENT(plain_md), engine, (void *)(uintptr_t)values);
-    if (status == dnnl_success)
-        status = dnnl_memory_create(&weights->packed, MD_ARGUMENT(weights->packed_md), engine,
-                                    DNNL_MEMORY_ALLOCATE);
+    if (status == dnnl_success) status = memory_of_weights(weights);
     if (status == dnnl_success)
         status = reorder(engine, plain, plain_md, weights->packed, weights->packed_md);
     if (plain) dnnl_memory_destroy(plain);
@@ -225,6 +274,13 @@ static dnnl_status_t copy_bias(matmul_weights *weights, const float *bias) {
     return status;
 }
 
+/* OpenMP's number of threads is a setting of the calling thread; returns what it was. */
+static int use_threads(int threads) {
+    int before = omp_get_max_threads();
+    if (before != threads) omp_set_num_threads(threads);
+    return before;
+}
+
 magpie_status matmul_weights_create(matmul_engine *engine, size_t n, size_t k, const float *values,
                                     const float *bias, ops_activation activation, bool f32_output,
                                     matmul_weights **out) {
@@ -232,7 +288,11 @@ magpie_status matmul_weights_create(matmul_engine *engine, size_t n, size_t k, c
     if (!weights) return MAGPIE_E_NO_MEMORY;
     weights->engine = engine;
     weights->shape = (shape){n, k, activation, f32_output};
+    /* Layers are packed side by side by threads that would each raise a team of their own; and with more threads than
+     * CPUs about, libgomp stops spinning between the products of a short text, which doubles its latency. */
+    int before = use_threads(1);
     dnnl_status_t status = pack(weights, values);
+    (void)use_threads(before);
     if (status == dnnl_success) status = copy_bias(weights, bias);
     if (status != dnnl_success) {
         matmul_weights_free(weights);
@@ -373,14 +433,13 @@ static dnnl_status_t execute(matmul_lane *lane, const product *product, const ma
 magpie_status matmul_run(matmul_lane *lane, const matmul_weights *weights, const void *x, size_t rows,
                          void *y) {
     product *product;
-    /* OpenMP's setting is per thread: the primitive has to be made and run under the same one. */
-    int before = omp_get_max_threads();
-    if (before != (int)lane->threads) omp_set_num_threads((int)lane->threads);
+    /* The primitive has to be made and run with the same number. */
+    int before = use_threads((int)lane->threads);
     magpie_status status = find_product(lane, weights, matmul_height(rows), &product);
     if (status == MAGPIE_OK) {
         dnnl_status_t executed = execute(lane, product, weights, x, y);
         if (executed != dnnl_success) status = fail(executed, "a matrix product");
     }
-    if (before != (int)lane->threads) omp_set_num_threads(before);
+    (void)use_threads(before);
     return status;
 }

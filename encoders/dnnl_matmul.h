@@ -11,7 +11,7 @@
 
 #include "ops.h"
 
-typedef struct matmul_engine matmul_engine;   /* one a device */
+typedef struct matmul_engine matmul_engine;   /* one a device; owns the memory of its weights */
 typedef struct matmul_weights matmul_weights; /* immutable once made; shared by lanes */
 typedef struct matmul_lane matmul_lane;       /* primitives and scratch of one lane */
 

@@ -163,8 +163,9 @@ static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, 
     magpie_status status =
         magpie_grow((void **)&lane->tensors, &lane->capacity, lane->count + 1, sizeof *lane->tensors);
     if (status != MAGPIE_OK) return status;
-    void *data = magpie_alloc(elements, element_size(lane, storage));
+    void *data = magpie_alloc_large(elements, element_size(lane, storage));
     if (!data) return MAGPIE_E_NO_MEMORY;
+    memset(data, 0, elements * element_size(lane, storage)); /* rows that only round the height are numbers, too */
     lane->tensors[lane->count++] = data;
     *out = (ops_tensor){data, rows, columns, storage};
     return MAGPIE_OK;
