@@ -149,7 +149,8 @@ static magpie_status open_largest(magpie_environment *environment, size_t initia
         bytes = four_files;
     bytes = (bytes + 0xffff) & ~(size_t)0xffff; /* whole pages, on any machine */
     int code = open_lmdb(environment, bytes);
-    while (code == ENOMEM && bytes / 2 >= file_bytes && bytes >= GIB / 4)
+    /* No room for so many addresses: valgrind says EINVAL where the kernel says ENOMEM. */
+    while ((code == ENOMEM || code == EINVAL) && bytes / 2 >= file_bytes && bytes >= GIB / 4)
         code = open_lmdb(environment, bytes /= 2);
     return code ? magpie_lmdb_fail(code, "cannot open the store %s", environment->directory) : MAGPIE_OK;
 }
