@@ -22,5 +22,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/magpie-config-versi
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/magpie-config-version.cmake DESTINATION ${package_dir})
 
+# Found from where the file lies, so that `cmake --install --prefix` may put it anywhere.
+file(RELATIVE_PATH MAGPIE_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/magpie.pc.in ${CMAKE_CURRENT_BINARY_DIR}/magpie.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/magpie.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
