@@ -241,7 +241,7 @@ void bert_lane_free(bert_lane *l) {
 size_t bert_lane_rows(const bert_lane *l) { return l->rows; }
 
 magpie_status bert_run(bert_lane *l, const int32_t *ids, const size_t *starts, size_t texts,
-                       ops_pooling pooling, float *out) {
+                       ops_pooling pooling, bool unit, float *out) {
     const bert *b = l->network;
     const ops_table *ops = b->ops;
     size_t rows = starts[texts], heads = b->config.heads;
@@ -249,7 +249,7 @@ magpie_status bert_run(bert_lane *l, const int32_t *ids, const size_t *starts, s
     for (size_t i = 0; i < b->config.layers && status == MAGPIE_OK; i++) {
         const layer *w = &b->layers[i];
         status = ops->linear(l->lane, w->qkv, &l->x, rows, &l->qkv);
-        if (status == MAGPIE_OK) status = ops->attention(l->lane, &l->qkv, starts, texts, heads, &l->context);
+        if (status == MAGPIE_OK) status = ops->attention(l->lane, &l->qkv, starts, texts, heads, false, &l->context);
         if (status == MAGPIE_OK)
             status = ops->linear(l->lane, w->attention_output, &l->context, rows, &l->sum);
         if (status == MAGPIE_OK)
@@ -259,5 +259,5 @@ magpie_status bert_run(bert_lane *l, const int32_t *ids, const size_t *starts, s
         if (status == MAGPIE_OK) status = ops->linear(l->lane, w->output, &l->intermediate, rows, &l->sum);
         if (status == MAGPIE_OK) status = ops->add_norm(l->lane, w->output_norm, &l->sum, &l->x, rows, &l->x);
     }
-    return status == MAGPIE_OK ? ops->pool(l->lane, &l->x, starts, texts, pooling, out) : status;
+    return status == MAGPIE_OK ? ops->pool(l->lane, &l->x, starts, texts, pooling, unit, out) : status;
 }

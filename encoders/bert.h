@@ -28,8 +28,8 @@ MAGPIE_CHECK_RESULT magpie_status bert_lane_create(bert *network, unsigned threa
 void bert_lane_free(bert_lane *lane);
 size_t bert_lane_rows(const bert_lane *lane);
 
-/* ids [starts[texts]], each below the vocabulary; out [texts, hidden], unit length. */
+/* ids [starts[texts]], each below the vocabulary; out [texts, hidden], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status bert_run(bert_lane *lane, const int32_t *ids, const size_t *starts,
-                                           size_t texts, ops_pooling pooling, float *out);
+                                           size_t texts, ops_pooling pooling, bool unit, float *out);
 
 #endif

@@ -1,9 +1,10 @@
-/* encoders.h - from text (and, later, pictures and sound) to vectors.
+/* encoders.h - from text and pictures (and, later, sound) to vectors.
  *
  * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
- * sentence encoders 1_Pooling/config.json and sentence_bert_config.json. It is data: mapped, checked, never
- * executed. A file that is missing, contradicts another or has a tensor of the wrong shape is an error that
- * names it.
+ * sentence encoders 1_Pooling/config.json and sentence_bert_config.json, for pictures
+ * preprocessor_config.json. A joint model (CLIP) is opened twice, once for each sense; its two encoders share
+ * a fingerprint and their vectors a space. A model is data: mapped, checked, never executed. A file that is
+ * missing, contradicts another or has a tensor of the wrong shape is an error that names it.
  *
  * A BACKEND computes. Every model is written once against a small table of operations (encoders/ops.h);
  * `reference` is plain C that reads like the formula, `cpu` is oneDNN with packed weights, fused epilogues
@@ -52,6 +53,9 @@ typedef struct magpie_encoder_options {
     unsigned threads;           /* 0: magpie_cpu_count() */
     bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
                            nothing to do */
+    bool raw;           /* vectors as they leave the network, not scaled to unit length */
+    bool full_decode;   /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
+                           large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").
      * NULL: what config_sentence_transformers.json names under "prompts" ("query"; "passage" or "document"),
      * else nothing. */
@@ -66,8 +70,8 @@ typedef enum magpie_text_role { MAGPIE_PASSAGE, MAGPIE_QUERY } magpie_text_role;
 
 typedef struct magpie_text_encoder_info {
     const char *name;                         /* of the model: its folder's, or what config.json says */
-    const char *architecture;                 /* "bert" */
-    const char *pooling;                      /* "mean" or "cls" */
+    const char *architecture;                 /* "bert" or "clip" */
+    const char *pooling;                      /* "mean", "cls" or, of CLIP, "eot" */
     char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights, tokenizer and configuration; not of prefixes */
     size_t dimension, layers, heads, intermediate, vocabulary;
     size_t max_tokens; /* longer texts are cut there, [CLS] and [SEP] counted in */
@@ -93,12 +97,83 @@ MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_tokenize(magpie_text_encod
                                                                magpie_string text, magpie_text_role role,
                                                                int32_t *ids, size_t *count);
 
-/* texts [n] -> out [n, dimension], unit length, the caller's. An empty text has a vector too: that of [CLS]
+/* texts [n] -> out [n, dimension], unit length (unless options.raw), the caller's. An empty text has a vector too: that of [CLS]
  * [SEP]. Fails as a whole, naming the text by its index: what may be bad is to be checked before
  * (magpie_utf8_check). */
 MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode(magpie_text_encoder *encoder,
                                                              const magpie_string *texts, size_t n,
                                                              magpie_text_role role, float *out);
+
+/* ---- pictures ---- */
+
+enum {
+    MAGPIE_IMAGE_BYTES_MAX = 64 << 20,  /* of a file */
+    MAGPIE_IMAGE_PIXELS_MAX = 64 << 20, /* width x height; refused before anything is allocated for them */
+    MAGPIE_REASON_MAX = 256
+};
+
+/* A JPEG (any colour space, EXIF orientation obeyed) or a PNG (any kind, transparency composed on white),
+ * told apart by their first bytes. `path` NULL: `bytes`. */
+typedef struct magpie_image {
+    const char *path;
+    magpie_string bytes;
+} magpie_image;
+
+/* How one item of many fared. */
+typedef struct magpie_outcome {
+    magpie_status status;
+    char reason[MAGPIE_REASON_MAX]; /* in words, where status is not MAGPIE_OK; else empty */
+} magpie_outcome;
+
+typedef struct magpie_image_encoder magpie_image_encoder;
+
+typedef struct magpie_image_encoder_info {
+    const char *name;         /* of the model's folder */
+    const char *architecture; /* "resnet", "cifar-resnet" or "clip-resnet" */
+    char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights and configuration; for CLIP the text side's too */
+    size_t dimension;
+    size_t input_size; /* pixels a side, after resizing and cropping */
+    size_t layers;     /* with weights, as in "ResNet-50" */
+    uint64_t parameters;
+    const char *filter; /* "bilinear" or "bicubic": what pictures are resized with */
+    float mean[3], std[3];
+    magpie_backend backend;
+    magpie_precision precision; /* never AUTO */
+    unsigned threads;
+} magpie_image_encoder_info;
+
+/* `options` NULL: the cpu backend, automatic precision, all CPUs; prefixes are ignored. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_open(const char *directory,
+                                                            const magpie_encoder_options *options,
+                                                            magpie_image_encoder **out);
+void magpie_image_encoder_close(magpie_image_encoder *encoder);
+/* Valid as long as the encoder. */
+const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_image_encoder *encoder);
+
+/* images [n] -> out [n, dimension], unit length (unless options.raw), the caller's. Every worker decodes and
+ * encodes its own share. A picture that cannot be decoded has its reason in outcomes [n] and a vector of
+ * zeros; the others are not touched by it. With `outcomes` NULL it fails the call. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode(magpie_image_encoder *encoder,
+                                                              const magpie_image *images, size_t n,
+                                                              float *out, magpie_outcome *outcomes);
+
+/* The two halves of it. One picture to what the network looks at: pixels [input_size, input_size, 3], RGB.
+ * Thread-safe. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_pixels(magpie_image_encoder *encoder,
+                                                              const magpie_image *image, uint8_t *pixels);
+/* pixels [n, input_size, input_size, 3] -> out [n, dimension] */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode_pixels(magpie_image_encoder *encoder,
+                                                                     const uint8_t *pixels, size_t n,
+                                                                     float *out);
+
+/* What a model's folder can encode, from its configuration alone. */
+typedef struct magpie_model_senses {
+    bool text, image;
+} magpie_model_senses;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_model_get_senses(const char *directory, magpie_model_senses *out);
+
+/* ---- text and bytes ---- */
 
 /* MAGPIE_E_INPUT, with the byte where it breaks, for what is not UTF-8 (RFC 3629: no surrogates, none
  * over-long). */

@@ -7,7 +7,7 @@
  * A device holds what outlives a batch (packed weights). A lane is one place of execution, a worker thread or
  * a queue, with its own scratch: two lanes of a device may run at once, one lane is one thread's at a time.
  * Tensors belong to a lane; their handle means something to the backend alone. The rows of a tensor are
- * tokens, those of all texts of a batch one after another; starts[i] is the first row of text i and
+ * tokens (or places of a picture), those of all texts of a batch one after another; starts[i] is the first row of text i and
  * starts[texts] the number of rows. */
 #ifndef MAGPIE_OPS_H
 #define MAGPIE_OPS_H
@@ -21,8 +21,14 @@ typedef struct ops_lane ops_lane;     /* begins with an ops_device * */
 typedef struct ops_linear ops_linear; /* weights of x W^T + b, as the backend wants them */
 typedef struct ops_norm ops_norm;     /* gamma, beta, epsilon */
 
-typedef enum ops_activation { OPS_IDENTITY, OPS_GELU /* x Phi(x), by erf */ } ops_activation;
-typedef enum ops_pooling { OPS_POOL_MEAN, OPS_POOL_CLS } ops_pooling;
+typedef struct ops_conv ops_conv;     /* weights of a convolution */
+
+typedef enum ops_activation {
+    OPS_IDENTITY,
+    OPS_GELU,      /* x Phi(x), by erf */
+    OPS_QUICK_GELU /* x sigmoid(1.702 x): what CLIP was trained with */
+} ops_activation;
+typedef enum ops_pooling { OPS_POOL_MEAN, OPS_POOL_FIRST } ops_pooling;
 
 /* What a tensor is for decides how the backend stores it. */
 typedef enum ops_storage {
@@ -37,20 +43,37 @@ typedef struct ops_tensor {
 } ops_tensor;
 
 /* A linear layer as the model's file has it: `parts` weights [columns_out_i, columns_in] with their biases
- * [columns_out_i], stacked (query, key and value become one product). */
+ * [columns_out_i], stacked (query, key and value become one product). A bias may be NULL: none. */
 enum { OPS_PARTS_MAX = 3 };
 typedef struct ops_linear_source {
     size_t parts;
     const tensor *weight[OPS_PARTS_MAX], *bias[OPS_PARTS_MAX];
+    bool transposed; /* one part, weight [columns_in, columns_out]: CLIP keeps its projections so */
     ops_activation activation;
     ops_storage output;
 } ops_linear_source;
 
 /* Embedding tables as the model's file has them: rows are read out of the map, not copied. */
 typedef struct ops_embedding {
-    const tensor *word, *position, *type; /* [vocabulary, hidden], [positions, hidden], [types, hidden] */
-    const ops_norm *norm;
+    const tensor *word, *position, *type; /* [vocabulary, hidden], [positions, hidden], [types, hidden] or NULL */
+    const ops_norm *norm;                 /* NULL: none; then y is an OPS_SUM */
 } ops_embedding;
+
+/* Feature maps of a batch of pictures: images x channels x height x width, in the layout and precision that
+ * the backend likes. */
+typedef struct ops_map {
+    void *handle;
+    size_t images /* room for */, channels, height, width;
+} ops_map;
+
+/* A convolution with what follows it: y = relu(conv(x) + bias + residual). Batch norm is folded into weights
+ * and bias by the network. */
+typedef struct ops_conv_source {
+    const float *weight; /* [out, in, kernel, kernel]; copied */
+    const float *bias;   /* [out]; copied */
+    size_t in, out, kernel, stride, padding;
+    bool relu, residual;
+} ops_conv_source;
 
 struct ops_table {
     magpie_status (*device_create)(const ops_table *table, magpie_precision precision, ops_device **out);
@@ -70,24 +93,54 @@ struct ops_table {
     magpie_status (*tensor_create)(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
                                    ops_tensor *out);
 
+    /* Thread-safe as well. */
+    magpie_status (*conv_create)(ops_device *device, const ops_conv_source *source, ops_conv **out);
+    void (*conv_free)(ops_conv *conv);
+    /* Owned by the lane, as tensors are. */
+    magpie_status (*map_create)(ops_lane *lane, size_t images, size_t channels, size_t height, size_t width,
+                                ops_map *out);
+
     /* y[i] = norm(word[ids[i]] + position[i - start of its text] + type[0]) */
     magpie_status (*embed)(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
                            const size_t *starts, size_t texts, ops_tensor *y);
     /* y = activation(x W^T + b), of the first `rows` rows; x [rows, in], y [rows, out] */
     magpie_status (*linear)(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
                             ops_tensor *y);
-    /* y = norm(x + residual), of the first `rows` rows; y may be residual; x, an OPS_SUM, is scratch
-     * afterwards */
+    /* x += residual, then y = norm(x), of the first `rows` rows. x is an OPS_SUM, residual (NULL: none) and y
+     * of any storage; y may be residual, not x. */
     magpie_status (*add_norm)(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
                               size_t rows, ops_tensor *y);
     /* Per text and head: softmax(q k^T / sqrt(d)) v. qkv [rows, 3 hidden] as query | key | value, each the
-     * heads one after another; y [rows, hidden]. Vaswani et al. 2017, eq. 1. */
+     * heads one after another; y [rows, hidden]. Vaswani et al. 2017, eq. 1. `causal`: a row attends to
+     * itself and those before it. */
     magpie_status (*attention)(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
-                               size_t heads, ops_tensor *y);
+                               size_t heads, bool causal, ops_tensor *y);
+    /* y[i] = x[rows[i]], i below `count`; both of one storage */
+    magpie_status (*gather)(ops_lane *lane, const ops_tensor *x, const size_t *rows, size_t count,
+                            ops_tensor *y);
     /* out [texts, columns of x], host memory: mean or first row of each text, divided by its Euclidean
-     * length. */
+     * length where `unit` says so. */
     magpie_status (*pool)(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
-                          ops_pooling pooling, float *out);
+                          ops_pooling pooling, bool unit, float *out);
+
+    /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory; y has 3
+     * channels. */
+    magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, const float mean[3],
+                                const float std[3], ops_map *y);
+    /* The first `images` of x; residual where the source said so, else NULL; it may be y. */
+    magpie_status (*conv)(ops_lane *lane, const ops_conv *conv, const ops_map *x, const ops_map *residual,
+                          size_t images, ops_map *y);
+    /* Largest of each window of 3 x 3, 2 apart, with a border of 1: the stem of ResNets. */
+    magpie_status (*max_pool)(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
+    /* Mean of each 2 x 2. */
+    magpie_status (*average_pool)(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
+    /* out [images, channels], host memory: mean over the map, divided by its Euclidean length where `unit`
+     * says so. */
+    magpie_status (*global_pool)(ops_lane *lane, const ops_map *x, size_t images, bool unit, float *out);
+    /* Attention pooling's rows, 1 + height x width for each picture: the mean over the map, then its places
+     * row by row, each plus its row of position [1 + height x width, channels]. y is an OPS_STREAM. */
+    magpie_status (*map_rows)(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
+                              ops_tensor *y);
 };
 
 extern const ops_table ops_reference; /* plain C that reads like the formula; f32 */

@@ -153,6 +153,10 @@ static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane 
     return status;
 }
 
+static bool stored_bf16(const ops_lane *lane, const ops_tensor *x) {
+    return x->storage == OPS_STREAM && lane->device->bf16;
+}
+
 static size_t element_size(const ops_lane *lane, ops_storage storage) {
     return storage == OPS_STREAM && lane->device->bf16 ? sizeof(uint16_t) : sizeof(float);
 }
@@ -218,11 +222,12 @@ static magpie_status linear(ops_lane *lane, const ops_linear *linear, const ops_
 static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
                               size_t rows, ops_tensor *y) {
     const simd_table *simd = lane->device->simd;
-    bool bf16 = lane->device->bf16;
     for (size_t i = 0; i < rows; i++) {
         float *sum = at(lane, x, i, 0);
-        simd->add(sum, at(lane, residual, i, 0), norm->columns, bf16);
-        simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, norm->columns, bf16, at(lane, y, i, 0));
+        if (residual)
+            simd->add(sum, at(lane, residual, i, 0), norm->columns, stored_bf16(lane, residual));
+        simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, norm->columns, stored_bf16(lane, y),
+                   at(lane, y, i, 0));
     }
     return MAGPIE_OK;
 }
@@ -234,7 +239,7 @@ static void prefetch(const char *from, const char *end) {
 }
 
 static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
-                               size_t heads, ops_tensor *y) {
+                               size_t heads, bool causal, ops_tensor *y) {
     size_t hidden = y->columns, d = hidden / heads, longest = 0;
     for (size_t t = 0; t < texts; t++)
         if (starts[t + 1] - starts[t] > longest) longest = starts[t + 1] - starts[t];
@@ -245,18 +250,21 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
         for (size_t h = 0; h < heads; h++)
             lane->device->simd->attention(
                 at(lane, qkv, starts[t], h * d), at(lane, qkv, starts[t], hidden + h * d),
-                at(lane, qkv, starts[t], 2 * hidden + h * d), qkv->columns, starts[t + 1] - starts[t], d,
+                at(lane, qkv, starts[t], 2 * hidden + h * d), qkv->columns, starts[t + 1] - starts[t], d, causal,
                 lane->device->bf16, lane->scratch, at(lane, y, starts[t], h * d), hidden);
     }
     return MAGPIE_OK;
 }
 
 static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
-                          ops_pooling pooling, float *out) {
-    for (size_t t = 0; t < texts; t++)
-        lane->device->simd->mean_unit(at(lane, x, starts[t], 0),
-                                      pooling == OPS_POOL_CLS ? 1 : starts[t + 1] - starts[t], x->columns,
-                                      lane->device->bf16, out + t * x->columns);
+                          ops_pooling pooling, bool unit, float *out) {
+    const simd_table *simd = lane->device->simd;
+    size_t n = x->columns;
+    for (size_t t = 0; t < texts; t++) {
+        simd->mean(at(lane, x, starts[t], 0), pooling == OPS_POOL_FIRST ? 1 : starts[t + 1] - starts[t], n,
+                   stored_bf16(lane, x), out + t * n);
+        if (unit) simd->unit(out + t * n, n);
+    }
     return MAGPIE_OK;
 }
 

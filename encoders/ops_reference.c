@@ -194,9 +194,10 @@ static magpie_status linear(ops_lane *lane, const ops_linear *linear, const ops_
 static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
                               size_t rows, ops_tensor *y) {
     (void)lane;
-    const float *a = x->handle, *b = residual->handle;
-    float *out = y->handle;
-    for (size_t i = 0; i < rows * norm->columns; i++) out[i] = a[i] + b[i];
+    size_t n = rows * norm->columns;
+    float *sum = x->handle, *out = y->handle;
+    for (size_t i = 0; residual && i < n; i++) sum[i] += ((const float *)residual->handle)[i];
+    memcpy(out, sum, n * sizeof *out);
     for (size_t i = 0; i < rows; i++) normalise(norm, out + i * norm->columns);
     return MAGPIE_OK;
 }
@@ -210,7 +211,7 @@ static void softmax(double *x, size_t n) {
 }
 
 static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
-                               size_t heads, ops_tensor *y) {
+                               size_t heads, bool causal, ops_tensor *y) {
     (void)lane;
     size_t hidden = y->columns, d = hidden / heads, stride = 3 * hidden;
     size_t longest = 0;
@@ -225,12 +226,13 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
                         *v = k + hidden;
             float *out = (float *)y->handle + starts[t] * hidden + h * d;
             for (size_t i = 0; i < length; i++) {
-                for (size_t j = 0; j < length; j++)
+                size_t seen = causal ? i + 1 : length;
+                for (size_t j = 0; j < seen; j++)
                     p[j] = dot(q + i * stride, k + j * stride, d) / sqrt((double)d);
-                softmax(p, length);
+                softmax(p, seen);
                 for (size_t c = 0; c < d; c++) {
                     double sum = 0;
-                    for (size_t j = 0; j < length; j++) sum += p[j] * (double)v[j * stride + c];
+                    for (size_t j = 0; j < seen; j++) sum += p[j] * (double)v[j * stride + c];
                     out[i * hidden + c] = (float)sum;
                 }
             }
@@ -241,12 +243,12 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
 }
 
 static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
-                          ops_pooling pooling, float *out) {
+                          ops_pooling pooling, bool unit, float *out) {
     (void)lane;
     size_t n = x->columns;
     for (size_t t = 0; t < texts; t++) {
         const float *rows = (const float *)x->handle + starts[t] * n;
-        size_t count = pooling == OPS_POOL_CLS ? 1 : starts[t + 1] - starts[t];
+        size_t count = pooling == OPS_POOL_FIRST ? 1 : starts[t + 1] - starts[t];
         double squares = 0;
         for (size_t j = 0; j < n; j++) {
             double sum = 0;
@@ -255,7 +257,7 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
             squares += sum / (double)count * (sum / (double)count);
         }
         /* The floor is torch.nn.functional.normalize's. */
-        double length = fmax(sqrt(squares), 1e-12);
+        double length = unit ? fmax(sqrt(squares), 1e-12) : 1;
         for (size_t j = 0; j < n; j++) out[t * n + j] = (float)((double)out[t * n + j] / length);
     }
     return MAGPIE_OK;

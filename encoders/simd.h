@@ -18,12 +18,14 @@ typedef struct simd_table {
     /* y [n] = gamma (x - mean) / sqrt(variance + epsilon) + beta, f32 or bf16 */
     void (*norm)(const float *x, const float *gamma, const float *beta, float epsilon, size_t n, bool bf16,
                  void *y);
-    /* One text and one head: query, key and value are columns of qkv, rows `stride` elements apart, y's
+    /* One text and one head, causal: a row sees itself and those before it. query, key and value are columns of qkv, rows `stride` elements apart, y's
      * `y_stride`. scratch: simd_attention_scratch(length, d) floats, 64-byte aligned. */
     void (*attention)(const void *query, const void *key, const void *value, size_t stride, size_t length,
-                      size_t d, bool bf16, float *scratch, void *y, size_t y_stride);
-    /* out [n] = the mean of rows [count, n], divided by its Euclidean length */
-    void (*mean_unit)(const void *rows, size_t count, size_t n, bool bf16, float *out);
+                      size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride);
+    /* out [n] = the mean of rows [count, n] */
+    void (*mean)(const void *rows, size_t count, size_t n, bool bf16, float *out);
+    /* x [n] divided by its Euclidean length */
+    void (*unit)(float *x, size_t n);
 } simd_table;
 
 const simd_table *simd_kernels(void);

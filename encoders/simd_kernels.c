@@ -274,8 +274,8 @@ static size_t padded_length(size_t length) { return (length + VL - 1) / VL * VL;
 static size_t padded_width(size_t d) { return (d + VL - 1) / VL * VL; }
 
 static inline void attention_typed(const void *query, const void *key, const void *value, size_t stride,
-                                   size_t length, size_t d, bool bf16, float *scratch, void *y,
-                                   size_t y_stride) {
+                                   size_t length, size_t d, bool causal, bool bf16, float *scratch,
+                                   void *y, size_t y_stride) {
     size_t padded = padded_length(length), width = padded_width(d);
     float *keys = scratch;              /* [d, padded] */
     float *values = keys + d * padded;  /* [length, width] */
@@ -294,7 +294,7 @@ static inline void attention_typed(const void *query, const void *key, const voi
             score_tile(q, width, keys + j, padded, d, TILE, s + j, padded);
         for (; j < padded; j += VL) score_tile(q, width, keys + j, padded, d, 1, s + j, padded);
         float inverse[ROWS];
-        for (size_t r = 0; r < rows; r++) inverse[r] = exponentials(s + r * padded, length, padded);
+        for (size_t r = 0; r < rows; r++) inverse[r] = exponentials(s + r * padded, causal ? first + r + 1 : length, padded);
         for (; c + 2 * VL <= width; c += 2 * VL) value_tile(s, padded, values + c, width, length, 2, out + c);
         for (; c < width; c += VL) value_tile(s, padded, values + c, width, length, 1, out + c);
         for (size_t r = 0; r < rows; r++) {
@@ -306,31 +306,32 @@ static inline void attention_typed(const void *query, const void *key, const voi
 }
 
 static void attention(const void *query, const void *key, const void *value, size_t stride, size_t length,
-                      size_t d, bool bf16, float *scratch, void *y, size_t y_stride) {
+                      size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride) {
     if (bf16)
-        attention_typed(query, key, value, stride, length, d, true, scratch, y, y_stride);
+        attention_typed(query, key, value, stride, length, d, causal, true, scratch, y, y_stride);
     else
-        attention_typed(query, key, value, stride, length, d, false, scratch, y, y_stride);
+        attention_typed(query, key, value, stride, length, d, causal, false, scratch, y, y_stride);
 }
 
 /* ---- pooling ---- */
 
-static void mean_unit(const void *rows, size_t count, size_t n, bool bf16, float *out) {
+static void mean(const void *rows, size_t count, size_t n, bool bf16, float *out) {
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < count; i++) {
         size_t j = 0;
         for (; j + VL <= n; j += VL) store(out + j, load(out + j) + load_any(rows, i * n + j, bf16));
         for (; j < n; j++) out[j] += get_any(rows, i * n + j, bf16);
     }
+    for (size_t j = 0; j < n; j++) out[j] /= (float)count;
+}
+
+static void unit(float *x, size_t n) {
     double squares = 0;
-    for (size_t j = 0; j < n; j++) {
-        out[j] /= (float)count;
-        squares += (double)out[j] * (double)out[j];
-    }
+    for (size_t j = 0; j < n; j++) squares += (double)x[j] * (double)x[j];
     /* The floor is torch.nn.functional.normalize's. */
     float scale = (float)(1 / fmax(sqrt(squares), 1e-12));
-    for (size_t j = 0; j < n; j++) out[j] *= scale;
+    for (size_t j = 0; j < n; j++) x[j] *= scale;
 }
 
 extern const simd_table SIMD_TABLE;
-const simd_table SIMD_TABLE = {SIMD_NAME, add, norm, attention, mean_unit};
+const simd_table SIMD_TABLE = {SIMD_NAME, add, norm, attention, mean, unit};

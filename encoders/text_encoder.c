@@ -25,6 +25,7 @@ struct magpie_text_encoder {
     char *name, *query_prefix, *passage_prefix;
     bert_config config;
     ops_pooling pooling;
+    bool raw; /* options.raw */
     wordpiece *tokenizer;
     safetensors *file;
     const ops_table *ops;
@@ -110,7 +111,7 @@ static magpie_status read_pooling(const char *directory, ops_pooling *out) {
         if (mean == cls || model_json_true(&file, "pooling_mode_max_tokens") ||
             model_json_true(&file, "pooling_mode_mean_sqrt_len_tokens"))
             status = magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: pooling should be either mean or cls", file.path);
-        if (cls) *out = OPS_POOL_CLS;
+        if (cls) *out = OPS_POOL_FIRST;
     }
     model_json_close(&file);
     return status;
@@ -168,7 +169,7 @@ static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend b
     e->info = (magpie_text_encoder_info){
         .name = e->name,
         .architecture = "bert",
-        .pooling = e->pooling == OPS_POOL_CLS ? "cls" : "mean",
+        .pooling = e->pooling == OPS_POOL_FIRST ? "cls" : "mean",
         .dimension = config->hidden,
         .layers = config->layers,
         .heads = config->heads,
@@ -232,6 +233,7 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
     if (!options) options = &defaults;
     magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
+    e->raw = options->raw;
     magpie_status status = bert_config_read(directory, &e->config);
     if (status == MAGPIE_OK) status = check_modules(directory);
     if (status == MAGPIE_OK) status = read_pooling(directory, &e->pooling);
@@ -326,7 +328,7 @@ static magpie_status run_batch(const call *c, bert_lane *lane, struct scratch *s
         rows += e->counts[i];
     }
     scratch->starts[end - first] = rows;
-    return bert_run(lane, scratch->ids, scratch->starts, end - first, e->pooling,
+    return bert_run(lane, scratch->ids, scratch->starts, end - first, e->pooling, !e->raw,
                     c->out + first * e->info.dimension);
 }
 

@@ -1,0 +1,34 @@
+/* image_resize.h - Pillow's antialiased resize, of the part that a crop keeps. Private to encoders/.
+ *
+ * Pillow's resample (libImaging/Resample.c): the filter is stretched by the scale when shrinking, so that every
+ * source pixel counts; horizontal pass first, then vertical, 8-bit pixels between them; coefficients in fixed
+ * point of 32 - 8 - 2 bits. The same integers here, so that pixels are equal, not near. */
+#ifndef MAGPIE_IMAGE_RESIZE_H
+#define MAGPIE_IMAGE_RESIZE_H
+
+#include "image_decode.h"
+
+typedef enum image_filter { IMAGE_BILINEAR, IMAGE_BICUBIC /* a = -0.5 */ } image_filter;
+
+/* How a picture becomes the square that a network looks at. */
+typedef struct image_geometry {
+    size_t shortest;  /* the shorter side is resized to this; 0: both sides to `side`, whatever their ratio */
+    size_t side;      /* then the centre, side x side, is cut out */
+    image_filter filter;
+} image_geometry;
+
+/* One thread's: tables of coefficients and rows between the passes. */
+typedef struct image_resizer image_resizer;
+
+MAGPIE_CHECK_RESULT magpie_status image_resizer_create(image_resizer **out);
+void image_resizer_free(image_resizer *resizer);
+
+/* out [side, side, 3]. Where the resized picture is smaller than the crop, black is around it, as torchvision
+ * pads. */
+MAGPIE_CHECK_RESULT magpie_status image_resize(image_resizer *resizer, const image_pixels *picture,
+                                               const image_geometry *geometry, uint8_t *out);
+/* The same, as the formula has it: the oracle of the above. */
+MAGPIE_CHECK_RESULT magpie_status image_resize_reference(const image_pixels *picture,
+                                                         const image_geometry *geometry, uint8_t *out);
+
+#endif
