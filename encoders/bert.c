@@ -249,7 +249,8 @@ magpie_status bert_run(bert_lane *l, const int32_t *ids, const size_t *starts, s
     for (size_t i = 0; i < b->config.layers && status == MAGPIE_OK; i++) {
         const layer *w = &b->layers[i];
         status = ops->linear(l->lane, w->qkv, &l->x, rows, &l->qkv);
-        if (status == MAGPIE_OK) status = ops->attention(l->lane, &l->qkv, starts, texts, heads, false, &l->context);
+        if (status == MAGPIE_OK)
+            status = ops->attention(l->lane, &l->qkv, starts, texts, heads, false, &l->context);
         if (status == MAGPIE_OK)
             status = ops->linear(l->lane, w->attention_output, &l->context, rows, &l->sum);
         if (status == MAGPIE_OK)

@@ -128,8 +128,8 @@ typedef struct magpie_outcome {
 typedef struct magpie_image_encoder magpie_image_encoder;
 
 typedef struct magpie_image_encoder_info {
-    const char *name;         /* of the model's folder */
-    const char *architecture; /* "resnet", "cifar-resnet" or "clip-resnet" */
+    const char *name;                         /* of the model's folder */
+    const char *architecture;                 /* "resnet", "cifar-resnet" or "clip-resnet" */
     char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights and configuration; for CLIP the text side's too */
     size_t dimension;
     size_t input_size; /* pixels a side, after resizing and cropping */

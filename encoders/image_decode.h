@@ -16,7 +16,8 @@ MAGPIE_CHECK_RESULT magpie_status image_decoder_create(image_decoder **out);
 void image_decoder_free(image_decoder *decoder);
 
 typedef struct image_pixels {
-    const uint8_t *data; /* [height, width, 3], RGB, rows without gaps; the decoder's, until its next picture */
+    const uint8_t
+        *data; /* [height, width, 3], RGB, rows without gaps; the decoder's, until its next picture */
     size_t width, height; /* after orientation */
 } image_pixels;
 

@@ -21,7 +21,7 @@ typedef struct ops_lane ops_lane;     /* begins with an ops_device * */
 typedef struct ops_linear ops_linear; /* weights of x W^T + b, as the backend wants them */
 typedef struct ops_norm ops_norm;     /* gamma, beta, epsilon */
 
-typedef struct ops_conv ops_conv;     /* weights of a convolution */
+typedef struct ops_conv ops_conv; /* weights of a convolution */
 
 typedef enum ops_activation {
     OPS_IDENTITY,
@@ -55,23 +55,40 @@ typedef struct ops_linear_source {
 
 /* Embedding tables as the model's file has them: rows are read out of the map, not copied. */
 typedef struct ops_embedding {
-    const tensor *word, *position, *type; /* [vocabulary, hidden], [positions, hidden], [types, hidden] or NULL */
-    const ops_norm *norm;                 /* NULL: none; then y is an OPS_SUM */
+    const tensor *word, *position,
+        *type;            /* [vocabulary, hidden], [positions, hidden], [types, hidden] or NULL */
+    const ops_norm *norm; /* NULL: none; then y is an OPS_SUM */
 } ops_embedding;
 
 /* Feature maps of a batch of pictures: images x channels x height x width, in the layout and precision that
- * the backend likes. */
+ * the backend likes. A map is memory that takes the shape of what is written into it, as far as there is
+ * room. */
 typedef struct ops_map {
     void *handle;
-    size_t images /* room for */, channels, height, width;
+    size_t channels, height, width;
 } ops_map;
 
-/* A convolution with what follows it: y = relu(conv(x) + bias + residual). Batch norm is folded into weights
- * and bias by the network. */
+static inline void ops_map_shape(ops_map *map, size_t channels, size_t height, size_t width) {
+    map->channels = channels, map->height = height, map->width = width;
+}
+
+/* Room that a map takes: backends may keep channels in blocks of up to 16. */
+static inline size_t ops_map_elements(size_t images, size_t channels, size_t height, size_t width) {
+    return images * ((channels + 15) / 16 * 16) * height * width;
+}
+
+/* How many windows of `kernel` places, `stride` apart, fit into a side with a border of `padding`. */
+static inline size_t ops_windows(size_t side, size_t kernel, size_t stride, size_t padding) {
+    return (side + 2 * padding - kernel) / stride + 1;
+}
+
+/* A convolution with what follows it: y = relu(conv(x) + bias), or y = relu(y + conv(x) + bias) with
+ * `residual`. Batch norm is folded into weights and bias by the network. */
 typedef struct ops_conv_source {
     const float *weight; /* [out, in, kernel, kernel]; copied */
     const float *bias;   /* [out]; copied */
     size_t in, out, kernel, stride, padding;
+    size_t height, width; /* of the input that it is to be fast for; others work, too */
     bool relu, residual;
 } ops_conv_source;
 
@@ -96,9 +113,8 @@ struct ops_table {
     /* Thread-safe as well. */
     magpie_status (*conv_create)(ops_device *device, const ops_conv_source *source, ops_conv **out);
     void (*conv_free)(ops_conv *conv);
-    /* Owned by the lane, as tensors are. */
-    magpie_status (*map_create)(ops_lane *lane, size_t images, size_t channels, size_t height, size_t width,
-                                ops_map *out);
+    /* Room for maps of up to `elements` by ops_map_elements. Owned by the lane, as tensors are. */
+    magpie_status (*map_create)(ops_lane *lane, size_t elements, ops_map *out);
 
     /* y[i] = norm(word[ids[i]] + position[i - start of its text] + type[0]) */
     magpie_status (*embed)(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
@@ -123,13 +139,11 @@ struct ops_table {
     magpie_status (*pool)(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
                           ops_pooling pooling, bool unit, float *out);
 
-    /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory; y has 3
-     * channels. */
-    magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, const float mean[3],
-                                const float std[3], ops_map *y);
-    /* The first `images` of x; residual where the source said so, else NULL; it may be y. */
-    magpie_status (*conv)(ops_lane *lane, const ops_conv *conv, const ops_map *x, const ops_map *residual,
-                          size_t images, ops_map *y);
+    /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory. This and
+     * the next three work on the first `images` and set the shape of y. */
+    magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
+                                size_t width, const float mean[3], const float std[3], ops_map *y);
+    magpie_status (*conv)(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images, ops_map *y);
     /* Largest of each window of 3 x 3, 2 apart, with a border of 1: the stem of ResNets. */
     magpie_status (*max_pool)(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
     /* Mean of each 2 x 2. */

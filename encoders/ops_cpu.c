@@ -5,43 +5,16 @@
  * thread each (throughput: no barriers at all), or one caller whose matrix products use all threads (latency
  * of a short text, which is the time that the weights take to come out of memory; the rest is too small to
  * share). */
-#include "dnnl_matmul.h"
-#include "simd.h"
+#include "ops_cpu.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { CACHE_LINE = 64, PREFETCH_BYTES = 256 << 10 /* of a text; half a second-level cache at the most */ };
 
-struct ops_device {
-    const ops_table *table;
-    matmul_engine *engine;
-    const simd_table *simd;
-    bool bf16;
-};
-
-struct ops_linear {
-    matmul_weights *weights;
-};
-
-struct ops_norm {
-    size_t columns;
-    float epsilon;
-    float *gamma, *beta; /* [columns] each, one block that begins at gamma */
-};
-
-struct ops_lane {
-    ops_device *device;
-    matmul_lane *matmul;
-    void **tensors; /* every handle given out */
-    size_t count, capacity;
-    float *scratch; /* of attention and embedding */
-    size_t scratch_floats;
-};
-
 static magpie_precision resolve(magpie_precision wanted) {
     if (wanted != MAGPIE_PRECISION_AUTO) return wanted;
-    return matmul_native_bf16() ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
+    return onednn_native_bf16() ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
 }
 
 static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
@@ -50,7 +23,7 @@ static magpie_status device_create(const ops_table *table, magpie_precision prec
     device->table = table;
     device->simd = simd_kernels();
     device->bf16 = resolve(precision) == MAGPIE_PRECISION_BF16;
-    magpie_status status = matmul_engine_create(device->bf16, &device->engine);
+    magpie_status status = onednn_device_create(device->bf16, &device->onednn);
     if (status == MAGPIE_OK)
         *out = device;
     else
@@ -60,7 +33,7 @@ static magpie_status device_create(const ops_table *table, magpie_precision prec
 
 static void device_free(ops_device *device) {
     if (!device) return;
-    matmul_engine_free(device->engine);
+    onednn_device_free(device->onednn);
     free(device);
 }
 
@@ -95,7 +68,7 @@ static magpie_status linear_create(ops_device *device, const ops_linear_source *
         row += source->weight[p]->shape[0];
     }
     if (status == MAGPIE_OK)
-        status = matmul_weights_create(device->engine, n, k, in_place ? source->weight[0]->data : stacked,
+        status = matmul_weights_create(device->onednn, n, k, in_place ? source->weight[0]->data : stacked,
                                        bias, source->activation, source->output == OPS_SUM, &linear->weights);
     free(stacked);
     free(bias);
@@ -134,10 +107,12 @@ static magpie_status norm_create(ops_device *device, const tensor *gamma, const 
 
 static void lane_free(ops_lane *lane) {
     if (!lane) return;
-    for (size_t i = 0; i < lane->count; i++) free(lane->tensors[i]);
-    free(lane->tensors);
+    for (size_t i = 0; i < lane->count; i++) free(lane->memory[i]);
+    free(lane->memory);
     free(lane->scratch);
     matmul_lane_free(lane->matmul);
+    conv_lane_free(lane->conv);
+    onednn_queue_free(lane->queue);
     free(lane);
 }
 
@@ -145,7 +120,9 @@ static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane 
     ops_lane *lane = magpie_alloc(1, sizeof *lane);
     if (!lane) return MAGPIE_E_NO_MEMORY;
     lane->device = device;
-    magpie_status status = matmul_lane_create(device->engine, threads, &lane->matmul);
+    magpie_status status = onednn_queue_create(device->onednn, threads, &lane->queue);
+    if (status == MAGPIE_OK) status = matmul_lane_create(lane->queue, &lane->matmul);
+    if (status == MAGPIE_OK) status = conv_lane_create(lane->queue, &lane->conv);
     if (status == MAGPIE_OK)
         *out = lane;
     else
@@ -153,12 +130,15 @@ static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane 
     return status;
 }
 
-static bool stored_bf16(const ops_lane *lane, const ops_tensor *x) {
-    return x->storage == OPS_STREAM && lane->device->bf16;
-}
-
-static size_t element_size(const ops_lane *lane, ops_storage storage) {
-    return storage == OPS_STREAM && lane->device->bf16 ? sizeof(uint16_t) : sizeof(float);
+static magpie_status take_memory(ops_lane *lane, size_t elements, size_t size, void **out) {
+    magpie_status status =
+        magpie_grow((void **)&lane->memory, &lane->capacity, lane->count + 1, sizeof *lane->memory);
+    if (status != MAGPIE_OK) return status;
+    void *data = magpie_alloc_large(elements, size);
+    if (!data) return MAGPIE_E_NO_MEMORY;
+    memset(data, 0, elements * size); /* rows that only round the height are numbers, too */
+    *out = lane->memory[lane->count++] = data;
+    return MAGPIE_OK;
 }
 
 static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
@@ -166,15 +146,13 @@ static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, 
     size_t elements;
     if (!magpie_size_mul(matmul_height(rows), columns, &elements))
         return magpie_fail(MAGPIE_E_NO_MEMORY, "a tensor is too large");
-    magpie_status status =
-        magpie_grow((void **)&lane->tensors, &lane->capacity, lane->count + 1, sizeof *lane->tensors);
-    if (status != MAGPIE_OK) return status;
-    void *data = magpie_alloc_large(elements, element_size(lane, storage));
-    if (!data) return MAGPIE_E_NO_MEMORY;
-    memset(data, 0, elements * element_size(lane, storage)); /* rows that only round the height are numbers, too */
-    lane->tensors[lane->count++] = data;
-    *out = (ops_tensor){data, rows, columns, storage};
-    return MAGPIE_OK;
+    *out = (ops_tensor){NULL, rows, columns, storage};
+    return take_memory(lane, elements, ops_cpu_bf16(lane, storage) ? 2 : 4, &out->handle);
+}
+
+static magpie_status map_create(ops_lane *lane, size_t elements, ops_map *out) {
+    *out = (ops_map){0};
+    return take_memory(lane, elements, ops_cpu_bf16(lane, OPS_STREAM) ? 2 : 4, &out->handle);
 }
 
 static magpie_status need_scratch(ops_lane *lane, size_t floats) {
@@ -185,11 +163,6 @@ static magpie_status need_scratch(ops_lane *lane, size_t floats) {
     lane->scratch = larger;
     lane->scratch_floats = floats;
     return MAGPIE_OK;
-}
-
-/* Element `column` of row `row`. */
-static void *at(const ops_lane *lane, const ops_tensor *x, size_t row, size_t column) {
-    return (unsigned char *)x->handle + (row * x->columns + column) * element_size(lane, x->storage);
 }
 
 /* ---- operations ---- */
@@ -208,7 +181,7 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
             tensor_read_f32(embedding->position, (i - starts[t]) * n, n, part);
             for (size_t j = 0; j < n; j++) sum[j] = sum[j] + part[j] + type[j];
             lane->device->simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, n, lane->device->bf16,
-                                     at(lane, y, i, 0));
+                                     ops_cpu_at(lane, y, i, 0));
         }
     }
     return MAGPIE_OK;
@@ -223,11 +196,12 @@ static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *
                               size_t rows, ops_tensor *y) {
     const simd_table *simd = lane->device->simd;
     for (size_t i = 0; i < rows; i++) {
-        float *sum = at(lane, x, i, 0);
+        float *sum = ops_cpu_at(lane, x, i, 0);
         if (residual)
-            simd->add(sum, at(lane, residual, i, 0), norm->columns, stored_bf16(lane, residual));
-        simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, norm->columns, stored_bf16(lane, y),
-                   at(lane, y, i, 0));
+            simd->add(sum, ops_cpu_at(lane, residual, i, 0), norm->columns,
+                      ops_cpu_bf16(lane, residual->storage));
+        simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, norm->columns, ops_cpu_bf16(lane, y->storage),
+                   ops_cpu_at(lane, y, i, 0));
     }
     return MAGPIE_OK;
 }
@@ -246,12 +220,12 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
     magpie_status status = need_scratch(lane, simd_attention_scratch(longest, d));
     if (status != MAGPIE_OK) return status;
     for (size_t t = 0; t < texts; t++) {
-        prefetch(at(lane, qkv, starts[t], 0), at(lane, qkv, starts[t + 1], 0));
+        prefetch(ops_cpu_at(lane, qkv, starts[t], 0), ops_cpu_at(lane, qkv, starts[t + 1], 0));
         for (size_t h = 0; h < heads; h++)
             lane->device->simd->attention(
-                at(lane, qkv, starts[t], h * d), at(lane, qkv, starts[t], hidden + h * d),
-                at(lane, qkv, starts[t], 2 * hidden + h * d), qkv->columns, starts[t + 1] - starts[t], d, causal,
-                lane->device->bf16, lane->scratch, at(lane, y, starts[t], h * d), hidden);
+                ops_cpu_at(lane, qkv, starts[t], h * d), ops_cpu_at(lane, qkv, starts[t], hidden + h * d),
+                ops_cpu_at(lane, qkv, starts[t], 2 * hidden + h * d), qkv->columns, starts[t + 1] - starts[t],
+                d, causal, lane->device->bf16, lane->scratch, ops_cpu_at(lane, y, starts[t], h * d), hidden);
     }
     return MAGPIE_OK;
 }
@@ -261,8 +235,9 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
     const simd_table *simd = lane->device->simd;
     size_t n = x->columns;
     for (size_t t = 0; t < texts; t++) {
-        simd->mean(at(lane, x, starts[t], 0), pooling == OPS_POOL_FIRST ? 1 : starts[t + 1] - starts[t], n,
-                   stored_bf16(lane, x), out + t * n);
+        simd->mean(ops_cpu_at(lane, x, starts[t], 0),
+                   pooling == OPS_POOL_FIRST ? 1 : starts[t + 1] - starts[t], n,
+                   ops_cpu_bf16(lane, x->storage), out + t * n);
         if (unit) simd->unit(out + t * n, n);
     }
     return MAGPIE_OK;
@@ -279,9 +254,18 @@ const ops_table ops_cpu = {
     .lane_create = lane_create,
     .lane_free = lane_free,
     .tensor_create = tensor_create,
+    .conv_create = ops_cpu_conv_create,
+    .conv_free = ops_cpu_conv_free,
+    .map_create = map_create,
     .embed = embed,
     .linear = linear,
     .add_norm = add_norm,
     .attention = attention,
     .pool = pool,
+    .image_load = ops_cpu_image_load,
+    .conv = ops_cpu_conv,
+    .max_pool = ops_cpu_max_pool,
+    .average_pool = ops_cpu_average_pool,
+    .global_pool = ops_cpu_global_pool,
+    .map_rows = ops_cpu_map_rows,
 };

@@ -2,34 +2,11 @@
  *
  * Nobody waits for this backend. It is what the others are tested against, so it is written to be seen to be
  * right: one loop nest an operation, sums in double. */
-#include "ops.h"
+#include "ops_reference.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct ops_device {
-    const ops_table *table;
-};
-
-struct ops_linear {
-    size_t in, out;
-    ops_activation activation;
-    float *weight; /* [out, in] */
-    float *bias;   /* [out] */
-};
-
-struct ops_norm {
-    size_t columns;
-    double epsilon;
-    float *gamma, *beta; /* [columns] each */
-};
-
-struct ops_lane {
-    ops_device *device;
-    void **tensors; /* every handle given out */
-    size_t count, capacity;
-};
 
 static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
     if (precision == MAGPIE_PRECISION_BF16)
@@ -113,9 +90,19 @@ static magpie_status lane_create(ops_device *device, unsigned threads, ops_lane 
 
 static void lane_free(ops_lane *lane) {
     if (!lane) return;
-    for (size_t i = 0; i < lane->count; i++) free(lane->tensors[i]);
-    free(lane->tensors);
+    for (size_t i = 0; i < lane->count; i++) free(lane->memory[i]);
+    free(lane->memory);
     free(lane);
+}
+
+static magpie_status take_memory(ops_lane *lane, size_t elements, void **out) {
+    magpie_status status =
+        magpie_grow((void **)&lane->memory, &lane->capacity, lane->count + 1, sizeof *lane->memory);
+    if (status != MAGPIE_OK) return status;
+    float *data = magpie_alloc(elements, sizeof *data);
+    if (!data) return MAGPIE_E_NO_MEMORY;
+    *out = lane->memory[lane->count++] = data;
+    return MAGPIE_OK;
 }
 
 static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, ops_storage storage,
@@ -123,14 +110,13 @@ static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, 
     size_t elements;
     if (!magpie_size_mul(rows, columns, &elements))
         return magpie_fail(MAGPIE_E_NO_MEMORY, "a tensor is too large");
-    magpie_status status =
-        magpie_grow((void **)&lane->tensors, &lane->capacity, lane->count + 1, sizeof *lane->tensors);
-    if (status != MAGPIE_OK) return status;
-    float *data = magpie_alloc(elements, sizeof *data);
-    if (!data) return MAGPIE_E_NO_MEMORY;
-    lane->tensors[lane->count++] = data;
-    *out = (ops_tensor){data, rows, columns, storage};
-    return MAGPIE_OK;
+    *out = (ops_tensor){NULL, rows, columns, storage};
+    return take_memory(lane, elements, &out->handle);
+}
+
+static magpie_status map_create(ops_lane *lane, size_t elements, ops_map *out) {
+    *out = (ops_map){0};
+    return take_memory(lane, elements, &out->handle);
 }
 
 /* y = gamma (x - mean) / sqrt(variance + epsilon) + beta, in place. Ba et al. 2016, eq. 4. */
@@ -242,6 +228,14 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
     return MAGPIE_OK;
 }
 
+void ops_reference_unit(float *x, size_t n) {
+    double squares = 0;
+    for (size_t j = 0; j < n; j++) squares += (double)x[j] * (double)x[j];
+    /* The floor is torch.nn.functional.normalize's. */
+    double length = fmax(sqrt(squares), 1e-12);
+    for (size_t j = 0; j < n; j++) x[j] = (float)((double)x[j] / length);
+}
+
 static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
                           ops_pooling pooling, bool unit, float *out) {
     (void)lane;
@@ -249,16 +243,12 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
     for (size_t t = 0; t < texts; t++) {
         const float *rows = (const float *)x->handle + starts[t] * n;
         size_t count = pooling == OPS_POOL_FIRST ? 1 : starts[t + 1] - starts[t];
-        double squares = 0;
         for (size_t j = 0; j < n; j++) {
             double sum = 0;
             for (size_t i = 0; i < count; i++) sum += (double)rows[i * n + j];
             out[t * n + j] = (float)(sum / (double)count);
-            squares += sum / (double)count * (sum / (double)count);
         }
-        /* The floor is torch.nn.functional.normalize's. */
-        double length = unit ? fmax(sqrt(squares), 1e-12) : 1;
-        for (size_t j = 0; j < n; j++) out[t * n + j] = (float)((double)out[t * n + j] / length);
+        if (unit) ops_reference_unit(out + t * n, n);
     }
     return MAGPIE_OK;
 }
@@ -274,9 +264,18 @@ const ops_table ops_reference = {
     .lane_create = lane_create,
     .lane_free = lane_free,
     .tensor_create = tensor_create,
+    .conv_create = ops_reference_conv_create,
+    .conv_free = ops_reference_conv_free,
+    .map_create = map_create,
     .embed = embed,
     .linear = linear,
     .add_norm = add_norm,
     .attention = attention,
     .pool = pool,
+    .image_load = ops_reference_image_load,
+    .conv = ops_reference_conv,
+    .max_pool = ops_reference_max_pool,
+    .average_pool = ops_reference_average_pool,
+    .global_pool = ops_reference_global_pool,
+    .map_rows = ops_reference_map_rows,
 };

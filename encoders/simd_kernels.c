@@ -274,8 +274,8 @@ static size_t padded_length(size_t length) { return (length + VL - 1) / VL * VL;
 static size_t padded_width(size_t d) { return (d + VL - 1) / VL * VL; }
 
 static inline void attention_typed(const void *query, const void *key, const void *value, size_t stride,
-                                   size_t length, size_t d, bool causal, bool bf16, float *scratch,
-                                   void *y, size_t y_stride) {
+                                   size_t length, size_t d, bool causal, bool bf16, float *scratch, void *y,
+                                   size_t y_stride) {
     size_t padded = padded_length(length), width = padded_width(d);
     float *keys = scratch;              /* [d, padded] */
     float *values = keys + d * padded;  /* [length, width] */
@@ -294,7 +294,8 @@ static inline void attention_typed(const void *query, const void *key, const voi
             score_tile(q, width, keys + j, padded, d, TILE, s + j, padded);
         for (; j < padded; j += VL) score_tile(q, width, keys + j, padded, d, 1, s + j, padded);
         float inverse[ROWS];
-        for (size_t r = 0; r < rows; r++) inverse[r] = exponentials(s + r * padded, causal ? first + r + 1 : length, padded);
+        for (size_t r = 0; r < rows; r++)
+            inverse[r] = exponentials(s + r * padded, causal ? first + r + 1 : length, padded);
         for (; c + 2 * VL <= width; c += 2 * VL) value_tile(s, padded, values + c, width, length, 2, out + c);
         for (; c < width; c += VL) value_tile(s, padded, values + c, width, length, 1, out + c);
         for (size_t r = 0; r < rows; r++) {

@@ -12,7 +12,7 @@ enum { SHAPES = 4, REPEATS = 200, ROUNDS = 7 };
 static const size_t shapes[SHAPES][2] = {{384, 1152}, {384, 384}, {384, 1536}, {1536, 384}};
 
 typedef struct setup {
-    matmul_engine *engine;
+    onednn_device *device;
     matmul_weights *weights[SHAPES];
     size_t rows;
 } setup;
@@ -26,9 +26,11 @@ static magpie_status run_products(void *context, size_t task, unsigned worker) {
     const setup *s = context;
     (void)task;
     (void)worker;
-    matmul_lane *lane;
-    magpie_status status = matmul_lane_create(s->engine, 1, &lane);
+    onednn_queue *queue;
+    matmul_lane *lane = NULL;
+    magpie_status status = onednn_queue_create(s->device, 1, &queue);
     if (status != MAGPIE_OK) return status;
+    status = matmul_lane_create(queue, &lane);
     float *x = magpie_alloc(s->rows * 1536, sizeof *x), *y = magpie_alloc(s->rows * 1536, sizeof *y);
     if (!x || !y) status = MAGPIE_E_NO_MEMORY;
     for (size_t r = 0; r < REPEATS && status == MAGPIE_OK; r++)
@@ -36,6 +38,7 @@ static magpie_status run_products(void *context, size_t task, unsigned worker) {
     free(y);
     free(x);
     matmul_lane_free(lane);
+    onednn_queue_free(queue);
     return status;
 }
 
@@ -58,11 +61,11 @@ int main(int argc, char **argv) {
     setup s;
     if (argc > 1 && magpie_precision_parse(argv[1], &precision) != MAGPIE_OK) die();
     if (magpie_pool_create(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0, &pool) != MAGPIE_OK) die();
-    if (matmul_engine_create(precision == MAGPIE_PRECISION_BF16, &s.engine) != MAGPIE_OK) die();
+    if (onednn_device_create(precision == MAGPIE_PRECISION_BF16, &s.device) != MAGPIE_OK) die();
     float *weights = magpie_alloc(1536 * 384, sizeof *weights), *bias = magpie_alloc(1536, sizeof *bias);
     if (!weights || !bias) die();
     for (size_t i = 0; i < SHAPES; i++)
-        if (matmul_weights_create(s.engine, shapes[i][1], shapes[i][0], weights, bias, OPS_IDENTITY,
+        if (matmul_weights_create(s.device, shapes[i][1], shapes[i][0], weights, bias, OPS_IDENTITY,
                                   i % 2 == 1, &s.weights[i]) != MAGPIE_OK)
             die();
     for (s.rows = 64; s.rows <= 512; s.rows *= 2)
@@ -72,7 +75,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < SHAPES; i++) matmul_weights_free(s.weights[i]);
     free(bias);
     free(weights);
-    matmul_engine_free(s.engine);
+    onednn_device_free(s.device);
     magpie_pool_free(pool);
     return 0;
 }

@@ -1,0 +1,291 @@
+/* dnnl_conv.c - see dnnl_conv.h. */
+#include "dnnl_conv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What the packed layout of weights is chosen for. */
+enum { PACKING_IMAGES = 1 };
+
+struct conv_weights {
+    onednn_device *device;
+    size_t in, out, kernel, stride, padding;
+    bool relu, residual;
+    md_t packed_md;
+    dnnl_memory_t packed, bias;
+};
+
+/* A convolution or a pooling, compiled for one shape of its input. */
+typedef struct step {
+    const conv_weights *weights; /* NULL: a pooling */
+    conv_pooling pooling;
+    size_t images, channels, height, width; /* of the input */
+    onednn_compiled compiled;
+} step;
+
+struct conv_lane {
+    onednn_queue *queue;
+    step *steps;
+    size_t count, capacity;
+};
+
+/* ---- descriptors ---- */
+
+size_t conv_map_block(const ops_map *map) { return map->channels == 3 ? 1 : onednn_channel_block(); }
+
+static dnnl_status_t describe_map(const onednn_device *device, size_t images, size_t channels, size_t height,
+                                  size_t width, md_t *out) {
+    const dnnl_dims_t dims = {(dnnl_dim_t)images, (dnnl_dim_t)channels, (dnnl_dim_t)height,
+                              (dnnl_dim_t)width};
+    dnnl_format_tag_t blocked = onednn_channel_block() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    return onednn_describe(out, 4, dims, onednn_type(device), channels == 3 ? dnnl_nchw : blocked);
+}
+
+static dnnl_status_t append_post_ops(dnnl_post_ops_t operations, const conv_weights *w) {
+    dnnl_status_t status = dnnl_success;
+#if DNNL_VERSION_MAJOR >= 3
+    if (w->residual) status = dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
+    if (status == dnnl_success && w->relu)
+        status = dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_relu, 0, 0);
+#else
+    if (w->residual) status = dnnl_post_ops_append_sum(operations, 1);
+    if (status == dnnl_success && w->relu)
+        status = dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_relu, 0, 0);
+#endif
+    return status;
+}
+
+/* `w` NULL: a pooling, nothing follows it. */
+static dnnl_status_t make_attributes(const conv_weights *w, dnnl_primitive_attr_t *out) {
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_post_ops_t operations = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && w) {
+        status = dnnl_post_ops_create(&operations);
+        if (status == dnnl_success) status = append_post_ops(operations, w);
+        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, operations);
+        dnnl_post_ops_destroy(operations);
+    }
+    if (status == dnnl_success)
+        *out = attributes;
+    else
+        dnnl_primitive_attr_destroy(attributes);
+    return status;
+}
+
+static dnnl_status_t conv_descriptor(const conv_weights *c, md_t x, md_t w, md_t b, md_t y,
+                                     dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
+    const dnnl_dims_t strides = {(dnnl_dim_t)c->stride, (dnnl_dim_t)c->stride};
+    const dnnl_dims_t padding = {(dnnl_dim_t)c->padding, (dnnl_dim_t)c->padding};
+    dnnl_engine_t engine = onednn_engine(c->device);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl_dims_t dilation = {0, 0};
+    return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference,
+                                                          dnnl_convolution_direct, x, w, b, y, strides,
+                                                          dilation, padding, padding, attributes);
+#else
+    dnnl_convolution_desc_t operation;
+    dnnl_status_t status =
+        dnnl_convolution_forward_desc_init(&operation, dnnl_forward_inference, dnnl_convolution_direct, &x,
+                                           &w, &b, &y, strides, padding, padding);
+    if (status != dnnl_success) return status;
+    return dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL);
+#endif
+}
+
+static dnnl_status_t pooling_descriptor(const onednn_device *device, conv_pooling p, md_t x, md_t y,
+                                        dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
+    const dnnl_dims_t kernel = {(dnnl_dim_t)p.kernel, (dnnl_dim_t)p.kernel};
+    const dnnl_dims_t strides = {(dnnl_dim_t)p.stride, (dnnl_dim_t)p.stride};
+    const dnnl_dims_t padding = {(dnnl_dim_t)p.padding, (dnnl_dim_t)p.padding};
+    dnnl_alg_kind_t kind = p.mean ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
+    dnnl_engine_t engine = onednn_engine(device);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl_dims_t dilation = {0, 0};
+    return dnnl_pooling_forward_primitive_desc_create(out, engine, dnnl_forward_inference, kind, x, y,
+                                                      strides, kernel, dilation, padding, padding,
+                                                      attributes);
+#else
+    dnnl_pooling_desc_t operation;
+    dnnl_status_t status = dnnl_pooling_forward_desc_init(&operation, dnnl_forward_inference, kind, &x, &y,
+                                                          strides, kernel, padding, padding);
+    if (status != dnnl_success) return status;
+    return dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL);
+#endif
+}
+
+/* Of a convolution of x; `packed` NULL: in whatever layout of the weights oneDNN likes best. */
+static dnnl_status_t describe_conv(const conv_weights *c, size_t images, size_t height, size_t width,
+                                   const md_t *packed, dnnl_primitive_desc_t *out) {
+    const dnnl_dims_t weight_dims = {(dnnl_dim_t)c->out, (dnnl_dim_t)c->in, (dnnl_dim_t)c->kernel,
+                                     (dnnl_dim_t)c->kernel};
+    const dnnl_dims_t bias_dims = {(dnnl_dim_t)c->out};
+    md_t x = {0}, w = {0}, b = {0}, y = {0};
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t status = describe_map(c->device, images, c->in, height, width, &x);
+    if (status == dnnl_success && !packed)
+        status = onednn_describe(&w, 4, weight_dims, onednn_type(c->device), dnnl_format_tag_any);
+    if (status == dnnl_success) status = onednn_describe(&b, 1, bias_dims, dnnl_f32, dnnl_x);
+    if (status == dnnl_success)
+        status =
+            describe_map(c->device, images, c->out, ops_windows(height, c->kernel, c->stride, c->padding),
+                         ops_windows(width, c->kernel, c->stride, c->padding), &y);
+    if (status == dnnl_success) status = make_attributes(c, &attributes);
+    if (status == dnnl_success) status = conv_descriptor(c, x, packed ? *packed : w, b, y, attributes, out);
+    dnnl_primitive_attr_destroy(attributes);
+    MD_FREE(x);
+    if (!packed) MD_FREE(w);
+    MD_FREE(b);
+    MD_FREE(y);
+    return status;
+}
+
+static dnnl_status_t describe_pooling(const onednn_device *device, conv_pooling p, const ops_map *m,
+                                      size_t images, dnnl_primitive_desc_t *out) {
+    md_t x = {0}, y = {0};
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t status = describe_map(device, images, m->channels, m->height, m->width, &x);
+    if (status == dnnl_success)
+        status =
+            describe_map(device, images, m->channels, ops_windows(m->height, p.kernel, p.stride, p.padding),
+                         ops_windows(m->width, p.kernel, p.stride, p.padding), &y);
+    if (status == dnnl_success) status = make_attributes(NULL, &attributes);
+    if (status == dnnl_success) status = pooling_descriptor(device, p, x, y, attributes, out);
+    dnnl_primitive_attr_destroy(attributes);
+    MD_FREE(x);
+    MD_FREE(y);
+    return status;
+}
+
+/* ---- weights ---- */
+
+static dnnl_status_t pack(conv_weights *c, const ops_conv_source *source) {
+    const dnnl_dims_t dims = {(dnnl_dim_t)c->out, (dnnl_dim_t)c->in, (dnnl_dim_t)c->kernel,
+                              (dnnl_dim_t)c->kernel};
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_memory_t plain = NULL;
+    md_t plain_md = {0};
+    dnnl_status_t status = describe_conv(c, PACKING_IMAGES, source->height, source->width, NULL, &descriptor);
+    if (status == dnnl_success) status = onednn_clone_weights_md(descriptor, &c->packed_md);
+    if (status == dnnl_success) status = onednn_describe(&plain_md, 4, dims, dnnl_f32, dnnl_abcd);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&plain, MD_ARGUMENT(plain_md), onednn_engine(c->device),
+                                    (void *)(uintptr_t)source->weight);
+    if (status == dnnl_success) status = onednn_weights_memory(c->device, c->packed_md, &c->packed);
+    if (status == dnnl_success) status = onednn_reorder(c->device, plain, plain_md, c->packed, c->packed_md);
+    if (plain) dnnl_memory_destroy(plain);
+    MD_FREE(plain_md);
+    if (descriptor) dnnl_primitive_desc_destroy(descriptor);
+    return status;
+}
+
+static dnnl_status_t copy_bias(conv_weights *c, const float *bias) {
+    const dnnl_dims_t dims = {(dnnl_dim_t)c->out};
+    md_t md = {0};
+    void *data = NULL;
+    dnnl_status_t status = onednn_describe(&md, 1, dims, dnnl_f32, dnnl_x);
+    if (status == dnnl_success) status = onednn_weights_memory(c->device, md, &c->bias);
+    if (status == dnnl_success) status = dnnl_memory_get_data_handle(c->bias, &data);
+    if (status == dnnl_success) memcpy(data, bias, c->out * sizeof *bias);
+    MD_FREE(md);
+    return status;
+}
+
+magpie_status conv_weights_create(onednn_device *device, const ops_conv_source *source, conv_weights **out) {
+    conv_weights *c = magpie_alloc(1, sizeof *c);
+    if (!c) return MAGPIE_E_NO_MEMORY;
+    *c = (conv_weights){.device = device,
+                        .in = source->in,
+                        .out = source->out,
+                        .kernel = source->kernel,
+                        .stride = source->stride,
+                        .padding = source->padding,
+                        .relu = source->relu,
+                        .residual = source->residual};
+    int before = onednn_use_threads(1); /* as in matmul_weights_create */
+    dnnl_status_t status = pack(c, source);
+    (void)onednn_use_threads(before);
+    if (status == dnnl_success) status = copy_bias(c, source->bias);
+    if (status != dnnl_success) {
+        conv_weights_free(c);
+        return onednn_fail(status, "packing the weights of a convolution");
+    }
+    *out = c;
+    return MAGPIE_OK;
+}
+
+void conv_weights_free(conv_weights *c) {
+    if (!c) return;
+    if (c->packed) dnnl_memory_destroy(c->packed);
+    if (c->bias) dnnl_memory_destroy(c->bias);
+    MD_FREE(c->packed_md);
+    free(c);
+}
+
+/* ---- running ---- */
+
+magpie_status conv_lane_create(onednn_queue *queue, conv_lane **out) {
+    conv_lane *lane = magpie_alloc(1, sizeof *lane);
+    if (!lane) return MAGPIE_E_NO_MEMORY;
+    lane->queue = queue;
+    *out = lane;
+    return MAGPIE_OK;
+}
+
+void conv_lane_free(conv_lane *lane) {
+    if (!lane) return;
+    for (size_t i = 0; i < lane->count; i++) onednn_compiled_free(&lane->steps[i].compiled);
+    free(lane->steps);
+    free(lane);
+}
+
+static bool same_step(const step *a, const step *b) {
+    return a->weights == b->weights && a->pooling.mean == b->pooling.mean &&
+           a->pooling.kernel == b->pooling.kernel && a->pooling.stride == b->pooling.stride &&
+           a->pooling.padding == b->pooling.padding && a->images == b->images && a->channels == b->channels &&
+           a->height == b->height && a->width == b->width;
+}
+
+static magpie_status compile(conv_lane *lane, const ops_map *x, step *s) {
+    dnnl_primitive_desc_t descriptor = NULL;
+    const conv_weights *w = s->weights;
+    dnnl_status_t status =
+        w ? describe_conv(w, s->images, x->height, x->width, &w->packed_md, &descriptor)
+          : describe_pooling(onednn_queue_device(lane->queue), s->pooling, x, s->images, &descriptor);
+    if (status != dnnl_success) return onednn_fail(status, "describing a convolution or pooling");
+    return onednn_compile(lane->queue, descriptor, "compiling a convolution or pooling", &s->compiled);
+}
+
+static magpie_status run(conv_lane *lane, step wanted, const ops_map *x, ops_map *y) {
+    wanted.channels = x->channels, wanted.height = x->height, wanted.width = x->width;
+    size_t i = 0;
+    magpie_status status = MAGPIE_OK;
+    int before = onednn_use_threads(onednn_queue_threads(lane->queue));
+    while (i < lane->count && !same_step(&lane->steps[i], &wanted)) i++;
+    if (i == lane->count) {
+        status = magpie_grow((void **)&lane->steps, &lane->capacity, lane->count + 1, sizeof *lane->steps);
+        if (status == MAGPIE_OK) status = compile(lane, x, &wanted);
+        if (status == MAGPIE_OK) lane->steps[lane->count++] = wanted;
+    }
+    if (status == MAGPIE_OK)
+        status = onednn_run(
+            lane->queue, &lane->steps[i].compiled, wanted.weights ? wanted.weights->packed : NULL,
+            wanted.weights ? wanted.weights->bias : NULL, x->handle, y->handle, "a convolution or pooling");
+    (void)onednn_use_threads(before);
+    return status;
+}
+
+magpie_status conv_run(conv_lane *lane, const conv_weights *weights, const ops_map *x, size_t images,
+                       ops_map *y) {
+    ops_map_shape(y, weights->out, ops_windows(x->height, weights->kernel, weights->stride, weights->padding),
+                  ops_windows(x->width, weights->kernel, weights->stride, weights->padding));
+    return run(lane, (step){.weights = weights, .images = images}, x, y);
+}
+
+magpie_status conv_pool(conv_lane *lane, conv_pooling pooling, const ops_map *x, size_t images, ops_map *y) {
+    ops_map_shape(y, x->channels, ops_windows(x->height, pooling.kernel, pooling.stride, pooling.padding),
+                  ops_windows(x->width, pooling.kernel, pooling.stride, pooling.padding));
+    return run(lane, (step){.pooling = pooling, .images = images}, x, y);
+}

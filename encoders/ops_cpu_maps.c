@@ -1,0 +1,153 @@
+/* ops_cpu_maps.c - the operations on maps of pictures: convolutions and poolings by oneDNN, what is at their
+ * two ends by hand. */
+#include "ops_cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct ops_conv {
+    conv_weights *weights;
+};
+
+magpie_status ops_cpu_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out) {
+    ops_conv *conv = magpie_alloc(1, sizeof *conv);
+    if (!conv) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = conv_weights_create(device->onednn, source, &conv->weights);
+    if (status == MAGPIE_OK)
+        *out = conv;
+    else
+        free(conv);
+    return status;
+}
+
+void ops_cpu_conv_free(ops_conv *conv) {
+    if (!conv) return;
+    conv_weights_free(conv->weights);
+    free(conv);
+}
+
+magpie_status ops_cpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images,
+                           ops_map *y) {
+    return conv_run(lane->conv, conv->weights, x, images, y);
+}
+
+magpie_status ops_cpu_max_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
+    return conv_pool(lane->conv, (conv_pooling){.kernel = 3, .stride = 2, .padding = 1}, x, images, y);
+}
+
+magpie_status ops_cpu_average_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
+    return conv_pool(lane->conv, (conv_pooling){.mean = true, .kernel = 2, .stride = 2}, x, images, y);
+}
+
+/* ---- bf16 ---- */
+
+static float widen(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* To nearest, ties to even; of finite values. */
+static uint16_t narrow(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+/* ---- in ---- */
+
+/* A pixel has 256 values, so a table a channel is the whole arithmetic. */
+magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
+                                 size_t width, const float mean[3], const float std[3], ops_map *y) {
+    size_t places = height * width;
+    float table[3][256];
+    uint16_t narrowed[3][256];
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++) {
+            table[c][v] = ((float)v / 255 - mean[c]) / std[c];
+            narrowed[c][v] = narrow(table[c][v]);
+        }
+    ops_map_shape(y, 3, height, width);
+    for (size_t i = 0; i < images; i++)
+        for (size_t c = 0; c < 3; c++) {
+            const uint8_t *from = pixels + i * places * 3 + c;
+            size_t to = (i * 3 + c) * places; /* pictures are planes */
+            if (lane->device->bf16)
+                for (size_t p = 0; p < places; p++)
+                    ((uint16_t *)y->handle)[to + p] = narrowed[c][from[p * 3]];
+            else
+                for (size_t p = 0; p < places; p++) ((float *)y->handle)[to + p] = table[c][from[p * 3]];
+        }
+    return MAGPIE_OK;
+}
+
+/* ---- out ---- */
+
+/* out [channels]: one place of one image. */
+static void read_place(const ops_lane *lane, const ops_map *x, size_t image, size_t place, float *out) {
+    size_t block = conv_map_block(x), places = x->height * x->width;
+    size_t blocks = (x->channels + block - 1) / block;
+    for (size_t b = 0; b < blocks; b++) {
+        size_t from = ((image * blocks + b) * places + place) * block, first = b * block;
+        size_t count = x->channels - first < block ? x->channels - first : block;
+        if (lane->device->bf16)
+            for (size_t k = 0; k < count; k++)
+                out[first + k] = widen(((const uint16_t *)x->handle)[from + k]);
+        else
+            memcpy(out + first, (const float *)x->handle + from, count * sizeof *out);
+    }
+}
+
+/* out [channels]: the mean over the places of one image; scratch [channels]. */
+static void mean_of_places(const ops_lane *lane, const ops_map *x, size_t image, float *scratch, float *out) {
+    size_t places = x->height * x->width;
+    memset(out, 0, x->channels * sizeof *out);
+    for (size_t p = 0; p < places; p++) {
+        read_place(lane, x, image, p, scratch);
+        for (size_t c = 0; c < x->channels; c++) out[c] += scratch[c];
+    }
+    for (size_t c = 0; c < x->channels; c++) out[c] /= (float)places;
+}
+
+magpie_status ops_cpu_global_pool(ops_lane *lane, const ops_map *x, size_t images, bool unit, float *out) {
+    float *scratch = magpie_alloc(x->channels, sizeof *scratch);
+    if (!scratch) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < images; i++) {
+        mean_of_places(lane, x, i, scratch, out + i * x->channels);
+        if (unit) lane->device->simd->unit(out + i * x->channels, x->channels);
+    }
+    free(scratch);
+    return MAGPIE_OK;
+}
+
+/* y[to] = row + position[i] */
+static void put_row(const ops_lane *lane, const float *row, const tensor *position, size_t i, float *scratch,
+                    ops_tensor *y, size_t to) {
+    size_t n = y->columns;
+    void *out = ops_cpu_at(lane, y, to, 0);
+    tensor_read_f32(position, i * n, n, scratch);
+    for (size_t c = 0; c < n; c++) scratch[c] += row[c];
+    if (ops_cpu_bf16(lane, y->storage))
+        for (size_t c = 0; c < n; c++) ((uint16_t *)out)[c] = narrow(scratch[c]);
+    else
+        memcpy(out, scratch, n * sizeof *scratch);
+}
+
+magpie_status ops_cpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
+                               ops_tensor *y) {
+    size_t places = x->height * x->width, n = x->channels;
+    float *row = magpie_alloc(2 * n, sizeof *row), *scratch = row + n;
+    if (!row) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < images; i++) {
+        size_t to = i * (places + 1);
+        mean_of_places(lane, x, i, scratch, row);
+        put_row(lane, row, position, 0, scratch, y, to);
+        for (size_t p = 0; p < places; p++) {
+            read_place(lane, x, i, p, row);
+            put_row(lane, row, position, p + 1, scratch, y, to + p + 1);
+        }
+    }
+    free(row);
+    return MAGPIE_OK;
+}
