@@ -71,7 +71,7 @@ static magpie_status read_open_clip_text(const model_json *file, clip_text_confi
     double intermediate = (double)c->width * (ratio ? json_number_value(ratio) : 4);
     if (status == MAGPIE_OK && !(intermediate >= 1 && intermediate <= 16.0 * WIDTH_MAX))
         status = magpie_fail(MAGPIE_E_CORRUPT, "%s: \"mlp_ratio\" should be a number around 4", file->path);
-    else
+    else if (status == MAGPIE_OK)
         c->intermediate = (size_t)intermediate;
     return status;
 }
