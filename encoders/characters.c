@@ -208,6 +208,12 @@ size_t character_decompose(uint32_t c, uint32_t out[DECOMPOSED_MAX]) {
     return (size_t)n;
 }
 
+uint32_t character_compose(uint32_t first, uint32_t second) {
+    utf8proc_int32_t pair[] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    return n == 1 && !stays_whole((uint32_t)pair[0]) ? (uint32_t)pair[0] : 0;
+}
+
 unsigned character_combining_class(uint32_t c, character_kind kind) {
     if (kind == CHARACTER_MARK) return (unsigned)utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
     if (kind != CHARACTER_LETTER || c < letter_classes[0].first) return 0;

@@ -1,4 +1,5 @@
-/* characters.h - what BERT's tokenizer takes each code point for. Private to encoders/. */
+/* characters.h - what BERT's tokenizer takes each code point for, and how Hugging Face's normalizers take it apart and
+ * put it together. Private to encoders/. */
 #ifndef MAGPIE_CHARACTERS_H
 #define MAGPIE_CHARACTERS_H
 
@@ -21,6 +22,9 @@ character_kind character_kind_of(uint32_t c);
 
 /* Canonical decomposition to the end (NFD), unordered; returns how many code points, 1 at least. */
 size_t character_decompose(uint32_t c, uint32_t out[DECOMPOSED_MAX]);
+
+/* What `first` and a `second` right behind it compose to canonically (NFC); 0: they stay two. */
+uint32_t character_compose(uint32_t first, uint32_t second);
 
 /* Unicode's canonical combining class, of a character of this kind: what NFD orders a run of marks by. 0: it
  * is a starter, and no mark moves past it. */
