@@ -119,8 +119,8 @@ def image_entry(seed, model, run, last, side, mean_std, files, **more):
     lines = seeded.manifest(model.state_dict(), lambda name: re.search(last, name) is not None)
     seeded.fill(model, seed, lines)
     pixels = torch.from_numpy(seeded.images())
-    if side == 32:
-        pixels = pixels[:, : 32 * 7 : 7, : 32 * 7 : 7]
+    step = 224 // side
+    pixels = pixels[:, : side * step : step, : side * step : step]
     x = pixels.permute(0, 3, 1, 2)
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in mean_std)
     x32, x64 = both(model, lambda m, dtype: run(m, ((x.double() / 255 - mean) / std).to(dtype)))
@@ -161,16 +161,19 @@ def cifar_entry(depth):
                        architecture="cifar-resnet", layers=depth, weights="model.safetensors")
 
 
-def clip_entry(name, layers, text_layers, tokenizer, tokenizer_files):
-    config = open_clip.get_model_config(name)
-    config["text_cfg"].update(vocab_size=1024, layers=text_layers)
+def clip_entry(name, base, vision, text, tokenizer, tokenizer_files, **more):
+    """open_clip's model `base` with these changes: the vocabulary and most layers of text would only add weights."""
+    config = open_clip.get_model_config(base)
+    config["vision_cfg"].update(vision)
+    config["text_cfg"].update(text, vocab_size=1024)
+    side = config["vision_cfg"]["image_size"]
     cut = {k: v for k, v in config.items() if k != "embed_dim"}
     model = open_clip.model.CLIP(embed_dim=config["embed_dim"], **json.loads(json.dumps(cut))).eval()
     preprocess = {"mean": CLIP[0], "std": CLIP[1], "interpolation": "bicubic", "resize_mode": "shortest"}
-    entry = image_entry("clip-" + name.split("-")[0], model, lambda m, x: m.encode_image(x), r"\.\d+\.bn3$", 224, CLIP,
+    entry = image_entry(name, model, lambda m, x: m.encode_image(x), r"\.\d+\.bn3$", side, CLIP,
                         {"open_clip_config.json": {"model_cfg": config, "preprocess_cfg": preprocess},
                          **tokenizer_files},
-                        architecture="clip-resnet", layers=layers, weights="open_clip_model.safetensors")
+                        architecture="clip-resnet", weights="open_clip_model.safetensors", **more)
     ids = tokenizer(TEXTS)
     x32, x64 = both(model, lambda m, dtype: m.encode_text(ids))
     report(name + " text", x32, x64)
@@ -192,8 +195,11 @@ def main():
         models[f"cifar-resnet{depth}"] = lambda depth=depth: cifar_entry(depth)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer, files = text_files(folder)
-    models["clip-RN50"] = lambda: clip_entry("RN50-quickgelu", 50, 4, tokenizer, files)
-    models["clip-RN101"] = lambda: clip_entry("RN101-quickgelu", 101, 2, tokenizer, files)
+    clip = lambda *a, **more: lambda: clip_entry(*a, tokenizer, files, **more)
+    small = {"layers": [1, 2, 1, 1], "width": 16, "image_size": 64}
+    models["clip-small"] = clip("clip-small", "RN50-quickgelu", small, {"layers": 2, "width": 128, "heads": 2})
+    models["clip-RN50"] = clip("clip-RN50", "RN50-quickgelu", {}, {"layers": 4}, layers=50)
+    models["clip-RN101"] = clip("clip-RN101", "RN101-quickgelu", {}, {"layers": 2}, layers=101)
     for i, (name, make) in enumerate(models.items()):
         entry = make()
         print("{" if i == 0 else ",", f'"{name}": {{')

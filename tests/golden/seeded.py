@@ -5,6 +5,8 @@ import numpy
 
 MASK = (1 << 64) - 1
 BATCH_NORM = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+# Four times as large as others: else attention would be all but uniform over the places of a picture.
+LOUD = ("q_proj.weight", "k_proj.weight", "positional_embedding")
 
 
 def fnv1a64(text):
@@ -29,7 +31,8 @@ def values(seed, name, shape, last):
     count = int(numpy.prod(shape, dtype=numpy.int64))
     u = (stream(f"{seed}.{name}", count) >> numpy.uint64(40)).astype(numpy.float64) / (1 << 24)
     if len(shape) >= 2:
-        v = (2 * u - 1) * numpy.sqrt(6.0 / (count // shape[0]))
+        bound = numpy.sqrt(6.0 / (count // shape[0]))
+        v = (2 * u - 1) * (4 * bound if name.endswith(LOUD) else bound)
     elif name.endswith("running_var"):
         v = 0.5 + u
     elif name.endswith("running_mean") or name.endswith("bias"):
