@@ -1,6 +1,6 @@
-/* seeded_model.h - a model's folder with weights out of names alone, for tests against golden values of networks
- * whose real weights are too large to keep. Entries of tests/golden/image_features.json say what is in it;
- * tests/golden/README.md has the recipe, tests/golden/seeded.py is the same in Python. */
+/* seeded_model.h - a model's folder with weights out of names alone, for tests against golden values of
+ * networks whose real weights are too large to keep. Entries of tests/golden/image_features.json say what is
+ * in it; tests/golden/README.md has the recipe, tests/golden/seeded.py is the same in Python. */
 #ifndef MAGPIE_TESTS_SEEDED_MODEL_H
 #define MAGPIE_TESTS_SEEDED_MODEL_H
 
@@ -49,8 +49,8 @@ static inline seeded_tensor seeded_parse(const char *line) {
     return t;
 }
 
-/* Values are (times * u + plus) * bound, u of 0 .. 1 with 24 bits, in double: in Python's order, so that they are the
- * same to the last bit. */
+/* Values are (times * u + plus) * bound, u of 0 .. 1 with 24 bits, in double: in Python's order, so that they
+ * are the same to the last bit. */
 typedef struct seeded_rule {
     double times, plus, bound;
 } seeded_rule;
