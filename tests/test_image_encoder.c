@@ -1,0 +1,529 @@
+/* test_image_encoder.c - every family of image networks, on seeded weights, against the framework's values;
+ * the backends against each other; and an encoder against itself: a batch is what its pictures are. One group
+ * of tests a model, so that its folder is written once and its failures stand together. */
+#include "support.h"
+
+#include "encoders.h"
+#include "seeded_model.h"
+
+/* Pictures in the golden file, and rooms of a batch that repeats them. */
+enum { PICTURES = 4, SIDE = 224, BATCH = 9 };
+
+/* The framework's own f32 is within 1e-6 of its f64; an epsilon of batch norm forgotten shows at 4e-5. */
+#define F32_TOLERANCE 2e-5
+#define BF16_COSINE 0.999
+
+static json_t *golden; /* image_features.json */
+
+/* ---- the model of this group ---- */
+
+typedef struct subject {
+    const json_t *entry;
+    char *folder;
+    size_t side, dimension;
+    uint8_t *pixels;           /* [PICTURES, side, side, 3] */
+    magpie_image_encoder *cpu; /* f32; opened by the first test that wants it */
+} subject;
+
+static const char *chosen; /* for the setup of a group, which takes no arguments */
+
+/* seeded.py's images(), every `step`-th pixel. */
+static void make_pictures(uint8_t *pixels, size_t side) {
+    const size_t picture = side * side * 3, step = SIDE / side;
+    random_state noise = {fnv1a64("image2")}, board = {fnv1a64("image3")};
+    for (size_t y = 0; y < SIDE; y++) {
+        for (size_t x = 0; x < SIDE; x++) {
+            for (size_t c = 0; c < 3; c++) {
+                const size_t ramps[] = {x * 255 / 223, y * 255 / 223, (x + y) * 255 / 446};
+                const size_t square = (x / 16 + y / 16) & 1 ? 200 - 40 * c : 30 + 50 * c;
+                const size_t values[PICTURES] = {ramps[c], (x ^ y) * (c + 1), random_u64(&noise) >> 56,
+                                                 square + (random_u64(&board) >> 60)};
+                if (x % step || y % step || x / step >= side || y / step >= side) continue;
+                for (size_t p = 0; p < PICTURES; p++)
+                    pixels[p * picture + (y / step * side + x / step) * 3 + c] = (uint8_t)values[p];
+            }
+        }
+    }
+}
+
+static int subject_create(void **state) {
+    subject *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    s->entry = json_object_get(golden, chosen);
+    assert_non_null(s->entry);
+    s->side = (size_t)json_integer_value(json_object_get(s->entry, "input_size"));
+    s->dimension = (size_t)json_integer_value(json_object_get(s->entry, "dimension"));
+    s->pixels = malloc(PICTURES * s->side * s->side * 3);
+    assert_non_null(s->pixels);
+    make_pictures(s->pixels, s->side);
+    s->folder = seeded_model(s->entry);
+    *state = s;
+    return 0;
+}
+
+static int subject_free(void **state) {
+    subject *s = *state;
+    magpie_image_encoder_close(s->cpu);
+    seeded_remove(s->folder);
+    free(s->pixels);
+    free(s);
+    return 0;
+}
+
+static magpie_image_encoder *open_encoder(const subject *s, magpie_encoder_options options) {
+    magpie_image_encoder *encoder;
+    assert_ok(magpie_image_encoder_open(s->folder, &options, &encoder));
+    assert_int_equal(magpie_image_encoder_get_info(encoder)->dimension, s->dimension);
+    assert_int_equal(magpie_image_encoder_get_info(encoder)->input_size, s->side);
+    return encoder;
+}
+
+static magpie_image_encoder *open_raw(const subject *s, magpie_backend backend, magpie_precision precision) {
+    return open_encoder(s, (magpie_encoder_options){.backend = backend, .precision = precision, .raw = true});
+}
+
+static magpie_image_encoder *cpu_of(subject *s) {
+    if (!s->cpu) s->cpu = open_raw(s, MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32);
+    return s->cpu;
+}
+
+/* The first n golden pictures' vectors, to be freed. */
+static float *encode(const subject *s, magpie_image_encoder *encoder, size_t n) {
+    float *out = calloc(n, s->dimension * sizeof *out);
+    assert_non_null(out);
+    assert_ok(magpie_image_encoder_encode_pixels(encoder, s->pixels, n, out));
+    return out;
+}
+
+/* ---- how far apart ---- */
+
+/* max |a - b| / max |b|; infinite for what is not a number. */
+static double relative_difference(const float *a, const float *b, size_t n) {
+    double difference = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(a[i])) return INFINITY;
+        difference = fmax(difference, fabs((double)a[i] - (double)b[i]));
+        largest = fmax(largest, fabs((double)b[i]));
+    }
+    return difference / largest;
+}
+
+static double cosine(const float *a, const float *b, size_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t i = 0; i < n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return ab / sqrt(aa * bb);
+}
+
+static double length(const float *a, size_t n) {
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) squares += (double)a[i] * (double)a[i];
+    return sqrt(squares);
+}
+
+/* ---- golden values ---- */
+
+enum { FIRST = 64, SUMS = 32 };
+
+/* seeded.py's sums(): every element is in them, so that what the file holds of a vector covers all of it. */
+static void signed_sums(const float *vector, size_t dimension, float *sums) {
+    double sum[SUMS] = {0};
+    random_state signs = {fnv1a64("signs")};
+    for (size_t j = 0; j < dimension; j++) {
+        uint64_t bits = random_u64(&signs);
+        for (size_t k = 0; k < SUMS; k++) sum[k] += bits >> k & 1 ? -(double)vector[j] : (double)vector[j];
+    }
+    for (size_t k = 0; k < SUMS; k++) sums[k] = (float)sum[k];
+}
+
+static void read_numbers(const json_t *array, float *out, size_t n) {
+    assert_int_equal(json_array_size(array), n);
+    for (size_t i = 0; i < n; i++) out[i] = (float)json_number_value(json_array_get(array, i));
+}
+
+/* A vector against {"norm", "first", "sums"}. */
+static void check_vector(const char *what, size_t index, const json_t *wanted, const float *vector,
+                         size_t dimension, bool bf16) {
+    size_t n = dimension < FIRST ? dimension : FIRST;
+    float first[FIRST], wanted_sums[SUMS], sums[SUMS];
+    read_numbers(json_object_get(wanted, "first"), first, n);
+    read_numbers(json_object_get(wanted, "sums"), wanted_sums, SUMS);
+    signed_sums(vector, dimension, sums);
+    double norm = json_number_value(json_object_get(wanted, "norm"));
+    double of_norm = fabs(length(vector, dimension) - norm) / norm;
+    double of_first = relative_difference(vector, first, n);
+    double of_sums = relative_difference(sums, wanted_sums, SUMS);
+    double cosine_first = cosine(vector, first, n), cosine_sums = cosine(sums, wanted_sums, SUMS);
+    bool right = bf16 ? cosine_first > BF16_COSINE && cosine_sums > BF16_COSINE && of_norm < 0.02
+                      : of_first < F32_TOLERANCE && of_sums < F32_TOLERANCE && of_norm < F32_TOLERANCE;
+    if (right) return;
+    fail_msg("%s %zu: off by %.2g in its first %zu, %.2g in sums over all, %.2g in length; cosines %.6f, "
+             "%.6f; begins "
+             "%.6g %.6g %.6g instead of %.6g %.6g %.6g",
+             what, index, of_first, n, of_sums, of_norm, cosine_first, cosine_sums, (double)vector[0],
+             (double)vector[1], (double)vector[2], (double)first[0], (double)first[1], (double)first[2]);
+}
+
+static void check_golden(const subject *s, magpie_image_encoder *encoder, size_t pictures) {
+    const json_t *features = json_object_get(s->entry, "features");
+    bool bf16 = magpie_image_encoder_get_info(encoder)->precision == MAGPIE_PRECISION_BF16;
+    float *got = encode(s, encoder, pictures);
+    for (size_t p = 0; p < pictures; p++)
+        check_vector("picture", p, json_array_get(features, p), got + p * s->dimension, s->dimension, bf16);
+    free(got);
+}
+
+static void golden_f32(void **state) {
+    subject *s = *state;
+    check_golden(s, cpu_of(s), PICTURES);
+}
+
+static void golden_bf16(void **state) {
+    subject *s = *state;
+    magpie_image_encoder *encoder = open_raw(s, MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16);
+    assert_int_equal(magpie_image_encoder_get_info(encoder)->precision, MAGPIE_PRECISION_BF16);
+    check_golden(s, encoder, PICTURES);
+    magpie_image_encoder_close(encoder);
+}
+
+/* ../shared/golden: whole vectors of two of the networks, of the same recipe and the same pictures. */
+static void shared_vectors(void **state) {
+    subject *s = *state;
+    char name[64];
+    snprintf(name, sizeof name, "resnet.%s_pooled.npy", json_string_value(json_object_get(s->entry, "seed")));
+    char *path = shared_golden(name);
+    if (!path) skip_loudly("no ../shared/golden beside the repository");
+    float *wanted = read_npy(path, PICTURES * s->dimension), *got = encode(s, cpu_of(s), PICTURES);
+    double difference = relative_difference(got, wanted, PICTURES * s->dimension);
+    if (!(difference < F32_TOLERANCE)) fail_msg("off by %.2g", difference);
+    free(got);
+    free(wanted);
+    free(path);
+}
+
+/* CLIP's other side, out of the same folder. */
+static void texts(void **state) {
+    subject *s = *state;
+    const json_t *cases = json_object_get(s->entry, "texts");
+    const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32, .raw = true};
+    magpie_text_encoder *encoder;
+    assert_ok(magpie_text_encoder_open(s->folder, &options, &encoder));
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoder);
+    assert_int_equal(info->dimension, s->dimension);
+    assert_string_equal(info->fingerprint, magpie_image_encoder_get_info(cpu_of(s))->fingerprint);
+
+    size_t n = json_array_size(cases), count;
+    magpie_string *strings = calloc(n, sizeof *strings);
+    float *got = calloc(n, s->dimension * sizeof *got);
+    int32_t *ids = calloc(info->max_tokens, sizeof *ids);
+    assert_true(strings && got && ids);
+    for (size_t t = 0; t < n; t++) {
+        const json_t *wanted = json_object_get(json_array_get(cases, t), "ids");
+        strings[t] = string_of(json_string_value(json_object_get(json_array_get(cases, t), "text")));
+        assert_ok(magpie_text_encoder_tokenize(encoder, strings[t], MAGPIE_PASSAGE, ids, &count));
+        for (size_t i = 0; i < count && i < json_array_size(wanted); i++)
+            if (ids[i] != json_integer_value(json_array_get(wanted, i)))
+                fail_msg("text %zu, token %zu: %d instead of %d", t, i, (int)ids[i],
+                         (int)json_integer_value(json_array_get(wanted, i)));
+        assert_int_equal(count, json_array_size(wanted));
+    }
+    assert_ok(magpie_text_encoder_encode(encoder, strings, n, MAGPIE_PASSAGE, got));
+    for (size_t t = 0; t < n; t++)
+        check_vector("text", t, json_array_get(cases, t), got + t * s->dimension, s->dimension, false);
+    free(ids);
+    free(got);
+    free(strings);
+    magpie_text_encoder_close(encoder);
+}
+
+/* ---- an encoder against itself and the reference ---- */
+
+static void describes_itself(void **state) {
+    subject *s = *state;
+    const magpie_image_encoder_info *info = magpie_image_encoder_get_info(cpu_of(s));
+    const json_t *files = json_object_get(s->entry, "files"), *layers = json_object_get(s->entry, "layers");
+    const json_t *pixels = json_object_get(files, "preprocessor_config.json");
+    const json_t *joint = json_object_get(json_object_get(files, "open_clip_config.json"), "preprocess_cfg");
+    assert_string_equal(info->architecture, json_string_value(json_object_get(s->entry, "architecture")));
+    if (layers) assert_int_equal(info->layers, json_integer_value(layers));
+    assert_int_equal(info->backend, MAGPIE_BACKEND_CPU);
+    assert_int_equal(info->precision, MAGPIE_PRECISION_F32);
+    assert_true(info->threads > 0 && info->parameters > 0 && info->fingerprint[0]);
+    bool bilinear = json_integer_value(json_object_get(pixels, "resample")) == 2; /* as PIL numbers them */
+    assert_string_equal(info->filter, bilinear ? "bilinear" : "bicubic");
+    float mean[3], std[3];
+    read_numbers(pixels ? json_object_get(pixels, "image_mean") : json_object_get(joint, "mean"), mean, 3);
+    read_numbers(pixels ? json_object_get(pixels, "image_std") : json_object_get(joint, "std"), std, 3);
+    assert_memory_equal(info->mean, mean, sizeof mean);
+    assert_memory_equal(info->std, std, sizeof std);
+}
+
+/* Pictures alone, and in batches of 2, 5 and 9 in shuffled order: the same vectors. */
+static void batch_is_single(void **state) {
+    subject *s = *state;
+    const size_t d = s->dimension, picture = s->side * s->side * 3, sizes[] = {2, 5, BATCH};
+    uint8_t *batch = malloc(BATCH * picture);
+    float *single = calloc(PICTURES * d, sizeof *single), *got = calloc(BATCH * d, sizeof *got);
+    assert_true(batch && single && got);
+    for (size_t p = 0; p < PICTURES; p++)
+        assert_ok(magpie_image_encoder_encode_pixels(cpu_of(s), s->pixels + p * picture, 1, single + p * d));
+    random_state dice = {11};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        size_t which[BATCH];
+        for (size_t i = 0; i < sizes[k]; i++) {
+            which[i] = random_below(&dice, PICTURES);
+            memcpy(batch + i * picture, s->pixels + which[i] * picture, picture);
+        }
+        assert_ok(magpie_image_encoder_encode_pixels(cpu_of(s), batch, sizes[k], got));
+        for (size_t i = 0; i < sizes[k]; i++) {
+            double difference = relative_difference(got + i * d, single + which[i] * d, d);
+            if (!(difference < 1e-5)) fail_msg("place %zu of %zu: off by %.2g", i, sizes[k], difference);
+        }
+    }
+    free(got);
+    free(single);
+    free(batch);
+}
+
+static void same_bytes_again(void **state) {
+    subject *s = *state;
+    float *once = encode(s, cpu_of(s), PICTURES), *again = encode(s, cpu_of(s), PICTURES);
+    assert_memory_equal(once, again, PICTURES * s->dimension * sizeof *once);
+    free(again);
+    free(once);
+}
+
+/* The reference is right, and so cpu is; of large pictures one, since plain loops take their time. */
+static void cpu_is_reference(void **state) {
+    subject *s = *state;
+    size_t pictures = s->side < SIDE ? PICTURES : 1;
+    magpie_image_encoder *reference = open_raw(s, MAGPIE_BACKEND_REFERENCE, MAGPIE_PRECISION_F32);
+    check_golden(s, reference, pictures);
+    float *wanted = encode(s, reference, pictures), *got = encode(s, cpu_of(s), pictures);
+    double difference = relative_difference(got, wanted, pictures * s->dimension);
+    if (!(difference < F32_TOLERANCE)) fail_msg("off by %.2g", difference);
+    free(got);
+    free(wanted);
+    magpie_image_encoder_close(reference);
+}
+
+/* What options say changes when and by whom a vector is computed, and its length, not where it points. */
+static void options_agree(void **state) {
+    subject *s = *state;
+    const size_t d = s->dimension;
+    const magpie_encoder_options all[] = {
+        {.precision = MAGPIE_PRECISION_F32, .raw = true, .threads = 1},
+        {.precision = MAGPIE_PRECISION_F32, .raw = true, .threads = 3},
+        {.precision = MAGPIE_PRECISION_F32, .raw = true, .defer_weights = true},
+        {.precision = MAGPIE_PRECISION_F32},
+    };
+    float *wanted = encode(s, cpu_of(s), PICTURES);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        magpie_image_encoder *encoder = open_encoder(s, all[i]);
+        float *got = encode(s, encoder, PICTURES);
+        for (size_t p = 0; p < PICTURES; p++) {
+            float *vector = got + p * d;
+            if (!all[i].raw) {
+                assert_true(fabs(length(vector, d) - 1) < 1e-5);
+                float scale = (float)length(wanted + p * d, d);
+                for (size_t j = 0; j < d; j++) vector[j] *= scale;
+            }
+            double difference = relative_difference(vector, wanted + p * d, d);
+            if (!(difference < 1e-5)) fail_msg("options %zu, picture %zu: off by %.2g", i, p, difference);
+        }
+        free(got);
+        magpie_image_encoder_close(encoder);
+    }
+    free(wanted);
+}
+
+/* ---- folders that are not a model ---- */
+
+/* `words`, and the name of the file that is to blame. */
+static void check_refused(const char *folder, magpie_status wanted, const char *file, const char *words) {
+    magpie_image_encoder *encoder;
+    magpie_status status = magpie_image_encoder_open(folder, NULL, &encoder);
+    if (status == MAGPIE_OK) magpie_image_encoder_close(encoder);
+    if (status != wanted || !strstr(magpie_error(), file) || !strstr(magpie_error(), words))
+        fail_msg("wanted \"%s\" with \"%s\" and \"%s\", got \"%s\": %s", magpie_status_name(wanted), file,
+                 words, magpie_status_name(status), status == MAGPIE_OK ? "" : magpie_error());
+}
+
+static json_t *cifar_entry(void) {
+    json_t *entry = json_deep_copy(json_object_get(golden, "cifar-resnet20"));
+    assert_non_null(entry);
+    return entry;
+}
+
+#define HF_CONFIG(layer, act, sizes)                                                                         \
+    "{\"model_type\": \"resnet\", \"layer_type\": \"" layer "\", \"hidden_act\": \"" act                     \
+    "\", \"depths\": [2, 2, 2, 2], \"hidden_sizes\": " sizes ", \"embedding_size\": 64}"
+
+static void wrong_configurations(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *words;
+        magpie_status status;
+    } cases[] = {
+        {"{", "config.json:1", MAGPIE_E_CORRUPT},
+        {"[]", "not a JSON object", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"vit\"}", "vit", MAGPIE_E_UNSUPPORTED},
+        {"{\"model_type\": \"cifar-resnet\"}", "depth", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"cifar-resnet\", \"depth\": 21}", "depth", MAGPIE_E_CORRUPT}, /* not 6n + 2 */
+        {"{\"model_type\": \"cifar-resnet\", \"depth\": 2}", "depth", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"cifar-resnet\", \"depth\": -4}", "depth", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"cifar-resnet\", \"depth\": \"20\"}", "depth", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"cifar-resnet\", \"depth\": 6000000002}", "depth", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"torchvision-resnet\"}", "architecture", MAGPIE_E_CORRUPT},
+        {"{\"model_type\": \"torchvision-resnet\", \"architecture\": \"resnext50_32x4d\"}", "resnext50_32x4d",
+         MAGPIE_E_UNSUPPORTED},
+        {HF_CONFIG("squeezed", "relu", "[64, 128, 256, 512]"), "squeezed", MAGPIE_E_UNSUPPORTED},
+        {HF_CONFIG("basic", "gelu", "[64, 128, 256, 512]"), "gelu", MAGPIE_E_UNSUPPORTED},
+        {HF_CONFIG("basic", "relu", "[64, 128, 256]"), "hidden_sizes", MAGPIE_E_CORRUPT},
+        {HF_CONFIG("basic", "relu", "[64, 128, 256, -1]"), "hidden_sizes", MAGPIE_E_CORRUPT},
+        {HF_CONFIG("basic", "relu", "64"), "hidden_sizes", MAGPIE_E_CORRUPT},
+    };
+    json_t *entry = cifar_entry();
+    char *folder = seeded_model(entry);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *config = json_string(cases[i].config);
+        seeded_write_file(folder, "config.json", config);
+        json_decref(config);
+        check_refused(folder, cases[i].status, "config.json", cases[i].words);
+    }
+    seeded_remove(folder);
+    json_decref(entry);
+}
+
+/* The weights, but with `line` (NULL: nothing) in place of the manifest's line that begins with `tensor`. */
+static void write_changed(const char *folder, const char *tensor, const char *line) {
+    json_t *entry = cifar_entry(), *manifest = json_object_get(entry, "manifest");
+    size_t i = 0;
+    while (i < json_array_size(manifest) &&
+           strncmp(json_string_value(json_array_get(manifest, i)), tensor, strlen(tensor)) != 0)
+        i++;
+    assert_in_range(i, 0, json_array_size(manifest) - 1);
+    assert_int_equal(
+        line ? json_array_set_new(manifest, i, json_string(line)) : json_array_remove(manifest, i), 0);
+    seeded_write_weights(folder, entry);
+    json_decref(entry);
+}
+
+static void wrong_weights(void **state) {
+    (void)state;
+    static const struct {
+        const char *tensor, *line, *words;
+        magpie_status status;
+    } cases[] = {
+        {"conv1.weight", NULL, "conv1.weight", MAGPIE_E_NOT_FOUND},
+        {"layer2.1.conv2.weight", NULL, "layer2.1.conv2.weight", MAGPIE_E_NOT_FOUND},
+        {"layer3.2.bn1.*", NULL, "layer3.2.bn1", MAGPIE_E_NOT_FOUND},
+        {"layer3.0.conv1.weight", "layer3.0.conv1.weight 64 32 5 5", "layer3.0.conv1.weight",
+         MAGPIE_E_MISMATCH},
+        {"layer1.0.conv1.weight", "layer1.0.conv1.weight 16 144", "layer1.0.conv1.weight", MAGPIE_E_MISMATCH},
+        {"layer1.0.bn1.*", "layer1.0.bn1.* 17", "layer1.0.bn1", MAGPIE_E_MISMATCH},
+    };
+    json_t *entry = cifar_entry();
+    char *folder = seeded_model(entry);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_changed(folder, cases[i].tensor, cases[i].line);
+        check_refused(folder, cases[i].status, "model.safetensors", cases[i].words);
+    }
+    write_changed(folder, "linear.weight", NULL); /* a classifier is not what an encoder needs */
+    magpie_image_encoder *encoder;
+    assert_ok(magpie_image_encoder_open(folder, NULL, &encoder));
+    magpie_image_encoder_close(encoder);
+
+    /* A deeper network than the weights are for. */
+    seeded_write_weights(folder, entry);
+    json_t *config = json_string("{\"model_type\": \"cifar-resnet\", \"depth\": 26}");
+    seeded_write_file(folder, "config.json", config);
+    json_decref(config);
+    check_refused(folder, MAGPIE_E_NOT_FOUND, "model.safetensors", "layer1.3");
+    seeded_remove(folder);
+    json_decref(entry);
+}
+
+static void missing_files(void **state) {
+    (void)state;
+    json_t *entry = cifar_entry();
+    char *folder = seeded_model(entry);
+    static const char *const names[] = {"model.safetensors", "config.json"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = magpie_path_join(folder, names[i]);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+        check_refused(folder, MAGPIE_E_NOT_FOUND, names[i], "");
+    }
+    seeded_remove(folder);
+    json_decref(entry);
+}
+
+/* ---- which tests for which model ---- */
+
+enum { BF16 = 1, ITSELF = 2, REFERENCE = 4, OPTIONS = 8, SHARED = 16, TEXTS = 32 };
+
+/* Golden values for all; what else, as far as time allows. */
+static const struct {
+    const char *name;
+    unsigned tests;
+} models[] = {
+    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS},
+    {"cifar-resnet32", 0},
+    {"cifar-resnet44", 0},
+    {"cifar-resnet56", BF16 | ITSELF | REFERENCE},
+    {"resnet18", BF16 | ITSELF | REFERENCE | SHARED},
+    {"resnet34", 0},
+    {"resnet50", BF16 | ITSELF | SHARED},
+    {"resnet101", 0},
+    {"resnet152", 0},
+    {"hf-resnet-18", 0},
+    {"hf-resnet-50", BF16},
+    {"clip-small", BF16 | ITSELF | REFERENCE | OPTIONS | TEXTS},
+    {"clip-RN50", BF16 | ITSELF | TEXTS},
+    {"clip-RN101", TEXTS},
+};
+
+static int run_model(const char *name, unsigned wanted) {
+    static const struct {
+        unsigned kind; /* 0: for all */
+        struct CMUnitTest test;
+    } all[] = {
+        {0, cmocka_unit_test(describes_itself)},
+        {0, cmocka_unit_test(golden_f32)},
+        {BF16, cmocka_unit_test(golden_bf16)},
+        {SHARED, cmocka_unit_test(shared_vectors)},
+        {ITSELF, cmocka_unit_test(batch_is_single)},
+        {ITSELF, cmocka_unit_test(same_bytes_again)},
+        {OPTIONS, cmocka_unit_test(options_agree)},
+        {REFERENCE, cmocka_unit_test(cpu_is_reference)},
+        {TEXTS, cmocka_unit_test(texts)},
+    };
+    struct CMUnitTest tests[sizeof all / sizeof *all] = {{0}}; /* cmocka passes over the empty ones */
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if ((all[i].kind & wanted) == all[i].kind) tests[i] = all[i].test;
+    chosen = name;
+    return cmocka_run_group_tests_name(name, tests, subject_create, subject_free);
+}
+
+int main(void) {
+    golden = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/image_features.json", 0, NULL);
+    if (!golden) {
+        print_error("tests/golden/image_features.json cannot be read\n");
+        return 1;
+    }
+    int failed = 0;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        failed += run_model(models[i].name, models[i].tests);
+    const struct CMUnitTest folders[] = {
+        cmocka_unit_test(missing_files),
+        cmocka_unit_test(wrong_configurations),
+        cmocka_unit_test(wrong_weights),
+    };
+    failed += cmocka_run_group_tests_name("wrong folders", folders, NULL, NULL);
+    json_decref(golden);
+    return failed;
+}
