@@ -1,0 +1,266 @@
+/* image_encoder.c - a picture encoder: what its folder says about it, and how many pictures become few batches.
+ *
+ * A worker decodes its own pictures and runs them through the network alone, on one thread: decoding overlaps with
+ * arithmetic without a queue, and there is not one barrier. One picture is run by all threads together. */
+#include "clip_config.h"
+#include "encoders.h"
+#include "model_files.h"
+#include "resnet.h"
+
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Pictures a worker runs at a time: enough to read each weight from memory once for several, few enough that maps
+ * stay in the cache. */
+enum { LANE_IMAGES = 4 };
+
+struct magpie_image_encoder {
+    magpie_image_encoder_info info;
+    char *name;
+    bool raw, full_decode; /* options */
+    resnet_config config;
+    image_preprocess preprocess;
+    safetensors *file;
+    const ops_table *ops;
+    ops_device *device;
+    resnet *network; /* NULL until the weights are packed */
+    magpie_pool *pool;
+    resnet_lane *together; /* all threads */
+    struct worker {        /* [threads]; what is in them is made when first needed */
+        resnet_lane *lane;
+        image_decoder *decoder;
+        image_resizer *resizer;
+        uint8_t *pixels; /* [LANE_IMAGES, side, side, 3] */
+        float *vectors;  /* [LANE_IMAGES, dimension] */
+    } * workers;
+};
+
+/* ---- opening ---- */
+
+static const char *architecture(const resnet_config *config) {
+    return config->family == RESNET_CIFAR ? "cifar-resnet" : config->family == RESNET_CLIP ? "clip-resnet" : "resnet";
+}
+
+static magpie_status fill_fingerprint(magpie_image_encoder *e, const char *directory) {
+    uint64_t value;
+    if (e->config.family == RESNET_CLIP) {
+        clip_config clip;
+        magpie_status status = clip_config_read(directory, &clip);
+        if (status != MAGPIE_OK) return status;
+        value = clip_fingerprint(e->file, &clip);
+    } else {
+        const image_geometry *g = &e->preprocess.geometry;
+        const uint64_t parts[] = {safetensors_fingerprint(e->file), g->shortest, g->side, g->filter,
+                                  XXH3_64bits(e->preprocess.mean, 2 * sizeof e->preprocess.mean)};
+        value = XXH3_64bits(parts, sizeof parts);
+    }
+    snprintf(e->info.fingerprint, sizeof e->info.fingerprint, "%016llx", (unsigned long long)value);
+    return MAGPIE_OK;
+}
+
+static void fill_info(magpie_image_encoder *e, magpie_backend backend) {
+    e->info.name = e->name;
+    e->info.architecture = architecture(&e->config);
+    e->info.dimension = resnet_dimension(&e->config);
+    e->info.input_size = e->preprocess.geometry.side;
+    e->info.layers = resnet_layers(&e->config);
+    for (size_t i = 0; i < safetensors_count(e->file); i++)
+        if (safetensors_at(e->file, i)->type != TENSOR_OTHER)
+            e->info.parameters += safetensors_at(e->file, i)->elements;
+    e->info.filter = e->preprocess.geometry.filter == IMAGE_BICUBIC ? "bicubic" : "bilinear";
+    memcpy(e->info.mean, e->preprocess.mean, sizeof e->info.mean);
+    memcpy(e->info.std, e->preprocess.std, sizeof e->info.std);
+    e->info.backend = backend;
+    e->info.precision = e->ops->device_precision(e->device);
+    e->info.threads = magpie_pool_threads(e->pool);
+}
+
+static magpie_status open_weights(magpie_image_encoder *e, const char *directory) {
+    if (e->config.family == RESNET_CLIP) return clip_weights_open(directory, &e->file);
+    char *path = magpie_path_join(directory, "model.safetensors");
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = safetensors_open(path, &e->file);
+    free(path);
+    return status;
+}
+
+static magpie_status need_network(magpie_image_encoder *e) {
+    return e->network ? MAGPIE_OK : resnet_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
+}
+
+magpie_status magpie_image_encoder_open(const char *directory, const magpie_encoder_options *options,
+                                        magpie_image_encoder **out) {
+    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
+    if (!options) options = &defaults;
+    magpie_image_encoder *e = magpie_alloc(1, sizeof *e);
+    if (!e) return MAGPIE_E_NO_MEMORY;
+    e->raw = options->raw;
+    e->full_decode = options->full_decode;
+    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    magpie_status status = resnet_config_read(directory, &e->config, &e->preprocess);
+    if (status == MAGPIE_OK) status = model_name(directory, &e->name);
+    if (status == MAGPIE_OK) status = open_weights(e, directory);
+    if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
+    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
+    if (status == MAGPIE_OK) {
+        fill_info(e, options->backend);
+        status = fill_fingerprint(e, directory);
+        e->workers = magpie_alloc(e->info.threads, sizeof *e->workers);
+        if (!e->workers) status = MAGPIE_E_NO_MEMORY;
+    }
+    if (status == MAGPIE_OK && !options->defer_weights) status = need_network(e);
+    if (status == MAGPIE_OK)
+        *out = e;
+    else
+        magpie_image_encoder_close(e);
+    return status;
+}
+
+void magpie_image_encoder_close(magpie_image_encoder *e) {
+    if (!e) return;
+    for (unsigned i = 0; e->workers && i < e->info.threads; i++) {
+        struct worker *w = &e->workers[i];
+        resnet_lane_free(w->lane);
+        image_decoder_free(w->decoder);
+        image_resizer_free(w->resizer);
+        free(w->pixels);
+        free(w->vectors);
+    }
+    free(e->workers);
+    resnet_lane_free(e->together);
+    resnet_free(e->network);
+    if (e->device) e->ops->device_free(e->device);
+    safetensors_close(e->file);
+    magpie_pool_free(e->pool);
+    free(e->name);
+    free(e);
+}
+
+const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_image_encoder *e) { return &e->info; }
+
+/* ---- pictures to pixels ---- */
+
+static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder, image_resizer *resizer,
+                                 const magpie_image *image, uint8_t *pixels) {
+    const image_geometry *geometry = &e->preprocess.geometry;
+    /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the bound. */
+    size_t shortest = geometry->shortest ? geometry->shortest : geometry->side;
+    image_pixels picture;
+    if (e->full_decode) shortest = 0;
+    magpie_status status = image->path ? image_decode_file(decoder, image->path, shortest, &picture)
+                                       : image_decode(decoder, image->bytes, shortest, &picture);
+    return status == MAGPIE_OK ? image_resize(resizer, &picture, geometry, pixels) : status;
+}
+
+magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_image *image, uint8_t *pixels) {
+    image_decoder *decoder = NULL;
+    image_resizer *resizer = NULL;
+    magpie_status status = image_decoder_create(&decoder);
+    if (status == MAGPIE_OK) status = image_resizer_create(&resizer);
+    if (status == MAGPIE_OK) status = load_pixels(e, decoder, resizer, image, pixels);
+    image_resizer_free(resizer);
+    image_decoder_free(decoder);
+    return status;
+}
+
+/* ---- pixels to vectors ---- */
+
+/* What the tasks of one call share. */
+typedef struct call {
+    magpie_image_encoder *encoder;
+    const magpie_image *images;       /* [n], or NULL: */
+    const uint8_t *pixels;            /* [n, side, side, 3] */
+    size_t n, tasks;
+    float *out;                       /* [n, dimension] */
+    magpie_outcome *outcomes;         /* [n] or NULL */
+} call;
+
+static size_t pixel_bytes(const magpie_image_encoder *e) { return e->info.input_size * e->info.input_size * 3; }
+
+static magpie_status prepare_worker(const magpie_image_encoder *e, struct worker *w) {
+    magpie_status status = MAGPIE_OK;
+    if (!w->decoder) status = image_decoder_create(&w->decoder);
+    if (status == MAGPIE_OK && !w->resizer) status = image_resizer_create(&w->resizer);
+    if (!w->pixels) w->pixels = magpie_alloc(LANE_IMAGES, pixel_bytes(e));
+    if (!w->vectors) w->vectors = magpie_alloc(LANE_IMAGES * e->info.dimension, sizeof *w->vectors);
+    return status == MAGPIE_OK && !(w->pixels && w->vectors) ? MAGPIE_E_NO_MEMORY : status;
+}
+
+/* Whether a failure is the picture's own, and the next one may be fine. */
+static bool is_of_the_picture(magpie_status status) {
+    return status != MAGPIE_E_NO_MEMORY && status != MAGPIE_E_INTERNAL;
+}
+
+/* Decodes pictures first .. end-1 into the worker's pixels, without gaps; at[k] is the picture in place k. */
+static magpie_status decode(const call *c, struct worker *w, size_t first, size_t end, size_t *at, size_t *count) {
+    const magpie_image_encoder *e = c->encoder;
+    magpie_status status = prepare_worker(e, w);
+    *count = 0;
+    for (size_t i = first; i < end && status == MAGPIE_OK; i++) {
+        magpie_status loaded =
+            load_pixels(e, w->decoder, w->resizer, &c->images[i], w->pixels + *count * pixel_bytes(e));
+        if (c->outcomes) c->outcomes[i] = (magpie_outcome){.status = loaded};
+        if (loaded == MAGPIE_OK) {
+            at[(*count)++] = i;
+        } else if (!c->outcomes || !is_of_the_picture(loaded)) {
+            status = magpie_fail(loaded, "picture %zu: %s", i, magpie_error());
+        } else {
+            snprintf(c->outcomes[i].reason, sizeof c->outcomes[i].reason, "%s", magpie_error());
+            memset(c->out + i * e->info.dimension, 0, e->info.dimension * sizeof(float));
+        }
+    }
+    return status;
+}
+
+/* Pictures first .. end-1, LANE_IMAGES at the most. */
+static magpie_status run_group(const call *c, resnet_lane *lane, struct worker *w, size_t first, size_t end) {
+    magpie_image_encoder *e = c->encoder;
+    size_t dimension = e->info.dimension, at[LANE_IMAGES], count;
+    if (!c->images)
+        return resnet_run(lane, c->pixels + first * pixel_bytes(e), end - first, &e->preprocess, !e->raw,
+                          c->out + first * dimension);
+    magpie_status status = decode(c, w, first, end, at, &count);
+    if (status == MAGPIE_OK && count)
+        status = resnet_run(lane, w->pixels, count, &e->preprocess, !e->raw, w->vectors);
+    for (size_t k = 0; k < count && status == MAGPIE_OK; k++)
+        memcpy(c->out + at[k] * dimension, w->vectors + k * dimension, dimension * sizeof(float));
+    return status;
+}
+
+static magpie_status group_task(void *context, size_t task, unsigned worker) {
+    const call *c = context;
+    magpie_image_encoder *e = c->encoder;
+    struct worker *w = &e->workers[worker];
+    magpie_status status = MAGPIE_OK;
+    if (!w->lane) status = resnet_lane_create(e->network, 1, LANE_IMAGES, &w->lane);
+    if (status != MAGPIE_OK) return status;
+    return run_group(c, w->lane, w, task * c->n / c->tasks, (task + 1) * c->n / c->tasks);
+}
+
+static magpie_status encode(call *c) {
+    magpie_image_encoder *e = c->encoder;
+    size_t threads = e->info.threads;
+    magpie_status status = need_network(e);
+    if (status != MAGPIE_OK || c->n == 0) return status;
+    if (c->n == 1) {
+        if (!e->together) status = resnet_lane_create(e->network, e->info.threads, 1, &e->together);
+        return status == MAGPIE_OK ? run_group(c, e->together, &e->workers[0], 0, 1) : status;
+    }
+    /* Groups of equal size, as many as keep all workers busy to the end. */
+    c->tasks = (c->n + LANE_IMAGES - 1) / LANE_IMAGES;
+    c->tasks = (c->tasks + threads - 1) / threads * threads;
+    if (c->tasks > c->n) c->tasks = c->n;
+    return magpie_pool_run(e->pool, c->tasks, group_task, c);
+}
+
+magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_image *images, size_t n, float *out,
+                                          magpie_outcome *outcomes) {
+    return encode(&(call){.encoder = e, .images = images, .n = n, .out = out, .outcomes = outcomes});
+}
+
+magpie_status magpie_image_encoder_encode_pixels(magpie_image_encoder *e, const uint8_t *pixels, size_t n,
+                                                 float *out) {
+    return encode(&(call){.encoder = e, .pixels = pixels, .n = n, .out = out});
+}
