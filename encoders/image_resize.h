@@ -8,12 +8,14 @@
 
 #include "image_decode.h"
 
+enum { IMAGE_GEOMETRY_MAX = 4096 /* pixels, of `shortest` and of `side` */ };
+
 typedef enum image_filter { IMAGE_BILINEAR, IMAGE_BICUBIC /* a = -0.5 */ } image_filter;
 
 /* How a picture becomes the square that a network looks at. */
 typedef struct image_geometry {
-    size_t shortest;  /* the shorter side is resized to this; 0: both sides to `side`, whatever their ratio */
-    size_t side;      /* then the centre, side x side, is cut out */
+    size_t shortest; /* the shorter side is resized to this; 0: both sides to `side`, whatever their ratio */
+    size_t side;     /* then the centre, side x side, is cut out */
     image_filter filter;
 } image_geometry;
 
