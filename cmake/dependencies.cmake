@@ -15,6 +15,8 @@ magpie_find(lmdb lmdb liblmdb-dev)
 magpie_find(jansson jansson libjansson-dev)
 magpie_find(utf8proc libutf8proc libutf8proc-dev)
 magpie_find(xxhash libxxhash libxxhash-dev)
+magpie_find(turbojpeg libturbojpeg libturbojpeg0-dev)
+magpie_find(spng spng libspng-dev)
 magpie_find(openblas openblas libopenblas-openmp-dev)
 
 find_path(DNNL_INCLUDE_DIR dnnl.h)
@@ -28,5 +30,5 @@ target_link_libraries(magpie_dnnl INTERFACE ${DNNL_LIBRARY})
 
 include(${CMAKE_CURRENT_LIST_DIR}/faiss.cmake)
 
-set(MAGPIE_LIBRARIES magpie_lmdb magpie_jansson magpie_utf8proc magpie_xxhash magpie_dnnl magpie_faiss
-                     OpenMP::OpenMP_C Threads::Threads m)
+set(MAGPIE_LIBRARIES magpie_lmdb magpie_jansson magpie_utf8proc magpie_xxhash magpie_dnnl magpie_turbojpeg
+                     magpie_spng magpie_faiss OpenMP::OpenMP_C Threads::Threads m)

@@ -40,7 +40,9 @@ struct magpie_image_encoder {
 /* ---- opening ---- */
 
 static const char *architecture(const resnet_config *config) {
-    return config->family == RESNET_CIFAR ? "cifar-resnet" : config->family == RESNET_CLIP ? "clip-resnet" : "resnet";
+    return config->family == RESNET_CIFAR  ? "cifar-resnet"
+           : config->family == RESNET_CLIP ? "clip-resnet"
+                                           : "resnet";
 }
 
 static magpie_status fill_fingerprint(magpie_image_encoder *e, const char *directory) {
@@ -87,7 +89,8 @@ static magpie_status open_weights(magpie_image_encoder *e, const char *directory
 }
 
 static magpie_status need_network(magpie_image_encoder *e) {
-    return e->network ? MAGPIE_OK : resnet_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
+    return e->network ? MAGPIE_OK
+                      : resnet_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
 }
 
 magpie_status magpie_image_encoder_open(const char *directory, const magpie_encoder_options *options,
@@ -138,12 +141,14 @@ void magpie_image_encoder_close(magpie_image_encoder *e) {
     free(e);
 }
 
-const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_image_encoder *e) { return &e->info; }
+const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_image_encoder *e) {
+    return &e->info;
+}
 
 /* ---- pictures to pixels ---- */
 
-static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder, image_resizer *resizer,
-                                 const magpie_image *image, uint8_t *pixels) {
+static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder,
+                                 image_resizer *resizer, const magpie_image *image, uint8_t *pixels) {
     const image_geometry *geometry = &e->preprocess.geometry;
     /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the bound. */
     size_t shortest = geometry->shortest ? geometry->shortest : geometry->side;
@@ -154,7 +159,8 @@ static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *d
     return status == MAGPIE_OK ? image_resize(resizer, &picture, geometry, pixels) : status;
 }
 
-magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_image *image, uint8_t *pixels) {
+magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_image *image,
+                                          uint8_t *pixels) {
     image_decoder *decoder = NULL;
     image_resizer *resizer = NULL;
     magpie_status status = image_decoder_create(&decoder);
@@ -170,14 +176,16 @@ magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_
 /* What the tasks of one call share. */
 typedef struct call {
     magpie_image_encoder *encoder;
-    const magpie_image *images;       /* [n], or NULL: */
-    const uint8_t *pixels;            /* [n, side, side, 3] */
+    const magpie_image *images; /* [n], or NULL: */
+    const uint8_t *pixels;      /* [n, side, side, 3] */
     size_t n, tasks;
-    float *out;                       /* [n, dimension] */
-    magpie_outcome *outcomes;         /* [n] or NULL */
+    float *out;               /* [n, dimension] */
+    magpie_outcome *outcomes; /* [n] or NULL */
 } call;
 
-static size_t pixel_bytes(const magpie_image_encoder *e) { return e->info.input_size * e->info.input_size * 3; }
+static size_t pixel_bytes(const magpie_image_encoder *e) {
+    return e->info.input_size * e->info.input_size * 3;
+}
 
 static magpie_status prepare_worker(const magpie_image_encoder *e, struct worker *w) {
     magpie_status status = MAGPIE_OK;
@@ -194,7 +202,8 @@ static bool is_of_the_picture(magpie_status status) {
 }
 
 /* Decodes pictures first .. end-1 into the worker's pixels, without gaps; at[k] is the picture in place k. */
-static magpie_status decode(const call *c, struct worker *w, size_t first, size_t end, size_t *at, size_t *count) {
+static magpie_status decode(const call *c, struct worker *w, size_t first, size_t end, size_t *at,
+                            size_t *count) {
     const magpie_image_encoder *e = c->encoder;
     magpie_status status = prepare_worker(e, w);
     *count = 0;
@@ -255,8 +264,8 @@ static magpie_status encode(call *c) {
     return magpie_pool_run(e->pool, c->tasks, group_task, c);
 }
 
-magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_image *images, size_t n, float *out,
-                                          magpie_outcome *outcomes) {
+magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_image *images, size_t n,
+                                          float *out, magpie_outcome *outcomes) {
     return encode(&(call){.encoder = e, .images = images, .n = n, .out = out, .outcomes = outcomes});
 }
 

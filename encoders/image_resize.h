@@ -8,6 +8,8 @@
 
 #include "image_decode.h"
 
+enum { IMAGE_GEOMETRY_MAX = 4096 /* pixels, of `shortest` and of `side` */ };
+
 typedef enum image_filter { IMAGE_BILINEAR, IMAGE_BICUBIC /* a = -0.5 */ } image_filter;
 
 /* How a picture becomes the square that a network looks at. */

@@ -2,6 +2,7 @@
 #include "model_files.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 magpie_status model_json_open(const char *directory, const char *name, bool optional, model_json *out) {
     *out = (model_json){.path = magpie_path_join(directory, name)};
@@ -54,4 +55,12 @@ magpie_status model_json_string(const model_json *file, const char *key, const c
 
 bool model_json_true(const model_json *file, const char *key) {
     return json_is_true(json_object_get(file->root, key));
+}
+
+magpie_status model_name(const char *directory, char **out) {
+    char *real = realpath(directory, NULL);
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    *out = strdup(slash && slash[1] ? slash + 1 : directory);
+    free(real);
+    return *out ? MAGPIE_OK : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
 }

@@ -25,6 +25,8 @@ MAGPIE_CHECK_RESULT magpie_status model_json_size(const model_json *file, const 
 /* A string in the file's memory; `fallback` where the key is missing or null. */
 MAGPIE_CHECK_RESULT magpie_status model_json_string(const model_json *file, const char *key,
                                                     const char *fallback, const char **out);
+/* The folder's own name in a new string, so that a model reached by a link or as "." is still called what it is. */
+MAGPIE_CHECK_RESULT magpie_status model_name(const char *directory, char **out);
 bool model_json_true(const model_json *file, const char *key);
 
 #endif

@@ -12,11 +12,11 @@ static const double batch_norm_epsilon = 1e-5;
 enum { STEM_MAX = 3, MAPS = 4 };
 
 typedef struct block {
-    size_t stage, index;         /* within the stage */
-    size_t in, inner, out;       /* channels */
+    size_t stage, index;           /* within the stage */
+    size_t in, inner, out;         /* channels */
     size_t stride, side, out_side; /* side: of its input */
-    ops_conv *convs[3];          /* two in a basic block */
-    ops_conv *shortcut;          /* NULL: the identity */
+    ops_conv *convs[3];            /* two in a basic block */
+    ops_conv *shortcut;            /* NULL: the identity */
 } block;
 
 struct resnet {
@@ -29,9 +29,9 @@ struct resnet {
     size_t stem_count;
     block *blocks;
     size_t count;
-    size_t last_side;                        /* of the last map */
+    size_t last_side;                         /* of the last map */
     ops_linear *pooling_qkv, *pooling_output; /* clip */
-    const tensor *position;                  /* clip: [1 + last_side^2, channels], in the map */
+    const tensor *position;                   /* clip: [1 + last_side^2, channels], in the map */
 };
 
 struct resnet_lane {
@@ -75,8 +75,10 @@ static conv_names stem_names(const resnet *net, size_t i) {
 static conv_names block_names(const resnet *net, const block *b, size_t i) {
     conv_names n;
     if (net->config.naming == RESNET_HUGGING_FACE) {
-        snprintf(n.conv, sizeof n.conv, "encoder.stages.%zu.layers.%zu.layer.%zu.convolution", b->stage, b->index, i);
-        snprintf(n.norm, sizeof n.norm, "encoder.stages.%zu.layers.%zu.layer.%zu.normalization", b->stage, b->index, i);
+        snprintf(n.conv, sizeof n.conv, "encoder.stages.%zu.layers.%zu.layer.%zu.convolution", b->stage,
+                 b->index, i);
+        snprintf(n.norm, sizeof n.norm, "encoder.stages.%zu.layers.%zu.layer.%zu.normalization", b->stage,
+                 b->index, i);
     } else {
         snprintf(n.conv, sizeof n.conv, "layer%zu.%zu.conv%zu", b->stage + 1, b->index, i + 1);
         snprintf(n.norm, sizeof n.norm, "layer%zu.%zu.bn%zu", b->stage + 1, b->index, i + 1);
@@ -87,8 +89,10 @@ static conv_names block_names(const resnet *net, const block *b, size_t i) {
 static conv_names shortcut_names(const resnet *net, const block *b) {
     conv_names n;
     if (net->config.naming == RESNET_HUGGING_FACE) {
-        snprintf(n.conv, sizeof n.conv, "encoder.stages.%zu.layers.%zu.shortcut.convolution", b->stage, b->index);
-        snprintf(n.norm, sizeof n.norm, "encoder.stages.%zu.layers.%zu.shortcut.normalization", b->stage, b->index);
+        snprintf(n.conv, sizeof n.conv, "encoder.stages.%zu.layers.%zu.shortcut.convolution", b->stage,
+                 b->index);
+        snprintf(n.norm, sizeof n.norm, "encoder.stages.%zu.layers.%zu.shortcut.normalization", b->stage,
+                 b->index);
     } else {
         snprintf(n.conv, sizeof n.conv, "layer%zu.%zu.downsample.0", b->stage + 1, b->index);
         snprintf(n.norm, sizeof n.norm, "layer%zu.%zu.downsample.1", b->stage + 1, b->index);
@@ -106,7 +110,8 @@ static magpie_status fold(const resnet *net, const char *norm, size_t out, size_
     const tensor *t[4];
     float value[4];
     magpie_status status = MAGPIE_OK;
-    for (int p = 0; p < 4 && status == MAGPIE_OK; p++) status = find(net, 1, &out, &t[p], "%s.%s", norm, parts[p]);
+    for (int p = 0; p < 4 && status == MAGPIE_OK; p++)
+        status = find(net, 1, &out, &t[p], "%s.%s", norm, parts[p]);
     for (size_t o = 0; o < out && status == MAGPIE_OK; o++) {
         for (int p = 0; p < 4; p++) tensor_read_f32(t[p], o, 1, &value[p]);
         double scale = (double)value[0] / sqrt((double)value[3] + batch_norm_epsilon);
@@ -143,11 +148,13 @@ static magpie_status make_conv(const resnet *net, const conv_names *names, ops_c
 
 /* Option A: every second pixel, new channels zero at both ends. As a convolution with one weight of 1 for each old
  * channel, it needs no operation of its own and is exact in every precision. */
-static magpie_status make_option_a(const resnet *net, const block *b, ops_conv_source source, ops_conv **made) {
+static magpie_status make_option_a(const resnet *net, const block *b, ops_conv_source source,
+                                   ops_conv **made) {
     float *weight = magpie_alloc(b->out * b->in, sizeof *weight);
     float *bias = magpie_alloc(b->out, sizeof *bias);
     magpie_status status = weight && bias ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    for (size_t c = 0; c < b->in && status == MAGPIE_OK; c++) weight[((b->out - b->in) / 2 + c) * b->in + c] = 1;
+    for (size_t c = 0; c < b->in && status == MAGPIE_OK; c++)
+        weight[((b->out - b->in) / 2 + c) * b->in + c] = 1;
     source.weight = weight, source.bias = bias;
     if (status == MAGPIE_OK) status = net->ops->conv_create(net->device, &source, made);
     free(weight);
@@ -159,8 +166,12 @@ static magpie_status make_shortcut(const resnet *net, block *b) {
     if (b->stride == 1 && b->in == b->out) return MAGPIE_OK;
     bool clip = net->config.family == RESNET_CLIP; /* there a mean does the stride's work, before */
     size_t side = clip ? b->out_side : b->side;
-    ops_conv_source source = {.in = b->in,    .out = b->out,  .kernel = 1, .stride = clip ? 1 : b->stride,
-                              .height = side, .width = side};
+    ops_conv_source source = {.in = b->in,
+                              .out = b->out,
+                              .kernel = 1,
+                              .stride = clip ? 1 : b->stride,
+                              .height = side,
+                              .width = side};
     if (net->config.family == RESNET_CIFAR) return make_option_a(net, b, source, &b->shortcut);
     conv_names names = shortcut_names(net, b);
     return make_conv(net, &names, source, &b->shortcut);
@@ -425,7 +436,8 @@ static magpie_status run_block(resnet_lane *l, const block *b, size_t images, ha
         status = ops->conv(l->lane, b->shortcut, means ? m->v : m->x, images, m->t);
         swap(&m->x, &m->t);
     }
-    return status == MAGPIE_OK ? ops->conv(l->lane, b->convs[b->convs[2] ? 2 : 1], m->u, images, m->x) : status;
+    return status == MAGPIE_OK ? ops->conv(l->lane, b->convs[b->convs[2] ? 2 : 1], m->u, images, m->x)
+                               : status;
 }
 
 static magpie_status run_pooling(resnet_lane *l, const ops_map *x, size_t images, bool unit, float *out) {
@@ -437,7 +449,8 @@ static magpie_status run_pooling(resnet_lane *l, const ops_map *x, size_t images
     if (status == MAGPIE_OK)
         status = ops->attention(l->lane, &l->qkv, l->starts, images, net->config.heads, false, &l->context);
     if (status == MAGPIE_OK) status = ops->gather(l->lane, &l->context, l->starts, images, &l->first);
-    if (status == MAGPIE_OK) status = ops->linear(l->lane, net->pooling_output, &l->first, images, &l->embedded);
+    if (status == MAGPIE_OK)
+        status = ops->linear(l->lane, net->pooling_output, &l->first, images, &l->embedded);
     if (status == MAGPIE_OK)
         status = ops->pool(l->lane, &l->embedded, l->firsts, images, OPS_POOL_FIRST, unit, out);
     return status;

@@ -21,13 +21,13 @@ typedef enum resnet_naming { RESNET_TORCHVISION, RESNET_HUGGING_FACE } resnet_na
 typedef struct resnet_config {
     resnet_family family;
     resnet_naming naming;
-    bool bottleneck;        /* blocks of 1 x 1, 3 x 3, 1 x 1; else of two 3 x 3 */
-    bool stride_in_first;   /* the stride is in a block's first convolution, not in its 3 x 3 */
+    bool bottleneck;      /* blocks of 1 x 1, 3 x 3, 1 x 1; else of two 3 x 3 */
+    bool stride_in_first; /* the stride is in a block's first convolution, not in its 3 x 3 */
     bool first_stage_halves;
-    size_t stem;            /* channels */
+    size_t stem;                                                           /* channels */
     size_t stages, blocks[RESNET_STAGES_MAX], channels[RESNET_STAGES_MAX]; /* that a stage puts out */
-    size_t heads, embed;    /* clip: of the attention pooling */
-    size_t side;            /* of the input, in pixels */
+    size_t heads, embed; /* clip: of the attention pooling */
+    size_t side;         /* of the input, in pixels */
 } resnet_config;
 
 /* What config.json (or, of CLIP, open_clip_config.json) says; `preprocess` is filled with what this

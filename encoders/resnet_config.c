@@ -45,8 +45,8 @@ static magpie_status read_torchvision(const model_json *file, const char *name, 
         return MAGPIE_OK;
     }
     return magpie_fail(MAGPIE_E_UNSUPPORTED,
-                       "%s: \"architecture\" is \"%s\"; resnet18, 34, 50, 101 and 152 are supported", file->path,
-                       name);
+                       "%s: \"architecture\" is \"%s\"; resnet18, 34, 50, 101 and 152 are supported",
+                       file->path, name);
 }
 
 /* ---- CIFAR ---- */
@@ -102,16 +102,17 @@ static magpie_status read_hugging_face(const model_json *file, resnet_config *c,
         return magpie_fail(MAGPIE_E_CORRUPT, "%s: %zu \"depths\" and %zu \"hidden_sizes\"", file->path,
                            c->stages, widths);
     if (!c->bottleneck && strcmp(kind, "basic") != 0)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"layer_type\" is \"%s\"; basic and bottleneck are supported",
-                           file->path, kind);
+        return magpie_fail(MAGPIE_E_UNSUPPORTED,
+                           "%s: \"layer_type\" is \"%s\"; basic and bottleneck are supported", file->path,
+                           kind);
     if (strcmp(activation, "relu") != 0 || picture_channels != 3)
         return magpie_fail(MAGPIE_E_UNSUPPORTED,
                            "%s: \"hidden_act\" should be relu and \"num_channels\" 3; they are %s and %zu",
                            file->path, activation, picture_channels);
     for (size_t s = 0; s < c->stages && c->bottleneck; s++)
         if (c->channels[s] % 4)
-            return magpie_fail(MAGPIE_E_CORRUPT, "%s: \"hidden_sizes\" of bottlenecks should be multiples of 4",
-                               file->path);
+            return magpie_fail(MAGPIE_E_CORRUPT,
+                               "%s: \"hidden_sizes\" of bottlenecks should be multiples of 4", file->path);
     return MAGPIE_OK;
 }
 
@@ -124,7 +125,8 @@ static magpie_status read_clip(const char *directory, resnet_config *c, image_pr
     const clip_vision_config *v = &clip.vision;
     if (!v->is_resnet)
         return magpie_fail(MAGPIE_E_UNSUPPORTED,
-                           "%s: CLIP's image side is a vision transformer; its ResNets are supported", directory);
+                           "%s: CLIP's image side is a vision transformer; its ResNets are supported",
+                           directory);
     *c = (resnet_config){.family = RESNET_CLIP,
                          .naming = RESNET_TORCHVISION,
                          .bottleneck = true,
@@ -134,13 +136,14 @@ static magpie_status read_clip(const char *directory, resnet_config *c, image_pr
                          .embed = clip.embed};
     for (size_t s = 0; s < 4; s++) c->blocks[s] = v->layers[s], c->channels[s] = 4 * v->width << s;
     if (v->width % 2 || v->heads == 0 || c->channels[3] % v->heads)
-        return magpie_fail(MAGPIE_E_CORRUPT, "%s: a ResNet %zu channels wide cannot have %zu heads", directory,
-                           v->width, v->heads);
+        return magpie_fail(MAGPIE_E_CORRUPT, "%s: a ResNet %zu channels wide cannot have %zu heads",
+                           directory, v->width, v->heads);
     set_preprocess(p, v->image_size, v->image_size, IMAGE_BICUBIC, clip_mean, clip_std);
     return MAGPIE_OK;
 }
 
-static magpie_status read_config_json(const char *directory, resnet_config *out, image_preprocess *preprocess) {
+static magpie_status read_config_json(const char *directory, resnet_config *out,
+                                      image_preprocess *preprocess) {
     model_json file;
     const char *type, *architecture = "";
     magpie_status status = model_json_open(directory, "config.json", false, &file);
@@ -159,10 +162,11 @@ static magpie_status read_config_json(const char *directory, resnet_config *out,
     else if (*architecture)
         status = read_torchvision(&file, architecture, out, preprocess);
     else
-        status = magpie_fail(MAGPIE_E_UNSUPPORTED,
-                             "%s: neither a \"model_type\" (it is \"%s\") nor an \"architecture\" of a picture encoder "
-                             "that is supported",
-                             file.path, type);
+        status = magpie_fail(
+            MAGPIE_E_UNSUPPORTED,
+            "%s: neither a \"model_type\" (it is \"%s\") nor an \"architecture\" of a picture encoder "
+            "that is supported",
+            file.path, type);
     model_json_close(&file);
     return status;
 }
@@ -171,7 +175,8 @@ magpie_status resnet_config_read(const char *directory, resnet_config *out, imag
     bool is_clip;
     magpie_status status = clip_config_exists(directory, &is_clip);
     if (status == MAGPIE_OK)
-        status = is_clip ? read_clip(directory, out, preprocess) : read_config_json(directory, out, preprocess);
+        status =
+            is_clip ? read_clip(directory, out, preprocess) : read_config_json(directory, out, preprocess);
     if (status == MAGPIE_OK) status = image_preprocess_read(directory, preprocess);
     if (status != MAGPIE_OK) return status;
     size_t side = preprocess->geometry.side;
