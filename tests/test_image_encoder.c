@@ -6,7 +6,7 @@
 #include "encoders.h"
 #include "seeded_model.h"
 
-/* Pictures in the golden file, and rooms of a batch that repeats them. */
+/* Pictures in the golden file, their size, and the largest batch, which repeats them. */
 enum { PICTURES = 4, SIDE = 224, BATCH = 9 };
 
 /* The framework's own f32 is within 1e-6 of its f64; an epsilon of batch norm forgotten shows at 4e-5. */
@@ -503,8 +503,14 @@ static int run_model(const char *name, unsigned wanted) {
         {TEXTS, cmocka_unit_test(texts)},
     };
     struct CMUnitTest tests[sizeof all / sizeof *all] = {{0}}; /* cmocka passes over the empty ones */
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if ((all[i].kind & wanted) == all[i].kind) tests[i] = all[i].test;
+    char names[sizeof all / sizeof *all][64];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if ((all[i].kind & wanted) == all[i].kind) {
+            tests[i] = all[i].test;
+            snprintf(names[i], sizeof names[i], "%s %s", name, all[i].test.name);
+            tests[i].name = names[i];
+        }
+    }
     chosen = name;
     return cmocka_run_group_tests_name(name, tests, subject_create, subject_free);
 }
