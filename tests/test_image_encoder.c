@@ -6,7 +6,7 @@
 #include "encoders.h"
 #include "seeded_model.h"
 
-/* Pictures in the golden file, and rooms of a batch that repeats them. */
+/* Pictures in the golden file, their size, and the largest batch, which repeats them. */
 enum { PICTURES = 4, SIDE = 224, BATCH = 9 };
 
 /* The framework's own f32 is within 1e-6 of its f64; an epsilon of batch norm forgotten shows at 4e-5. */
@@ -340,7 +340,7 @@ static void options_agree(void **state) {
     free(wanted);
 }
 
-/* ---- folders that are not a model ---- */
+/* ---- folders that are not a model: the smallest, with one thing changed ---- */
 
 /* `words`, and the name of the file that is to blame. */
 static void check_refused(const char *folder, magpie_status wanted, const char *file, const char *words) {
@@ -352,18 +352,11 @@ static void check_refused(const char *folder, magpie_status wanted, const char *
                  words, magpie_status_name(status), status == MAGPIE_OK ? "" : magpie_error());
 }
 
-static json_t *cifar_entry(void) {
-    json_t *entry = json_deep_copy(json_object_get(golden, "cifar-resnet20"));
-    assert_non_null(entry);
-    return entry;
-}
-
 #define HF_CONFIG(layer, act, sizes)                                                                         \
     "{\"model_type\": \"resnet\", \"layer_type\": \"" layer "\", \"hidden_act\": \"" act                     \
     "\", \"depths\": [2, 2, 2, 2], \"hidden_sizes\": " sizes ", \"embedding_size\": 64}"
 
 static void wrong_configurations(void **state) {
-    (void)state;
     static const struct {
         const char *config, *words;
         magpie_status status;
@@ -386,21 +379,18 @@ static void wrong_configurations(void **state) {
         {HF_CONFIG("basic", "relu", "[64, 128, 256, -1]"), "hidden_sizes", MAGPIE_E_CORRUPT},
         {HF_CONFIG("basic", "relu", "64"), "hidden_sizes", MAGPIE_E_CORRUPT},
     };
-    json_t *entry = cifar_entry();
-    char *folder = seeded_model(entry);
+    const char *folder = ((const subject *)*state)->folder;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         json_t *config = json_string(cases[i].config);
         seeded_write_file(folder, "config.json", config);
         json_decref(config);
         check_refused(folder, cases[i].status, "config.json", cases[i].words);
     }
-    seeded_remove(folder);
-    json_decref(entry);
 }
 
 /* The weights, but with `line` (NULL: nothing) in place of the manifest's line that begins with `tensor`. */
-static void write_changed(const char *folder, const char *tensor, const char *line) {
-    json_t *entry = cifar_entry(), *manifest = json_object_get(entry, "manifest");
+static void write_changed(const subject *s, const char *tensor, const char *line) {
+    json_t *entry = json_deep_copy(s->entry), *manifest = json_object_get(entry, "manifest");
     size_t i = 0;
     while (i < json_array_size(manifest) &&
            strncmp(json_string_value(json_array_get(manifest, i)), tensor, strlen(tensor)) != 0)
@@ -408,12 +398,11 @@ static void write_changed(const char *folder, const char *tensor, const char *li
     assert_in_range(i, 0, json_array_size(manifest) - 1);
     assert_int_equal(
         line ? json_array_set_new(manifest, i, json_string(line)) : json_array_remove(manifest, i), 0);
-    seeded_write_weights(folder, entry);
+    seeded_write_weights(s->folder, entry);
     json_decref(entry);
 }
 
 static void wrong_weights(void **state) {
-    (void)state;
     static const struct {
         const char *tensor, *line, *words;
         magpie_status status;
@@ -426,31 +415,26 @@ static void wrong_weights(void **state) {
         {"layer1.0.conv1.weight", "layer1.0.conv1.weight 16 144", "layer1.0.conv1.weight", MAGPIE_E_MISMATCH},
         {"layer1.0.bn1.*", "layer1.0.bn1.* 17", "layer1.0.bn1", MAGPIE_E_MISMATCH},
     };
-    json_t *entry = cifar_entry();
-    char *folder = seeded_model(entry);
+    const subject *s = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_changed(folder, cases[i].tensor, cases[i].line);
-        check_refused(folder, cases[i].status, "model.safetensors", cases[i].words);
+        write_changed(s, cases[i].tensor, cases[i].line);
+        check_refused(s->folder, cases[i].status, "model.safetensors", cases[i].words);
     }
-    write_changed(folder, "linear.weight", NULL); /* a classifier is not what an encoder needs */
+    write_changed(s, "linear.weight", NULL); /* a classifier is not what an encoder needs */
     magpie_image_encoder *encoder;
-    assert_ok(magpie_image_encoder_open(folder, NULL, &encoder));
+    assert_ok(magpie_image_encoder_open(s->folder, NULL, &encoder));
     magpie_image_encoder_close(encoder);
 
     /* A deeper network than the weights are for. */
-    seeded_write_weights(folder, entry);
+    seeded_write_weights(s->folder, s->entry);
     json_t *config = json_string("{\"model_type\": \"cifar-resnet\", \"depth\": 26}");
-    seeded_write_file(folder, "config.json", config);
+    seeded_write_file(s->folder, "config.json", config);
     json_decref(config);
-    check_refused(folder, MAGPIE_E_NOT_FOUND, "model.safetensors", "layer1.3");
-    seeded_remove(folder);
-    json_decref(entry);
+    check_refused(s->folder, MAGPIE_E_NOT_FOUND, "model.safetensors", "layer1.3");
 }
 
 static void missing_files(void **state) {
-    (void)state;
-    json_t *entry = cifar_entry();
-    char *folder = seeded_model(entry);
+    const char *folder = ((const subject *)*state)->folder;
     static const char *const names[] = {"model.safetensors", "config.json"};
     for (size_t i = 0; i < 2; i++) {
         char *path = magpie_path_join(folder, names[i]);
@@ -458,8 +442,6 @@ static void missing_files(void **state) {
         free(path);
         check_refused(folder, MAGPIE_E_NOT_FOUND, names[i], "");
     }
-    seeded_remove(folder);
-    json_decref(entry);
 }
 
 /* ---- which tests for which model ---- */
@@ -503,8 +485,14 @@ static int run_model(const char *name, unsigned wanted) {
         {TEXTS, cmocka_unit_test(texts)},
     };
     struct CMUnitTest tests[sizeof all / sizeof *all] = {{0}}; /* cmocka passes over the empty ones */
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if ((all[i].kind & wanted) == all[i].kind) tests[i] = all[i].test;
+    char names[sizeof all / sizeof *all][64];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if ((all[i].kind & wanted) == all[i].kind) {
+            tests[i] = all[i].test;
+            snprintf(names[i], sizeof names[i], "%s %s", name, all[i].test.name);
+            tests[i].name = names[i];
+        }
+    }
     chosen = name;
     return cmocka_run_group_tests_name(name, tests, subject_create, subject_free);
 }
@@ -519,10 +507,11 @@ int main(void) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
         failed += run_model(models[i].name, models[i].tests);
     const struct CMUnitTest folders[] = {
-        cmocka_unit_test(missing_files),
-        cmocka_unit_test(wrong_configurations),
-        cmocka_unit_test(wrong_weights),
+        cmocka_unit_test_setup_teardown(missing_files, subject_create, subject_free),
+        cmocka_unit_test_setup_teardown(wrong_configurations, subject_create, subject_free),
+        cmocka_unit_test_setup_teardown(wrong_weights, subject_create, subject_free),
     };
+    chosen = "cifar-resnet20";
     failed += cmocka_run_group_tests_name("wrong folders", folders, NULL, NULL);
     json_decref(golden);
     return failed;
