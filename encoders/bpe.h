@@ -6,9 +6,9 @@
  * falls into 's 't 're 've 'm 'll 'd, runs of letters, single digits and runs of anything else; the bytes of each are
  * merged, the pair of the lowest rank first, the last byte carrying "</w>".
  *
- * What is not done: open_clip's own Python tokenizer first repairs what looks like wrongly decoded text (ftfy) and
- * resolves HTML entities twice, and it does not compose; texts with "&amp;", with mojibake, with curly quotes or with
- * decomposed letters have other ids there. Which characters are letters and digits is utf8proc's to say: those that
+ * What is not done: open_clip's own Python tokenizer first repairs what looks like wrongly decoded text (ftfy: mojibake,
+ * curly quotes, full-width letters, ligatures, control characters) and resolves HTML entities twice; such texts have
+ * other ids there. Which characters are letters and digits is utf8proc's to say: those that
  * Unicode has added since its version are neither. */
 #ifndef MAGPIE_BPE_H
 #define MAGPIE_BPE_H
