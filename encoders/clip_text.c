@@ -1,9 +1,9 @@
 /* clip_text.c - CLIP's text transformer: which tensors it has, and in which order the operations run.
  *
- * Pre-norm: x += attention(norm(x)), x += mlp(norm(x)), so x is a sum from the first layer to the last and is kept in
- * f32; what an addition and the norm behind it do is one operation. Attention is causal: a text knows itself only at its
- * end, and of the last layer nothing but that row is wanted. It is picked out behind the last attention, and what comes
- * after runs on one row a text. */
+ * Pre-norm: x += attention(norm(x)), x += mlp(norm(x)), so x is a sum from the first layer to the last and is
+ * kept in f32; what an addition and the norm behind it do is one operation. Attention is causal: a text knows
+ * itself only at its end, and of the last layer nothing but that row is wanted. It is picked out behind the
+ * last attention, and what comes after runs on one row a text. */
 #include "clip_text.h"
 
 #include <stdlib.h>
@@ -281,7 +281,8 @@ void clip_text_lane_free(clip_text_lane *l) {
     free(l);
 }
 
-/* Where each text has its largest id first. A text may have the end's token inside of it: then it ends there. */
+/* Where each text has its largest id first. A text may have the end's token inside of it: then it ends there.
+ */
 static void find_ends(const int32_t *ids, const size_t *starts, size_t texts, size_t *ends) {
     for (size_t t = 0; t < texts; t++) {
         ends[t] = starts[t];
@@ -290,7 +291,8 @@ static void find_ends(const int32_t *ids, const size_t *starts, size_t texts, si
     }
 }
 
-/* What follows attention in a layer: x += output(context), sum = mlp(norm(x)), which is yet to be added to x. */
+/* What follows attention in a layer: x += output(context), sum = mlp(norm(x)), which is yet to be added to x.
+ */
 static magpie_status run_mlp(clip_text_lane *l, const layer *w, ops_tensor *x, const ops_tensor *context,
                              size_t rows) {
     const ops_table *ops = l->network->ops;

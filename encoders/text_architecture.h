@@ -1,8 +1,8 @@
-/* text_architecture.h - what text_encoder.c has to know of a kind of text model: a table of functions, one a kind.
- * Private to encoders/.
+/* text_architecture.h - what text_encoder.c has to know of a kind of text model: a table of functions, one a
+ * kind. Private to encoders/.
  *
- * Above it are batches, threads and options, which are the same for all; below it a configuration, a tokenizer and a
- * network (bert.c, clip_text.c), which are not. */
+ * Above it are batches, threads and options, which are the same for all; below it a configuration, a
+ * tokenizer and a network (bert.c, clip_text.c), which are not. */
 #ifndef MAGPIE_TEXT_ARCHITECTURE_H
 #define MAGPIE_TEXT_ARCHITECTURE_H
 

@@ -1,4 +1,5 @@
-/* text_bert.c - BERT as a sentence encoder: the folder that sentence-transformers writes, WordPiece, pooling. */
+/* text_bert.c - BERT as a sentence encoder: the folder that sentence-transformers writes, WordPiece, pooling.
+ */
 #include "bert.h"
 #include "model_files.h"
 #include "text_architecture.h"

@@ -122,13 +122,15 @@ static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend b
         .query_prefix = e->query_prefix,
         .passage_prefix = e->passage_prefix,
     };
-    snprintf(e->info.fingerprint, sizeof e->info.fingerprint, "%016llx", (unsigned long long)model->fingerprint);
+    snprintf(e->info.fingerprint, sizeof e->info.fingerprint, "%016llx",
+             (unsigned long long)model->fingerprint);
 }
 
 magpie_status text_model_check_ids(const char *directory, size_t tokens, size_t vocabulary) {
     if (tokens <= vocabulary) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_CORRUPT, "%s: the tokenizer has %zu tokens, the configuration's vocab_size says %zu",
-                       directory, tokens, vocabulary);
+    return magpie_fail(MAGPIE_E_CORRUPT,
+                       "%s: the tokenizer has %zu tokens, the configuration's vocab_size says %zu", directory,
+                       tokens, vocabulary);
 }
 
 /* ---- opening ---- */
@@ -154,7 +156,8 @@ static magpie_status open_model(magpie_text_encoder *e, const char *directory) {
     magpie_status status = model_kind_read(directory, &kind);
     if (status != MAGPIE_OK) return status;
     if (kind == MODEL_RESNET)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a model of pictures alone: it encodes no text", directory);
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a model of pictures alone: it encodes no text",
+                           directory);
     e->architecture = kind == MODEL_CLIP ? &text_clip : &text_bert;
     return e->architecture->open(directory, &e->model);
 }
