@@ -1,11 +1,11 @@
 /* bpe.c - from a text to ids: find special tokens, normalise, split, merge.
  *
- * A text is normalised into one string before it is split, since a piece may reach over anything but white space. But
- * each word makes one id at the least: after as many words as there is room for ids, the rest of a text is not looked
- * at, and a page costs what its first words cost.
+ * A text is normalised into one string before it is split, since a piece may reach over anything but white
+ * space. But each word makes one id at the least: after as many words as there is room for ids, the rest of a
+ * text is not looked at, and a page costs what its first words cost.
  *
- * Merging is the textbook's: all pairs that merge are in a heap by rank and place; the first is merged, and the two
- * pairs that this makes go in. An entry whose pair is gone is passed over when it comes up. */
+ * Merging is the textbook's: all pairs that merge are in a heap by rank and place; the first is merged, and
+ * the two pairs that this makes go in. An entry whose pair is gone is passed over when it comes up. */
 #include "bpe.h"
 #include "bpe_files.h"
 #include "characters.h"
@@ -94,7 +94,8 @@ static void consider(struct word *word, uint32_t left) {
     if (merge) push(word, (struct candidate){merge->rank, left, merge->merged});
 }
 
-/* Whether the pair is still the one that went in: an id spells its bytes, so what would merge to the same is the same.
+/* Whether the pair is still the one that went in: an id spells its bytes, so what would merge to the same is
+ * the same.
  */
 static bool still_there(const struct word *word, const struct candidate *candidate) {
     const struct symbol *left = &word->symbols[candidate->left];
@@ -252,7 +253,8 @@ static size_t put_composed(struct run *run, magpie_string text) {
     return words;
 }
 
-/* Fills run->normal with as many words of `text` as there may be ids, and one more for white space in front. */
+/* Fills run->normal with as many words of `text` as there may be ids, and one more for white space in front.
+ */
 static void normalise(struct run *run, magpie_string text) {
     size_t words = 0;
     magpie_text_clear(&run->normal);

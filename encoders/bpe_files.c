@@ -102,8 +102,8 @@ static magpie_status number_bytes(bpe_tables *t, const char *path) {
     return MAGPIE_OK;
 }
 
-/* Upstream normalises such a token before it looks for it in normalised text; this one has to be normal as it is. And
- * white space in a token would let words go by without an id: see bpe.c. */
+/* Upstream normalises such a token before it looks for it in normalised text; this one has to be normal as it
+ * is. And white space in a token would let words go by without an id: see bpe.c. */
 static bool is_normal(const char *text) {
     for (; *text; text++)
         if (*text <= ' ' || *text > '~' || (*text >= 'A' && *text <= 'Z')) return false;

@@ -1,7 +1,8 @@
 /* bpe_files.h - a byte-level BPE tokenizer's tables, out of Hugging Face's files. Private to bpe.c.
  *
- * tokenizer.json has the say where it is there; else vocab.json and merges.txt, with the settings that CLIPTokenizer
- * has by itself. What a tokenizer.json asks for beyond CLIP's is MAGPIE_E_UNSUPPORTED, and named. */
+ * tokenizer.json has the say where it is there; else vocab.json and merges.txt, with the settings that
+ * CLIPTokenizer has by itself. What a tokenizer.json asks for beyond CLIP's is MAGPIE_E_UNSUPPORTED, and
+ * named. */
 #ifndef MAGPIE_BPE_FILES_H
 #define MAGPIE_BPE_FILES_H
 
@@ -29,9 +30,8 @@ typedef struct bpe_tables {
     size_t added_count;
     int32_t begin, end;                        /* <|startoftext|>, <|endoftext|> */
     int32_t bytes[BPE_BYTES], last[BPE_BYTES]; /* the token of a byte, of one that ends a word */
-    bool
-        special_pieces; /* <|startoftext|> and <|endoftext|> are parted from what follows even where they are no
-                            tokens, being written with capitals */
+    bool special_pieces; /* <|startoftext|> and <|endoftext|> are parted from what follows even where they are
+                            no tokens, being written with capitals */
 } bpe_tables;
 
 /* To be freed after success and after failure. */

@@ -69,10 +69,12 @@ typedef struct magpie_text_encoder magpie_text_encoder;
 typedef enum magpie_text_role { MAGPIE_PASSAGE, MAGPIE_QUERY } magpie_text_role;
 
 typedef struct magpie_text_encoder_info {
-    const char *name;                         /* of the model: its folder's, or what config.json says */
-    const char *architecture;                 /* "bert" or "clip" */
-    const char *pooling;                      /* "mean", "cls" or, of CLIP, "eot" */
-    char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights, tokenizer and configuration; not of prefixes */
+    const char *name;         /* of the model: its folder's, or what config.json says */
+    const char *architecture; /* "bert" or "clip" */
+    const char *pooling;      /* "mean", "cls" or, of CLIP, "eot" */
+    char fingerprint
+        [MAGPIE_FINGERPRINT_MAX]; /* of weights, configuration and (not for CLIP, whose image side has
+                                                 none) tokenizer; not of prefixes */
     size_t dimension, layers, heads, intermediate, vocabulary;
     size_t max_tokens; /* longer texts are cut there, [CLS] and [SEP] counted in */
     uint64_t parameters;

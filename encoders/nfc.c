@@ -1,7 +1,7 @@
 /* nfc.c - decompose, order the marks, compose: The Unicode Standard, 3.11.
  *
- * A point is one number: its combining class above, its place in the text below it, the code point at the bottom. So
- * the stable order that the standard asks for is plain order of numbers. */
+ * A point is one number: its combining class above, its place in the text below it, the code point at the
+ * bottom. So the stable order that the standard asks for is plain order of numbers. */
 #include "nfc.h"
 #include "characters.h"
 #include "utf8.h"
@@ -79,8 +79,8 @@ void nfc_free(nfc_points *points) {
     *points = (nfc_points){0};
 }
 
-/* Characters that join nothing in front of them, and are what they are composed of: those below the first mark, Chinese
- * ideographs, Korean syllables (which a letter behind them may join, though). */
+/* Characters that join nothing in front of them, and are what they are composed of: those below the first
+ * mark, Chinese ideographs, Korean syllables (which a letter behind them may join, though). */
 static bool stands_alone(uint32_t c) {
     return c < 0x300 || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3);
 }

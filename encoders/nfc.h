@@ -1,7 +1,8 @@
-/* nfc.h - canonical composition (Unicode's NFC) of a text, as Hugging Face's normalizer does it. Private to encoders/.
+/* nfc.h - canonical composition (Unicode's NFC) of a text, as Hugging Face's normalizer does it. Private to
+ * encoders/.
  *
- * Its tables stand still at Unicode 9, and so do these (characters.h). A run of marks of any length is put in order in
- * n log n steps: a megabyte of them is a text, too. */
+ * Its tables stand still at Unicode 9, and so do these (characters.h). A run of marks of any length is put in
+ * order in n log n steps: a megabyte of them is a text, too. */
 #ifndef MAGPIE_NFC_H
 #define MAGPIE_NFC_H
 
@@ -19,8 +20,8 @@ static inline uint32_t nfc_point(uint64_t point) { return (uint32_t)(point & 0xF
 MAGPIE_CHECK_RESULT magpie_status nfc_compose(magpie_string text, nfc_points *out);
 void nfc_free(nfc_points *points);
 
-/* How many bytes of `text` (size >= 1, valid UTF-8) can be composed without looking at what comes behind them, or at
- * what came before; *plain: composing would not change them. */
+/* How many bytes of `text` (size >= 1, valid UTF-8) can be composed without looking at what comes behind
+ * them, or at what came before; *plain: composing would not change them. */
 size_t nfc_segment(magpie_string text, bool *plain);
 
 #endif

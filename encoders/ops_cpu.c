@@ -53,19 +53,32 @@ static bool readable_in_place(const tensor *tensor) {
     return tensor->type == TENSOR_F32 && (uintptr_t)tensor->data % _Alignof(float) == 0;
 }
 
+/* Part `p` as rows of [columns_out, columns_in]. */
+static void read_rows(const ops_linear_source *source, size_t p, size_t k, float *rows) {
+    const tensor *weight = source->weight[p];
+    if (!source->transposed) {
+        tensor_read_f32(weight, 0, weight->elements, rows);
+        return;
+    }
+    size_t n = weight->shape[1];
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < n; j++) tensor_read_f32(weight, i * n + j, 1, rows + j * k + i);
+}
+
 static magpie_status linear_create(ops_device *device, const ops_linear_source *source, ops_linear **out) {
-    size_t n = 0, k = source->weight[0]->shape[1], row = 0;
-    for (size_t p = 0; p < source->parts; p++) n += source->weight[p]->shape[0];
-    /* oneDNN packs out of the map itself, unless rows have to be stacked or widened first. */
-    bool in_place = source->parts == 1 && readable_in_place(source->weight[0]);
+    size_t across = source->transposed ? 1 : 0; /* which dimension of a weight goes over the outputs */
+    size_t n = 0, k = source->weight[0]->shape[1 - across], row = 0;
+    for (size_t p = 0; p < source->parts; p++) n += source->weight[p]->shape[across];
+    /* oneDNN packs out of the map itself, unless rows have to be stacked, turned or widened first. */
+    bool in_place = source->parts == 1 && !source->transposed && readable_in_place(source->weight[0]);
     float *stacked = in_place ? NULL : magpie_alloc(n * k, sizeof *stacked);
     float *bias = magpie_alloc(n, sizeof *bias);
     ops_linear *linear = magpie_alloc(1, sizeof *linear);
     magpie_status status = bias && linear && (in_place || stacked) ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t p = 0; status == MAGPIE_OK && p < source->parts; p++) {
-        if (stacked) tensor_read_f32(source->weight[p], 0, source->weight[p]->elements, stacked + row * k);
-        tensor_read_f32(source->bias[p], 0, source->bias[p]->elements, bias + row);
-        row += source->weight[p]->shape[0];
+        if (stacked) read_rows(source, p, k, stacked + row * k);
+        if (source->bias[p]) tensor_read_f32(source->bias[p], 0, source->bias[p]->elements, bias + row);
+        row += source->weight[p]->shape[across];
     }
     if (status == MAGPIE_OK)
         status = matmul_weights_create(device->onednn, n, k, in_place ? source->weight[0]->data : stacked,
@@ -147,12 +160,12 @@ static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, 
     if (!magpie_size_mul(matmul_height(rows), columns, &elements))
         return magpie_fail(MAGPIE_E_NO_MEMORY, "a tensor is too large");
     *out = (ops_tensor){NULL, rows, columns, storage};
-    return take_memory(lane, elements, ops_cpu_bf16(lane, storage) ? 2 : 4, &out->handle);
+    return take_memory(lane, elements, ops_cpu_element(lane, storage), &out->handle);
 }
 
 static magpie_status map_create(ops_lane *lane, size_t elements, ops_map *out) {
     *out = (ops_map){0};
-    return take_memory(lane, elements, ops_cpu_bf16(lane, OPS_STREAM) ? 2 : 4, &out->handle);
+    return take_memory(lane, elements, ops_cpu_element(lane, OPS_STREAM), &out->handle);
 }
 
 static magpie_status need_scratch(ops_lane *lane, size_t floats) {
@@ -173,15 +186,18 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
     const ops_norm *norm = embedding->norm;
     magpie_status status = need_scratch(lane, 3 * n);
     if (status != MAGPIE_OK) return status;
-    float *sum = lane->scratch, *part = sum + n, *type = part + n;
-    tensor_read_f32(embedding->type, 0, n, type);
+    float *row = lane->scratch, *part = row + n, *type = part + n;
+    memset(type, 0, n * sizeof *type);
+    if (embedding->type) tensor_read_f32(embedding->type, 0, n, type);
     for (size_t t = 0; t < texts; t++) {
         for (size_t i = starts[t]; i < starts[t + 1]; i++) {
+            float *sum = norm ? row : ops_cpu_at(lane, y, i, 0);
             tensor_read_f32(embedding->word, (size_t)ids[i] * n, n, sum);
             tensor_read_f32(embedding->position, (i - starts[t]) * n, n, part);
             for (size_t j = 0; j < n; j++) sum[j] = sum[j] + part[j] + type[j];
-            lane->device->simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, n, lane->device->bf16,
-                                     ops_cpu_at(lane, y, i, 0));
+            if (norm)
+                lane->device->simd->norm(sum, norm->gamma, norm->beta, norm->epsilon, n, lane->device->bf16,
+                                         ops_cpu_at(lane, y, i, 0));
         }
     }
     return MAGPIE_OK;
@@ -230,6 +246,14 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
     return MAGPIE_OK;
 }
 
+static magpie_status gather(ops_lane *lane, const ops_tensor *x, const size_t *rows, size_t count,
+                            ops_tensor *y) {
+    size_t bytes = x->columns * ops_cpu_element(lane, x->storage);
+    for (size_t i = 0; i < count; i++)
+        memcpy(ops_cpu_at(lane, y, i, 0), ops_cpu_at(lane, x, rows[i], 0), bytes);
+    return MAGPIE_OK;
+}
+
 static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
                           ops_pooling pooling, bool unit, float *out) {
     const simd_table *simd = lane->device->simd;
@@ -261,6 +285,7 @@ const ops_table ops_cpu = {
     .linear = linear,
     .add_norm = add_norm,
     .attention = attention,
+    .gather = gather,
     .pool = pool,
     .image_load = ops_cpu_image_load,
     .conv = ops_cpu_conv,

@@ -40,10 +40,14 @@ static inline bool ops_cpu_bf16(const ops_lane *lane, ops_storage storage) {
     return storage == OPS_STREAM && lane->device->bf16;
 }
 
+/* Bytes. */
+static inline size_t ops_cpu_element(const ops_lane *lane, ops_storage storage) {
+    return ops_cpu_bf16(lane, storage) ? sizeof(uint16_t) : sizeof(float);
+}
+
 /* Element `column` of row `row`. */
 static inline void *ops_cpu_at(const ops_lane *lane, const ops_tensor *x, size_t row, size_t column) {
-    size_t size = ops_cpu_bf16(lane, x->storage) ? sizeof(uint16_t) : sizeof(float);
-    return (unsigned char *)x->handle + (row * x->columns + column) * size;
+    return (unsigned char *)x->handle + (row * x->columns + column) * ops_cpu_element(lane, x->storage);
 }
 
 /* ops_cpu_maps.c: as ops_table has them. */

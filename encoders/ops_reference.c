@@ -36,9 +36,10 @@ static magpie_status linear_create(ops_device *device, const ops_linear_source *
     (void)device;
     ops_linear *linear = magpie_alloc(1, sizeof *linear);
     if (!linear) return MAGPIE_E_NO_MEMORY;
-    linear->in = source->weight[0]->shape[1];
+    size_t across = source->transposed ? 1 : 0; /* which dimension of a weight goes over the outputs */
+    linear->in = source->weight[0]->shape[1 - across];
     linear->activation = source->activation;
-    for (size_t p = 0; p < source->parts; p++) linear->out += source->weight[p]->shape[0];
+    for (size_t p = 0; p < source->parts; p++) linear->out += source->weight[p]->shape[across];
     linear->weight = magpie_alloc(linear->out * linear->in, sizeof(float));
     linear->bias = magpie_alloc(linear->out, sizeof(float));
     if (!linear->weight || !linear->bias) {
@@ -47,9 +48,14 @@ static magpie_status linear_create(ops_device *device, const ops_linear_source *
     }
     size_t row = 0;
     for (size_t p = 0; p < source->parts; p++) {
-        tensor_read_f32(source->weight[p], 0, source->weight[p]->elements, linear->weight + row * linear->in);
-        tensor_read_f32(source->bias[p], 0, source->bias[p]->elements, linear->bias + row);
-        row += source->weight[p]->shape[0];
+        const tensor *weight = source->weight[p], *bias = source->bias[p];
+        size_t outputs = weight->shape[across];
+        for (size_t o = 0; o < outputs; o++)
+            for (size_t i = 0; i < linear->in; i++)
+                tensor_read_f32(weight, source->transposed ? i * outputs + o : o * linear->in + i, 1,
+                                linear->weight + (row + o) * linear->in + i);
+        if (bias) tensor_read_f32(bias, 0, outputs, linear->bias + row);
+        row += outputs;
     }
     *out = linear;
     return MAGPIE_OK;
@@ -143,11 +149,11 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
             const tensor *tables[] = {embedding->word, embedding->position, embedding->type};
             const size_t rows[] = {(size_t)ids[i], i - starts[t], 0};
             memset(row, 0, hidden * sizeof *row);
-            for (int k = 0; k < 3; k++) {
+            for (int k = 0; k < 3 && tables[k]; k++) {
                 tensor_read_f32(tables[k], rows[k] * hidden, hidden, part);
                 for (size_t j = 0; j < hidden; j++) row[j] += part[j];
             }
-            normalise(embedding->norm, row);
+            if (embedding->norm) normalise(embedding->norm, row);
         }
     }
     free(part);
@@ -155,7 +161,11 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
 }
 
 static double activate(ops_activation activation, double x) {
-    return activation == OPS_GELU ? x * 0.5 * (1 + erf(x / sqrt(2))) : x;
+    switch (activation) {
+    case OPS_GELU: return x * 0.5 * (1 + erf(x / sqrt(2)));
+    case OPS_QUICK_GELU: return x / (1 + exp(-1.702 * x));
+    default: return x;
+    }
 }
 
 static double dot(const float *a, const float *b, size_t n) {
@@ -228,6 +238,16 @@ static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size
     return MAGPIE_OK;
 }
 
+static magpie_status gather(ops_lane *lane, const ops_tensor *x, const size_t *rows, size_t count,
+                            ops_tensor *y) {
+    (void)lane;
+    const float *from = x->handle;
+    float *to = y->handle;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < x->columns; j++) to[i * x->columns + j] = from[rows[i] * x->columns + j];
+    return MAGPIE_OK;
+}
+
 void ops_reference_unit(float *x, size_t n) {
     double squares = 0;
     for (size_t j = 0; j < n; j++) squares += (double)x[j] * (double)x[j];
@@ -271,6 +291,7 @@ const ops_table ops_reference = {
     .linear = linear,
     .add_norm = add_norm,
     .attention = attention,
+    .gather = gather,
     .pool = pool,
     .image_load = ops_reference_image_load,
     .conv = ops_reference_conv,

@@ -161,6 +161,9 @@ static magpie_status read_config_json(const char *directory, resnet_config *out,
         status = read_hugging_face(&file, out, preprocess);
     else if (*architecture)
         status = read_torchvision(&file, architecture, out, preprocess);
+    else if (strcmp(type, "torchvision-resnet") == 0)
+        status =
+            magpie_fail(MAGPIE_E_CORRUPT, "%s: \"architecture\" is missing: \"resnet50\", say", file.path);
     else
         status = magpie_fail(
             MAGPIE_E_UNSUPPORTED,

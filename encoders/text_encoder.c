@@ -1,17 +1,16 @@
-/* text_encoder.c - a sentence encoder: what its folder says about it, and how many texts become few batches.
+/* text_encoder.c - a sentence encoder of either architecture: how many texts become few batches.
  *
  * Texts are tokenised by all workers, then packed into batches of about BATCH_TOKENS tokens, and the batches
  * are shared out: a worker runs its batch alone, on one thread, so there is not one barrier between the first
  * layer and the last. Where there are too few tokens to go round, one batch is run by all threads together
  * instead. */
-#include "bert.h"
 #include "encoders.h"
 #include "model_files.h"
-#include "wordpiece.h"
+#include "model_kind.h"
+#include "text_architecture.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 enum {
     BATCH_TOKENS =
@@ -23,17 +22,15 @@ enum {
 struct magpie_text_encoder {
     magpie_text_encoder_info info;
     char *name, *query_prefix, *passage_prefix;
-    bert_config config;
-    ops_pooling pooling;
     bool raw; /* options.raw */
-    wordpiece *tokenizer;
-    safetensors *file;
+    const text_architecture *architecture;
+    text_model *model;
     const ops_table *ops;
     ops_device *device;
-    bert *network; /* NULL until the weights are packed */
+    bool packed; /* the weights are */
     magpie_pool *pool;
-    bert_lane *together; /* all threads */
-    bert_lane **lanes;   /* [threads], one thread each; made when first needed */
+    text_lane *together; /* all threads */
+    text_lane **lanes;   /* [threads], one thread each; made when first needed */
     magpie_block block;  /* of the four below */
     int32_t *ids;        /* [BLOCK_TEXTS, max_tokens] */
     size_t *counts;      /* [BLOCK_TEXTS] */
@@ -71,64 +68,6 @@ magpie_status magpie_precision_parse(const char *name, magpie_precision *out) {
 
 /* ---- what the folder says ---- */
 
-/* modules.json lists what a sentence encoder is made of: what comes after pooling must be normalisation or
- * nothing. */
-static magpie_status check_modules(const char *directory) {
-    char *path = magpie_path_join(directory, "modules.json"), *text;
-    size_t size, i;
-    if (!path) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = MAGPIE_OK;
-    if (magpie_path_exists(path) &&
-        (status = magpie_file_read(path, MODEL_JSON_MAX, &text, &size)) == MAGPIE_OK) {
-        json_t *modules = json_loadb(text, size, 0, NULL), *module;
-        free(text);
-        if (!json_is_array(modules)) status = magpie_fail(MAGPIE_E_CORRUPT, "%s: not a JSON array", path);
-        json_array_foreach(modules, i, module) {
-            const char *type = json_string_value(json_object_get(module, "type"));
-            const char *last = type ? strrchr(type, '.') : NULL;
-            last = last ? last + 1 : "(none)";
-            if (strcmp(last, "Transformer") && strcmp(last, "Pooling") && strcmp(last, "Normalize") &&
-                status == MAGPIE_OK)
-                status = magpie_fail(
-                    MAGPIE_E_UNSUPPORTED,
-                    "%s: module %zu is a \"%s\"; Transformer, Pooling and Normalize are supported", path, i,
-                    last);
-        }
-        json_decref(modules);
-    }
-    free(path);
-    return status;
-}
-
-static magpie_status read_pooling(const char *directory, ops_pooling *out) {
-    model_json file;
-    magpie_status status = model_json_open(directory, "1_Pooling/config.json", true, &file);
-    if (status != MAGPIE_OK) return status;
-    *out = OPS_POOL_MEAN; /* what sentence-transformers does where nothing is said */
-    if (file.root) {
-        bool mean = model_json_true(&file, "pooling_mode_mean_tokens");
-        bool cls = model_json_true(&file, "pooling_mode_cls_token");
-        if (mean == cls || model_json_true(&file, "pooling_mode_max_tokens") ||
-            model_json_true(&file, "pooling_mode_mean_sqrt_len_tokens"))
-            status = magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: pooling should be either mean or cls", file.path);
-        if (cls) *out = OPS_POOL_FIRST;
-    }
-    model_json_close(&file);
-    return status;
-}
-
-static magpie_status read_max_tokens(const char *directory, size_t positions, size_t *out) {
-    model_json file;
-    magpie_status status = model_json_open(directory, "sentence_bert_config.json", true, &file);
-    if (status != MAGPIE_OK) return status;
-    *out = positions;
-    if (file.root && !json_is_null(json_object_get(file.root, "max_seq_length")))
-        status = model_json_size(&file, "max_seq_length", false, 2, SIZE_MAX >> 1, out);
-    if (*out > positions) *out = positions;
-    model_json_close(&file);
-    return status;
-}
-
 static magpie_status copy_prefix(const char *given, const json_t *first, const json_t *second, char **out) {
     const json_t *said = json_is_string(first) ? first : second;
     const char *prefix = given ? given : json_is_string(said) ? json_string_value(said) : "";
@@ -151,31 +90,22 @@ static magpie_status read_prefixes(magpie_text_encoder *e, const char *directory
     return status;
 }
 
-/* The folder's own name, so that a model reached by a link or as "." is still called what it is. */
-static magpie_status read_name(const char *directory, char **out) {
-    char *real = realpath(directory, NULL);
-    const char *slash = real ? strrchr(real, '/') : NULL;
-    *out = strdup(slash && slash[1] ? slash + 1 : directory);
-    free(real);
-    return *out ? MAGPIE_OK : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
-}
-
 static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend backend) {
-    const bert_config *config = &e->config;
+    const text_model *model = e->model;
     uint64_t parameters = 0;
-    for (size_t i = 0; i < safetensors_count(e->file); i++)
-        if (safetensors_at(e->file, i)->type != TENSOR_OTHER)
-            parameters += safetensors_at(e->file, i)->elements;
+    for (size_t i = 0; i < safetensors_count(model->file); i++)
+        if (safetensors_at(model->file, i)->type != TENSOR_OTHER)
+            parameters += safetensors_at(model->file, i)->elements;
     e->info = (magpie_text_encoder_info){
         .name = e->name,
-        .architecture = "bert",
-        .pooling = e->pooling == OPS_POOL_FIRST ? "cls" : "mean",
-        .dimension = config->hidden,
-        .layers = config->layers,
-        .heads = config->heads,
-        .intermediate = config->intermediate,
-        .vocabulary = config->vocabulary,
-        .max_tokens = e->info.max_tokens,
+        .architecture = e->architecture->name,
+        .pooling = model->pooling,
+        .dimension = model->dimension,
+        .layers = model->layers,
+        .heads = model->heads,
+        .intermediate = model->intermediate,
+        .vocabulary = model->vocabulary,
+        .max_tokens = model->max_tokens,
         .parameters = parameters,
         .backend = backend,
         .precision = e->ops->device_precision(e->device),
@@ -183,10 +113,15 @@ static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend b
         .query_prefix = e->query_prefix,
         .passage_prefix = e->passage_prefix,
     };
-    const uint64_t parts[] = {safetensors_fingerprint(e->file), wordpiece_fingerprint(e->tokenizer),
-                              config->heads, e->pooling, e->info.max_tokens};
     snprintf(e->info.fingerprint, sizeof e->info.fingerprint, "%016llx",
-             (unsigned long long)XXH3_64bits(parts, sizeof parts));
+             (unsigned long long)model->fingerprint);
+}
+
+magpie_status text_model_check_ids(const char *directory, size_t tokens, size_t vocabulary) {
+    if (tokens <= vocabulary) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_CORRUPT,
+                       "%s: the tokenizer has %zu tokens, the configuration's vocab_size says %zu", directory,
+                       tokens, vocabulary);
 }
 
 /* ---- opening ---- */
@@ -207,24 +142,22 @@ static void layout(magpie_text_encoder *e, unsigned threads) {
     }
 }
 
-static magpie_status open_files(magpie_text_encoder *e, const char *directory,
-                                const magpie_encoder_options *options) {
-    char *path = magpie_path_join(directory, "model.safetensors");
-    if (!path) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = safetensors_open(path, &e->file);
-    free(path);
-    if (status == MAGPIE_OK) status = wordpiece_open(directory, &e->tokenizer);
-    if (status == MAGPIE_OK && wordpiece_vocabulary_size(e->tokenizer) > e->config.vocabulary)
-        status = magpie_fail(MAGPIE_E_CORRUPT,
-                             "%s: the tokenizer has %zu tokens, config.json's vocab_size says %zu", directory,
-                             wordpiece_vocabulary_size(e->tokenizer), e->config.vocabulary);
-    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
-    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
-    return status;
+static magpie_status open_model(magpie_text_encoder *e, const char *directory) {
+    model_kind kind;
+    magpie_status status = model_kind_read(directory, &kind);
+    if (status != MAGPIE_OK) return status;
+    if (kind == MODEL_RESNET)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a model of pictures alone: it encodes no text",
+                           directory);
+    e->architecture = kind == MODEL_CLIP ? &text_clip : &text_bert;
+    return e->architecture->open(directory, &e->model);
 }
 
 static magpie_status need_network(magpie_text_encoder *e) {
-    return e->network ? MAGPIE_OK : bert_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
+    if (e->packed) return MAGPIE_OK;
+    magpie_status status = e->architecture->pack(e->model, e->ops, e->device, e->pool);
+    e->packed = status == MAGPIE_OK;
+    return status;
 }
 
 magpie_status magpie_text_encoder_open(const char *directory, const magpie_encoder_options *options,
@@ -234,21 +167,19 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
     magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
     e->raw = options->raw;
-    magpie_status status = bert_config_read(directory, &e->config);
-    if (status == MAGPIE_OK) status = check_modules(directory);
-    if (status == MAGPIE_OK) status = read_pooling(directory, &e->pooling);
-    if (status == MAGPIE_OK) status = read_max_tokens(directory, e->config.positions, &e->info.max_tokens);
+    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    magpie_status status = open_model(e, directory);
     if (status == MAGPIE_OK) status = read_prefixes(e, directory, options);
-    if (status == MAGPIE_OK) status = read_name(directory, &e->name);
+    if (status == MAGPIE_OK) status = model_name(directory, &e->name);
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
-    if (status == MAGPIE_OK) status = open_files(e, directory, options);
+    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
     if (status == MAGPIE_OK) {
         unsigned threads = magpie_pool_threads(e->pool);
         fill_info(e, threads, options->backend);
         layout(e, threads);
         status = magpie_block_alloc(&e->block);
         if (status == MAGPIE_OK) layout(e, threads);
-        e->lanes = magpie_alloc(threads, sizeof(bert_lane *));
+        e->lanes = magpie_alloc(threads, sizeof(text_lane *));
         if (!e->lanes) status = MAGPIE_E_NO_MEMORY;
     }
     if (status == MAGPIE_OK && !options->defer_weights) status = need_network(e);
@@ -261,14 +192,12 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
 
 void magpie_text_encoder_close(magpie_text_encoder *e) {
     if (!e) return;
-    for (unsigned i = 0; e->lanes && i < e->info.threads; i++) bert_lane_free(e->lanes[i]);
+    for (unsigned i = 0; e->lanes && i < e->info.threads; i++) e->architecture->lane_free(e->lanes[i]);
     free(e->lanes);
-    bert_lane_free(e->together);
+    if (e->together) e->architecture->lane_free(e->together);
     magpie_block_free(&e->block);
-    bert_free(e->network);
-    if (e->device) e->ops->device_free(e->device);
-    wordpiece_close(e->tokenizer);
-    safetensors_close(e->file);
+    if (e->model) e->architecture->close(e->model);
+    e->ops->device_free(e->device);
     magpie_pool_free(e->pool);
     free(e->name);
     free(e->query_prefix);
@@ -288,8 +217,8 @@ magpie_status magpie_text_encoder_tokenize(magpie_text_encoder *e, magpie_string
     if (text.size > MAGPIE_TEXT_MAX)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "a text of %zu bytes; the limit is %d", text.size,
                            MAGPIE_TEXT_MAX);
-    return wordpiece_encode(e->tokenizer, (magpie_string){prefix, strlen(prefix)}, text, e->info.max_tokens,
-                            ids, count);
+    return e->architecture->tokenize(e->model, (magpie_string){prefix, strlen(prefix)}, text,
+                                     e->info.max_tokens, ids, count);
 }
 
 /* What the tasks of one call share. */
@@ -318,7 +247,7 @@ static magpie_status tokenize_task(void *context, size_t task, unsigned worker) 
 }
 
 /* Texts first .. end-1 as one batch in `lane`. */
-static magpie_status run_batch(const call *c, bert_lane *lane, struct scratch *scratch, size_t first,
+static magpie_status run_batch(const call *c, text_lane *lane, struct scratch *scratch, size_t first,
                                size_t end) {
     const magpie_text_encoder *e = c->encoder;
     size_t rows = 0;
@@ -328,15 +257,16 @@ static magpie_status run_batch(const call *c, bert_lane *lane, struct scratch *s
         rows += e->counts[i];
     }
     scratch->starts[end - first] = rows;
-    return bert_run(lane, scratch->ids, scratch->starts, end - first, e->pooling, !e->raw,
-                    c->out + first * e->info.dimension);
+    return e->architecture->run(lane, scratch->ids, scratch->starts, end - first, !e->raw,
+                                c->out + first * e->info.dimension);
 }
 
 static magpie_status batch_task(void *context, size_t task, unsigned worker) {
     const call *c = context;
     magpie_text_encoder *e = c->encoder;
     magpie_status status = MAGPIE_OK;
-    if (!e->lanes[worker]) status = bert_lane_create(e->network, 1, lane_rows(e), &e->lanes[worker]);
+    if (!e->lanes[worker])
+        status = e->architecture->lane_create(e->model, 1, lane_rows(e), &e->lanes[worker]);
     if (status != MAGPIE_OK) return status;
     return run_batch(c, e->lanes[worker], &e->scratch[worker], e->batches[task], e->batches[task + 1]);
 }
@@ -344,7 +274,8 @@ static magpie_status batch_task(void *context, size_t task, unsigned worker) {
 static magpie_status run_together(const call *c) {
     magpie_text_encoder *e = c->encoder;
     magpie_status status = MAGPIE_OK;
-    if (!e->together) status = bert_lane_create(e->network, e->info.threads, lane_rows(e), &e->together);
+    if (!e->together)
+        status = e->architecture->lane_create(e->model, e->info.threads, lane_rows(e), &e->together);
     return status == MAGPIE_OK ? run_batch(c, e->together, &e->scratch[0], 0, c->n) : status;
 }
 
