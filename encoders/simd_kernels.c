@@ -194,21 +194,35 @@ static void add(float *x, const void *residual, size_t n, bool bf16) {
         add_typed(x, residual, n, false);
 }
 
+/* Sums in CHAINS vectors side by side: one alone would wait for each of its additions. */
+enum { CHAINS = 4 };
+
+static inline float sum_of_chains(const vf sums[CHAINS]) {
+    return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 static void norm(const float *x, const float *gamma, const float *beta, float epsilon, size_t n, bool bf16,
                  void *y) {
-    size_t whole = n / VL * VL, j;
-    vf total = {0}, squares = {0};
+    size_t whole = n / VL * VL, j = 0;
+    vf totals[CHAINS] = {{0}}, squares[CHAINS] = {{0}};
     float total_rest = 0, squares_rest = 0;
-    for (j = 0; j < whole; j += VL) total += load(x + j);
+    for (; j + CHAINS * VL <= n; j += CHAINS * VL)
+        for (int c = 0; c < CHAINS; c++) totals[c] += load(x + j + c * VL);
+    for (; j < whole; j += VL) totals[0] += load(x + j);
     for (; j < n; j++) total_rest += x[j];
-    float mean = (sum_of(total) + total_rest) / (float)n;
+    float mean = (sum_of_chains(totals) + total_rest) / (float)n;
     /* A second pass for the variance: E[x^2] - E[x]^2 cancels where the mean is large. */
-    for (j = 0; j < whole; j += VL) {
+    for (j = 0; j + CHAINS * VL <= n; j += CHAINS * VL)
+        for (int c = 0; c < CHAINS; c++) {
+            vf v = load(x + j + c * VL) - mean;
+            squares[c] += v * v;
+        }
+    for (; j < whole; j += VL) {
         vf v = load(x + j) - mean;
-        squares += v * v;
+        squares[0] += v * v;
     }
     for (; j < n; j++) squares_rest += (x[j] - mean) * (x[j] - mean);
-    float scale = 1 / sqrtf((sum_of(squares) + squares_rest) / (float)n + epsilon);
+    float scale = 1 / sqrtf((sum_of_chains(squares) + squares_rest) / (float)n + epsilon);
     for (j = 0; j < whole; j += VL)
         store_any(y, j, (load(x + j) - mean) * scale * load(gamma + j) + load(beta + j), bf16);
     for (; j < n; j++) set_any(y, j, (x[j] - mean) * scale * gamma[j] + beta[j], bf16);
@@ -217,39 +231,49 @@ static void norm(const float *x, const float *gamma, const float *beta, float ep
 /* ---- 2^x, GELU ---- */
 
 /* 2^x to 2 ulp, for x up to 127; below -126 it is 2^-126. x = n + f with |f| <= 1/2; 2^f by a polynomial of
- * least relative error, times 2^n by adding n to the exponent. */
-INLINE vf exp2_of(vf x) {
+ * least relative error, 7.5e-8, times 2^n by adding n to the exponent. `rough`, for what becomes bf16: 7.5e-5. */
+INLINE vf exp2_of(vf x, bool rough) {
     const float magic = 12582912.0f; /* 1.5 x 2^23: adding it leaves a whole number in the lowest bits */
     x = vmax(x, splat(-126.0f));
     vf rounded = x + magic;
-    vf f = x - (rounded - magic);
-    vf p = splat(1.32763815e-3f);
-    p = p * f + 9.67554061e-3f;
-    p = p * f + 5.55071351e-2f;
-    p = p * f + 2.40221197e-1f;
-    p = p * f + 6.93146967e-1f;
-    p = p * f + 1.00000007f;
+    vf f = x - (rounded - magic), p;
+    if (rough) {
+        p = f * 5.51693641e-2f + 2.42610943e-1f;
+        p = p * f + 6.93261411e-1f;
+        p = p * f + 9.99928096e-1f;
+    } else {
+        p = f * 1.32763815e-3f + 9.67554061e-3f;
+        p = p * f + 5.55071351e-2f;
+        p = p * f + 2.40221197e-1f;
+        p = p * f + 6.93146967e-1f;
+        p = p * f + 1.00000007f;
+    }
     return (vf)((vi)p + ((vi)rounded << 23));
 }
 
 /* x Phi(x) = max(x, 0) - |x| Phi(-|x|), and log2 Phi(-y) is close to a parabola: a polynomial with -1 at 0,
- * fitted so that the product is right to 1.5e-7. Past 6 the product is nothing beside x. */
-INLINE vf gelu_of(vf x) {
-    vf size = (vf)((vi)x & INT32_MAX), y = -vmax(-size, splat(-6.0f));
-    vf p = splat(6.46557500e-6f);
-    p = p * y - 3.61659356e-5f;
-    p = p * y - 4.79533544e-4f;
-    p = p * y + 7.47766284e-3f;
-    p = p * y - 5.27530251e-2f;
-    p = p * y - 4.59136236e-1f;
-    p = p * y - 1.15111166f;
-    return vmax(x, (vf){0}) - size * exp2_of(p * y - 1);
+ * fitted so that the product is right to 2e-7 of x (`rough`: 4e-5). Past 6 the product is nothing beside x. */
+INLINE vf gelu_of(vf x, bool rough) {
+    vf size = (vf)((vi)x & INT32_MAX), y = -vmax(-size, splat(-6.0f)), p;
+    if (rough) {
+        p = y * 4.47347457e-3f - 4.72073913e-2f;
+        p = p * y - 4.62863764e-1f;
+        p = p * y - 1.15039823f;
+    } else {
+        p = y * 6.46557500e-6f - 3.61659356e-5f;
+        p = p * y - 4.79533544e-4f;
+        p = p * y + 7.47766284e-3f;
+        p = p * y - 5.27530251e-2f;
+        p = p * y - 4.59136236e-1f;
+        p = p * y - 1.15111166f;
+    }
+    return vmax(x, (vf){0}) - size * exp2_of(p * y - 1, rough);
 }
 
 INLINE void gelu_typed(void *x, size_t n, bool bf16) {
     size_t j = 0;
-    for (; j + VL <= n; j += VL) store_any(x, j, gelu_of(load_any(x, j, bf16)), bf16);
-    for (; j < n; j++) set_any(x, j, gelu_of(splat(get_any(x, j, bf16)))[0], bf16);
+    for (; j + VL <= n; j += VL) store_any(x, j, gelu_of(load_any(x, j, bf16), bf16), bf16);
+    for (; j < n; j++) set_any(x, j, gelu_of(splat(get_any(x, j, bf16)), bf16)[0], bf16);
 }
 
 static void gelu(void *x, size_t n, bool bf16) {
@@ -418,11 +442,12 @@ INLINE void softmax(float *s, size_t length, int vectors, float scale, bool caus
         }
         largest *= scale;
         for (size_t j = 0, step = form == WORDS_PAIRS ? 2 : 1; j < length; j += step) {
-            vf e = exp2_of(load(column + j * lanes) * scale - largest);
+            vf e = exp2_of(load(column + j * lanes) * scale - largest, form == WORDS_PAIRS);
             sum += e;
             if (form == WORDS_PAIRS) {
                 vf odd = {0};
-                if (j + 1 < length) odd = exp2_of(load(column + (j + 1) * lanes) * scale - largest);
+                if (j + 1 < length)
+                    odd = exp2_of(load(column + (j + 1) * lanes) * scale - largest, form == WORDS_PAIRS);
                 sum += odd;
                 e = pair_of(e, odd);
             }
