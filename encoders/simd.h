@@ -21,8 +21,8 @@ typedef struct simd_table {
     /* x [n], f32 or bf16, becomes x Phi(x), in place */
     void (*gelu)(void *x, size_t n, bool bf16);
     /* One text and one head; causal: a row sees itself and those before it. query, key and value are columns
-     * of qkv, rows `stride` elements apart, y's `y_stride`. scratch: simd_attention_scratch(length, d) floats,
-     * 64-byte aligned. */
+     * of qkv, rows `stride` elements apart, y's `y_stride`. scratch: simd_attention_scratch(length, d)
+     * floats, 64-byte aligned. */
     void (*attention)(const void *query, const void *key, const void *value, size_t stride, size_t length,
                       size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride);
     /* out [n] = the mean of rows [count, n] */
@@ -32,7 +32,7 @@ typedef struct simd_table {
 } simd_table;
 
 const simd_table *simd_kernels(void);
-const simd_table *simd_level(size_t i); /* i-th of those that this CPU runs, the widest first; NULL past them */
+const simd_table *simd_level(size_t i); /* of those that this CPU runs, the widest first; NULL past them */
 size_t simd_attention_scratch(size_t length, size_t d); /* floats, for any of the tables */
 
 #endif

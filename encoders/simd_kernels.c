@@ -1,11 +1,12 @@
-/* simd_kernels.c - layer norm, GELU, attention and pooling in GCC's vector types, for the level of instruction
- * set that this file is compiled for (see simd.h and CMakeLists.txt).
+/* simd_kernels.c - layer norm, GELU, attention and pooling in GCC's vector types, for the level of
+ * instruction set that this file is compiled for (see simd.h and CMakeLists.txt).
  *
  * Attention is the one that matters: of a passage of 175 tokens it is 7% of the flops, and done naively half
- * of the time. A lane is a query, so neither the maximum nor the sum of a softmax ever crosses lanes: both are
- * taken row by row of a matrix [keys, queries], and only queries and results are transposed. Both products
- * (k q^T, v^T p) keep a tile of TILE x 2 vectors in registers. Where the CPU multiplies pairs of bf16, bf16
- * keys, queries, values and weights of the softmax stay pairs, and sums are f32: half of the multiplications. */
+ * of the time. A lane is a query, so neither the maximum nor the sum of a softmax ever crosses lanes: both
+ * are taken row by row of a matrix [keys, queries], and only queries and results are transposed. Both
+ * products (k q^T, v^T p) keep a tile of TILE x 2 vectors in registers. Where the CPU multiplies pairs of
+ * bf16, keys, queries, values and the softmax's weights stay pairs and sums are f32: half the
+ * multiplications. */
 #include "simd.h"
 
 #include <float.h>
@@ -231,7 +232,8 @@ static void norm(const float *x, const float *gamma, const float *beta, float ep
 /* ---- 2^x, GELU ---- */
 
 /* 2^x to 2 ulp, for x up to 127; below -126 it is 2^-126. x = n + f with |f| <= 1/2; 2^f by a polynomial of
- * least relative error, 7.5e-8, times 2^n by adding n to the exponent. `rough`, for what becomes bf16: 7.5e-5. */
+ * least relative error, 7.5e-8, times 2^n by adding n to the exponent. `rough`, for what becomes bf16:
+ * 7.5e-5. */
 INLINE vf exp2_of(vf x, bool rough) {
     const float magic = 12582912.0f; /* 1.5 x 2^23: adding it leaves a whole number in the lowest bits */
     x = vmax(x, splat(-126.0f));
@@ -252,7 +254,8 @@ INLINE vf exp2_of(vf x, bool rough) {
 }
 
 /* x Phi(x) = max(x, 0) - |x| Phi(-|x|), and log2 Phi(-y) is close to a parabola: a polynomial with -1 at 0,
- * fitted so that the product is right to 2e-7 of x (`rough`: 4e-5). Past 6 the product is nothing beside x. */
+ * fitted so that the product is right to 2e-7 of x (`rough`: 4e-5). Past 6 the product is nothing beside x.
+ */
 INLINE vf gelu_of(vf x, bool rough) {
     vf size = (vf)((vi)x & INT32_MAX), y = -vmax(-size, splat(-6.0f)), p;
     if (rough) {
