@@ -13,7 +13,8 @@
 typedef struct matmul_weights matmul_weights; /* immutable once made; shared by lanes */
 typedef struct matmul_lane matmul_lane;       /* primitives of one lane */
 
-/* weights [n, k] row-major f32, bias [n]; x is of the device's type, y too or f32. Thread-safe. */
+/* weights [n, k] row-major f32, bias [n]; x is of the device's type, y too or f32. OPS_GELU is not fused: it is the
+ * caller's. Thread-safe. */
 MAGPIE_CHECK_RESULT magpie_status matmul_weights_create(onednn_device *device, size_t n, size_t k,
                                                         const float *weights, const float *bias,
                                                         ops_activation activation, bool f32_output,

@@ -69,6 +69,7 @@ static magpie_status linear_create(ops_device *device, const ops_linear_source *
     size_t across = source->transposed ? 1 : 0; /* which dimension of a weight goes over the outputs */
     size_t n = 0, k = source->weight[0]->shape[1 - across], row = 0;
     for (size_t p = 0; p < source->parts; p++) n += source->weight[p]->shape[across];
+    bool gelu = source->activation == OPS_GELU;
     /* oneDNN packs out of the map itself, unless rows have to be stacked, turned or widened first. */
     bool in_place = source->parts == 1 && !source->transposed && readable_in_place(source->weight[0]);
     float *stacked = in_place ? NULL : magpie_alloc(n * k, sizeof *stacked);
@@ -82,9 +83,11 @@ static magpie_status linear_create(ops_device *device, const ops_linear_source *
     }
     if (status == MAGPIE_OK)
         status = matmul_weights_create(device->onednn, n, k, in_place ? source->weight[0]->data : stacked,
-                                       bias, source->activation, source->output == OPS_SUM, &linear->weights);
+                                       bias, gelu ? OPS_IDENTITY : source->activation,
+                                       source->output == OPS_SUM, &linear->weights);
     free(stacked);
     free(bias);
+    if (linear) linear->gelu = gelu;
     if (status == MAGPIE_OK)
         *out = linear;
     else
@@ -205,7 +208,10 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
 
 static magpie_status linear(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
                             ops_tensor *y) {
-    return matmul_run(lane->matmul, linear->weights, x->handle, rows, y->handle);
+    magpie_status status = matmul_run(lane->matmul, linear->weights, x->handle, rows, y->handle);
+    if (status == MAGPIE_OK && linear->gelu)
+        lane->device->simd->gelu(y->handle, rows * y->columns, ops_cpu_bf16(lane, y->storage));
+    return status;
 }
 
 static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,

@@ -18,8 +18,11 @@ typedef struct simd_table {
     /* y [n] = gamma (x - mean) / sqrt(variance + epsilon) + beta, f32 or bf16 */
     void (*norm)(const float *x, const float *gamma, const float *beta, float epsilon, size_t n, bool bf16,
                  void *y);
-    /* One text and one head, causal: a row sees itself and those before it. query, key and value are columns of qkv, rows `stride` elements apart, y's
-     * `y_stride`. scratch: simd_attention_scratch(length, d) floats, 64-byte aligned. */
+    /* x [n], f32 or bf16, becomes x Phi(x), in place */
+    void (*gelu)(void *x, size_t n, bool bf16);
+    /* One text and one head; causal: a row sees itself and those before it. query, key and value are columns
+     * of qkv, rows `stride` elements apart, y's `y_stride`. scratch: simd_attention_scratch(length, d)
+     * floats, 64-byte aligned. */
     void (*attention)(const void *query, const void *key, const void *value, size_t stride, size_t length,
                       size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride);
     /* out [n] = the mean of rows [count, n] */
@@ -29,6 +32,7 @@ typedef struct simd_table {
 } simd_table;
 
 const simd_table *simd_kernels(void);
+const simd_table *simd_level(size_t i); /* of those that this CPU runs, the widest first; NULL past them */
 size_t simd_attention_scratch(size_t length, size_t d); /* floats, for any of the tables */
 
 #endif

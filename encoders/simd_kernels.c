@@ -1,35 +1,51 @@
-/* simd_kernels.c - layer norm, attention and pooling in GCC's vector types, for the level of instruction set
- * that this file is compiled for (see simd.h and CMakeLists.txt).
+/* simd_kernels.c - layer norm, GELU, attention and pooling in GCC's vector types, for the level of
+ * instruction set that this file is compiled for (see simd.h and CMakeLists.txt).
  *
  * Attention is the one that matters: of a passage of 175 tokens it is 7% of the flops, and done naively half
- * of the time. Per text and head, keys are transposed so that a vector holds one coordinate of VL keys; then
- * both products (q k^T, p v) keep a tile of ROWS x COLUMNS vectors in registers, which makes one load serve
- * several multiplications. Scores of ROWS queries stay in the first-level cache between the two. */
+ * of the time. A lane is a query, so neither the maximum nor the sum of a softmax ever crosses lanes: both
+ * are taken row by row of a matrix [keys, queries], and only queries and results are transposed. Both
+ * products (k q^T, v^T p) keep a tile of TILE x 2 vectors in registers. Where the CPU multiplies pairs of
+ * bf16, keys, queries, values and the softmax's weights stay pairs and sums are f32: half the
+ * multiplications. */
 #include "simd.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define VL 16
-#define TILE 4
+#if defined(__AVX512BF16__)
+#define PAIRS 1
+#define SIMD_TABLE simd_v4_bf16
+#define SIMD_NAME "x86-64-v4 with bf16"
+#else
+#define PAIRS 0
 #define SIMD_TABLE simd_v4
 #define SIMD_NAME "x86-64-v4"
+#endif
 #elif defined(__AVX2__)
 #define VL 8
-#define TILE 2
+#define PAIRS 0
 #define SIMD_TABLE simd_v3
 #define SIMD_NAME "x86-64-v3"
 #else
 #define VL 4
-#define TILE 2
+#define PAIRS 0
 #define SIMD_TABLE simd_base
 #define SIMD_NAME "baseline"
 #endif
 
-/* Queries a tile. ROWS x TILE accumulators, TILE keys and a broadcast fit the registers of every level. */
-#define ROWS 6
+/* What is constant where a kernel is called is constant within: forms, numbers of vectors. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Rows of keys or coordinates a tile: few, since a text of one key more pays for a whole tile; 8 measured the
+ * same otherwise. TILE x 2 accumulators hide the latency of a multiplication, and fit 16 registers. */
+#define TILE 4
 
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
@@ -50,28 +66,32 @@ typedef uint16_t vh __attribute__((vector_size(VL * 2)));
 #endif
 #define UPPER (LOWER + VL / 2)
 
-static inline vf load(const float *p) {
+static inline vf load(const void *p) {
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-static inline void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+static inline void store(void *p, vf v) { memcpy(p, &v, sizeof v); }
 static inline vf splat(float x) { return x - (vf){0}; }
+
+/* One instruction, which GCC does not find in a comparison and a choice between whole vectors. */
 static inline vf vmax(vf a, vf b) {
+#if VL == 16
+    return _mm512_max_ps(a, b);
+#elif VL == 8
+    return _mm256_max_ps(a, b);
+#elif defined(__SSE__)
+    return _mm_max_ps(a, b);
+#else
     vi m = a > b;
     return (vf)(((vi)a & m) | ((vi)b & ~m));
+#endif
 }
 
 /* Over all lanes, by halves: each step folds the vector, turned by half of what is left, onto itself. */
 static inline float sum_of(vf v) {
     for (int width = VL / 2; width > 0; width /= 2) v += __builtin_shuffle(v, (LANES + width) & (VL - 1));
-    return v[0];
-}
-
-static inline float max_of(vf v) {
-    for (int width = VL / 2; width > 0; width /= 2)
-        v = vmax(v, __builtin_shuffle(v, (LANES + width) & (VL - 1)));
     return v[0];
 }
 
@@ -94,23 +114,52 @@ static inline uint16_t narrow(float f) {
 static inline vf load_bf16(const uint16_t *p) {
     vh h;
     memcpy(&h, p, sizeof h);
+#if VL == 16
+    return (vf)((vu)_mm512_cvtepu16_epi32((__m256i)h) << 16); /* GCC 12 converts in two halves */
+#else
     return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
 }
 
-static inline void store_bf16(uint16_t *p, vf v) {
+#if PAIRS
+static inline vh narrow_all(vf v) { return (vh)_mm512_cvtneps_pbh(v); }
+#else
+static inline vh narrow_all(vf v) {
     vu u = (vu)v;
     vu rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
     vu is_nan = (vu)(v != v);
-    vh h = __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), vh);
+    return __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), vh);
+}
+#endif
+
+static inline void store_bf16(uint16_t *p, vf v) {
+    vh h = narrow_all(v);
     memcpy(p, &h, sizeof h);
+}
+
+/* A pair of bf16 a lane, the first in the lower half. */
+static inline vf pair_of(vf first, vf second) {
+#if PAIRS
+    return (vf)((vu)_mm512_cvtepu16_epi32((__m256i)narrow_all(first)) |
+                (vu)_mm512_cvtepu16_epi32((__m256i)narrow_all(second)) << 16);
+#else
+    return (vf)(__builtin_convertvector(narrow_all(first), vu) |
+                __builtin_convertvector(narrow_all(second), vu) << 16);
+#endif
+}
+
+/* sum + both products of the lanes' pairs */
+static inline vf add_pairs(vf sum, vf a, vf b) {
+#if PAIRS
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#else
+    const vu upper = (vu){0} + 0xffff0000;
+    return sum + (vf)((vu)a << 16) * (vf)((vu)b << 16) + (vf)((vu)a & upper) * (vf)((vu)b & upper);
+#endif
 }
 
 static inline vf load_any(const void *p, size_t i, bool bf16) {
     return bf16 ? load_bf16((const uint16_t *)p + i) : load((const float *)p + i);
-}
-
-static inline const void *row_of(const void *p, size_t i, bool bf16) {
-    return bf16 ? (const void *)((const uint16_t *)p + i) : (const void *)((const float *)p + i);
 }
 
 static inline float get_any(const void *p, size_t i, bool bf16) {
@@ -146,48 +195,146 @@ static void add(float *x, const void *residual, size_t n, bool bf16) {
         add_typed(x, residual, n, false);
 }
 
+/* Sums in CHAINS vectors side by side: one alone would wait for each of its additions. */
+enum { CHAINS = 4 };
+
+static inline float sum_of_chains(const vf sums[CHAINS]) {
+    return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 static void norm(const float *x, const float *gamma, const float *beta, float epsilon, size_t n, bool bf16,
                  void *y) {
-    size_t whole = n / VL * VL, j;
-    vf total = {0}, squares = {0};
+    size_t whole = n / VL * VL, j = 0;
+    vf totals[CHAINS] = {{0}}, squares[CHAINS] = {{0}};
     float total_rest = 0, squares_rest = 0;
-    for (j = 0; j < whole; j += VL) total += load(x + j);
+    for (; j + CHAINS * VL <= n; j += CHAINS * VL)
+        for (int c = 0; c < CHAINS; c++) totals[c] += load(x + j + c * VL);
+    for (; j < whole; j += VL) totals[0] += load(x + j);
     for (; j < n; j++) total_rest += x[j];
-    float mean = (sum_of(total) + total_rest) / (float)n;
+    float mean = (sum_of_chains(totals) + total_rest) / (float)n;
     /* A second pass for the variance: E[x^2] - E[x]^2 cancels where the mean is large. */
-    for (j = 0; j < whole; j += VL) {
+    for (j = 0; j + CHAINS * VL <= n; j += CHAINS * VL)
+        for (int c = 0; c < CHAINS; c++) {
+            vf v = load(x + j + c * VL) - mean;
+            squares[c] += v * v;
+        }
+    for (; j < whole; j += VL) {
         vf v = load(x + j) - mean;
-        squares += v * v;
+        squares[0] += v * v;
     }
     for (; j < n; j++) squares_rest += (x[j] - mean) * (x[j] - mean);
-    float scale = 1 / sqrtf((sum_of(squares) + squares_rest) / (float)n + epsilon);
+    float scale = 1 / sqrtf((sum_of_chains(squares) + squares_rest) / (float)n + epsilon);
     for (j = 0; j < whole; j += VL)
         store_any(y, j, (load(x + j) - mean) * scale * load(gamma + j) + load(beta + j), bf16);
     for (; j < n; j++) set_any(y, j, (x[j] - mean) * scale * gamma[j] + beta[j], bf16);
 }
 
+/* ---- 2^x, GELU ---- */
+
+/* 2^x to 2 ulp, for x up to 127; below -126 it is 2^-126. x = n + f with |f| <= 1/2; 2^f by a polynomial of
+ * least relative error, 7.5e-8, times 2^n by adding n to the exponent. `rough`, for what becomes bf16:
+ * 7.5e-5. */
+INLINE vf exp2_of(vf x, bool rough) {
+    const float magic = 12582912.0f; /* 1.5 x 2^23: adding it leaves a whole number in the lowest bits */
+    x = vmax(x, splat(-126.0f));
+    vf rounded = x + magic;
+    vf f = x - (rounded - magic), p;
+    if (rough) {
+        p = f * 5.51693641e-2f + 2.42610943e-1f;
+        p = p * f + 6.93261411e-1f;
+        p = p * f + 9.99928096e-1f;
+    } else {
+        p = f * 1.32763815e-3f + 9.67554061e-3f;
+        p = p * f + 5.55071351e-2f;
+        p = p * f + 2.40221197e-1f;
+        p = p * f + 6.93146967e-1f;
+        p = p * f + 1.00000007f;
+    }
+    return (vf)((vi)p + ((vi)rounded << 23));
+}
+
+/* x Phi(x) = max(x, 0) - |x| Phi(-|x|), and log2 Phi(-y) is close to a parabola: a polynomial with -1 at 0,
+ * fitted so that the product is right to 2e-7 of x (`rough`: 4e-5). Past 6 the product is nothing beside x.
+ */
+INLINE vf gelu_of(vf x, bool rough) {
+    vf size = (vf)((vi)x & INT32_MAX), y = -vmax(-size, splat(-6.0f)), p;
+    if (rough) {
+        p = y * 4.47347457e-3f - 4.72073913e-2f;
+        p = p * y - 4.62863764e-1f;
+        p = p * y - 1.15039823f;
+    } else {
+        p = y * 6.46557500e-6f - 3.61659356e-5f;
+        p = p * y - 4.79533544e-4f;
+        p = p * y + 7.47766284e-3f;
+        p = p * y - 5.27530251e-2f;
+        p = p * y - 4.59136236e-1f;
+        p = p * y - 1.15111166f;
+    }
+    return vmax(x, (vf){0}) - size * exp2_of(p * y - 1, rough);
+}
+
+INLINE void gelu_typed(void *x, size_t n, bool bf16) {
+    size_t j = 0;
+    for (; j + VL <= n; j += VL) store_any(x, j, gelu_of(load_any(x, j, bf16), bf16), bf16);
+    for (; j < n; j++) set_any(x, j, gelu_of(splat(get_any(x, j, bf16)), bf16)[0], bf16);
+}
+
+static void gelu(void *x, size_t n, bool bf16) {
+    if (bf16)
+        gelu_typed(x, n, true);
+    else
+        gelu_typed(x, n, false);
+}
+
 /* ---- attention ---- */
 
-/* exp for x <= 0, to 2 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by the polynomial of Cephes' expf, times
- * 2^n. */
-static inline vf exp_negative(vf x) {
-    const float magic = 12582912.0f; /* 1.5 x 2^23: adding it rounds to a whole number */
-    x = vmax(x, splat(-87.0f));
-    vf n = (x * 1.44269504088896341f + magic) - magic;
-    vf r = x - n * 0.693359375f - n * -2.12194440e-4f;
-    vf p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1;
-    vi exponent = (__builtin_convertvector(n, vi) + 127) << 23;
-    return p * (vf)exponent;
+/* What a lane of 32 bits holds of rows of queries, keys and values. */
+typedef enum words { WORDS_F32, WORDS_WIDENED /* f32, stored as bf16 */, WORDS_PAIRS /* two bf16 */ } words;
+
+/* Words i .. i+VL-1 of a row of n; 0 past it. */
+INLINE vf load_words(const void *row, size_t i, size_t n, words form) {
+    if (i + VL <= n)
+        return form == WORDS_WIDENED ? load_bf16((const uint16_t *)row + i) : load((const char *)row + 4 * i);
+    vf v = {0};
+    for (size_t k = 0; i + k < n; k++) {
+        float word;
+        if (form == WORDS_WIDENED)
+            word = widen(((const uint16_t *)row)[i + k]);
+        else
+            memcpy(&word, (const char *)row + 4 * (i + k), sizeof word);
+        v[k] = word;
+    }
+    return v;
+}
+
+INLINE void store_words(void *row, size_t i, size_t n, vf v, words form) {
+    if (i + VL <= n) {
+        if (form == WORDS_WIDENED)
+            store_bf16((uint16_t *)row + i, v);
+        else
+            store((char *)row + 4 * i, v);
+        return;
+    }
+    for (size_t k = 0; i + k < n; k++) {
+        float word = v[k];
+        if (form == WORDS_WIDENED)
+            ((uint16_t *)row)[i + k] = narrow(word);
+        else
+            memcpy((char *)row + 4 * (i + k), &word, sizeof word);
+    }
+}
+
+/* Of row `row`, in bytes. */
+INLINE size_t offset(size_t row, size_t stride, words form) {
+    return row * stride * (form == WORDS_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
+INLINE const void *row_at(const void *x, size_t row, size_t stride, words form) {
+    return (const char *)x + offset(row, stride, form);
 }
 
 /* x as a matrix of VL x VL, transposed in place: log2(VL) perfect shuffles of its rows. */
-static inline void transpose(vf x[VL]) {
+INLINE void transpose(vf x[VL]) {
     for (int width = 1; width < VL; width *= 2) {
         vf y[VL];
         for (int i = 0; i < VL / 2; i++) {
@@ -198,120 +345,180 @@ static inline void transpose(vf x[VL]) {
     }
 }
 
-/* keys [d, padded] = the transpose of key [length, d], rows `stride` apart; 0 past `length`. */
-static inline void transpose_keys(const void *key, size_t stride, size_t length, size_t d, size_t padded,
-                                  bool bf16, float *keys) {
-    for (size_t j = 0; j < padded; j += VL) {
-        size_t count = length - j < VL ? length - j : VL, i = 0;
-        for (; i + VL <= d; i += VL) {
-            vf block[VL] = {{0}};
-            for (size_t r = 0; r < count; r++) block[r] = load_any(key, (j + r) * stride + i, bf16);
+/* out [n rounded up to VL, vectors x VL]: the words of `rows` queries, a query a lane. Lanes past the last
+ * repeat it: they have to be numbers, and nobody reads what becomes of them. */
+INLINE void queries_to_columns(const void *query, size_t stride, size_t rows, size_t n, int vectors,
+                               words form, float *out) {
+    for (int c = 0; c < vectors; c++) {
+        for (size_t i = 0; i < n; i += VL) {
+            vf block[VL];
+            for (size_t r = 0; r < VL; r++) {
+                size_t row = (size_t)c * VL + r;
+                block[r] = load_words(row_at(query, row < rows ? row : rows - 1, stride, form), i, n, form);
+            }
             transpose(block);
-            for (size_t r = 0; r < VL; r++) store(keys + (i + r) * padded + j, block[r]);
-        }
-        for (; i < d; i++)
             for (size_t r = 0; r < VL; r++)
-                keys[i * padded + j + r] = r < count ? get_any(key, (j + r) * stride + i, bf16) : 0;
-    }
-}
-
-/* out [rows, width] = scale x [rows, d], rows `stride` apart; 0 past `d`. */
-static inline void copy_rows(const void *x, size_t stride, size_t rows, size_t d, size_t width, float scale,
-                             bool bf16, float *out) {
-    for (size_t r = 0; r < rows; r++) {
-        size_t i = 0;
-        for (; i + VL <= d; i += VL) store(out + r * width + i, load_any(x, r * stride + i, bf16) * scale);
-        for (; i < width; i++) out[r * width + i] = i < d ? get_any(x, r * stride + i, bf16) * scale : 0;
-    }
-}
-
-/* s[r][c VL ..] = q_r . k over `d` coordinates, for ROWS queries and `tile` vectors of keys. `tile` is a
- * constant wherever this is inlined. */
-static inline void score_tile(const float *q, size_t q_stride, const float *keys, size_t key_stride, size_t d,
-                              int tile, float *s, size_t s_stride) {
-    vf sums[ROWS][TILE] = {{{0}}};
-    for (size_t i = 0; i < d; i++) {
-        vf k[TILE];
-        for (int c = 0; c < tile; c++) k[c] = load(keys + i * key_stride + c * VL);
-        for (int r = 0; r < ROWS; r++)
-            for (int c = 0; c < tile; c++) sums[r][c] += q[(size_t)r * q_stride + i] * k[c];
-    }
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < tile; c++) store(s + (size_t)r * s_stride + c * VL, sums[r][c]);
-}
-
-/* y[r][c VL ..] = sum over keys of p[r][j] v[j], for ROWS queries and `tile` vectors of coordinates. */
-static inline void value_tile(const float *p, size_t p_stride, const float *v, size_t d, size_t length,
-                              int tile, float *y) {
-    vf sums[ROWS][TILE] = {{{0}}};
-    for (size_t j = 0; j < length; j++) {
-        vf value[TILE];
-        for (int c = 0; c < tile; c++) value[c] = load(v + j * d + c * VL);
-        for (int r = 0; r < ROWS; r++)
-            for (int c = 0; c < tile; c++) sums[r][c] += p[(size_t)r * p_stride + j] * value[c];
-    }
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < tile; c++) store(y + (size_t)r * d + c * VL, sums[r][c]);
-}
-
-/* exp(s - max) over the real keys, 0 past them up to the padded length; returns 1 / their sum. */
-static inline float exponentials(float *s, size_t length, size_t padded) {
-    for (size_t j = length; j < padded; j++) s[j] = -FLT_MAX;
-    vf largest = load(s), sum = {0};
-    for (size_t j = VL; j < padded; j += VL) largest = vmax(largest, load(s + j));
-    float top = max_of(largest);
-    for (size_t j = 0; j < padded; j += VL) {
-        vf e = exp_negative(load(s + j) - top);
-        store(s + j, e);
-        sum += e;
-    }
-    float total = sum_of(sum);
-    /* Past the end exp_negative gave e^-87, not 0: nothing beside a sum that is 1 at least. */
-    return 1 / total;
-}
-
-static size_t padded_length(size_t length) { return (length + VL - 1) / VL * VL; }
-static size_t padded_width(size_t d) { return (d + VL - 1) / VL * VL; }
-
-static inline void attention_typed(const void *query, const void *key, const void *value, size_t stride,
-                                   size_t length, size_t d, bool causal, bool bf16, float *scratch, void *y,
-                                   size_t y_stride) {
-    size_t padded = padded_length(length), width = padded_width(d);
-    float *keys = scratch;              /* [d, padded] */
-    float *values = keys + d * padded;  /* [length, width] */
-    float *q = values + length * width; /* [ROWS, width] */
-    float *s = q + ROWS * width;        /* [ROWS, padded] */
-    float *out = s + ROWS * padded;     /* [ROWS, width] */
-    transpose_keys(key, stride, length, d, padded, bf16, keys);
-    copy_rows(value, stride, length, d, width, 1, bf16, values);
-
-    float scale = 1 / sqrtf((float)d);
-    memset(q, 0, ROWS * width * sizeof *q); /* rows past the last query of the last tile stay defined */
-    for (size_t first = 0; first < length; first += ROWS) {
-        size_t rows = length - first < ROWS ? length - first : ROWS, j = 0, c = 0;
-        copy_rows(row_of(query, first * stride, bf16), stride, rows, d, width, scale, bf16, q);
-        for (; j + TILE * VL <= padded; j += TILE * VL)
-            score_tile(q, width, keys + j, padded, d, TILE, s + j, padded);
-        for (; j < padded; j += VL) score_tile(q, width, keys + j, padded, d, 1, s + j, padded);
-        float inverse[ROWS];
-        for (size_t r = 0; r < rows; r++)
-            inverse[r] = exponentials(s + r * padded, causal ? first + r + 1 : length, padded);
-        for (; c + 2 * VL <= width; c += 2 * VL) value_tile(s, padded, values + c, width, length, 2, out + c);
-        for (; c < width; c += VL) value_tile(s, padded, values + c, width, length, 1, out + c);
-        for (size_t r = 0; r < rows; r++) {
-            size_t i = 0, to = (first + r) * y_stride;
-            for (; i + VL <= d; i += VL) store_any(y, to + i, load(out + r * width + i) * inverse[r], bf16);
-            for (; i < d; i++) set_any(y, to + i, out[r * width + i] * inverse[r], bf16);
+                store(out + ((i + r) * (size_t)vectors + (size_t)c) * VL, block[r]);
         }
+    }
+}
+
+/* The reverse: y's rows of d coordinates, each lane's multiplied by its `scale`. */
+INLINE void columns_to_rows(const float *columns, const vf scale[2], size_t rows, size_t d, int vectors,
+                            words form, void *y, size_t y_stride) {
+    size_t n = form == WORDS_PAIRS ? d / 2 : d, step = (size_t)vectors * VL;
+    for (int c = 0; c < vectors; c++) {
+        const float *column = columns + c * VL;
+        for (size_t i = 0; i < n; i += VL) {
+            vf block[VL];
+            for (size_t r = 0; r < VL; r++) {
+                if (form == WORDS_PAIRS)
+                    block[r] = pair_of(load(column + 2 * (i + r) * step) * scale[c],
+                                       load(column + (2 * (i + r) + 1) * step) * scale[c]);
+                else
+                    block[r] = load(column + (i + r) * step) * scale[c];
+            }
+            transpose(block);
+            for (size_t r = 0; r < VL; r++) {
+                size_t row = (size_t)c * VL + r;
+                if (row < rows) store_words((char *)y + offset(row, y_stride, form), i, n, block[r], form);
+            }
+        }
+    }
+}
+
+/* out [rows, wide]: rows of n words side by side, 0 past n and in the rows after `length`. */
+INLINE void copy_rows(const void *x, size_t stride, size_t length, size_t rows, size_t n, size_t wide,
+                      words form, float *out) {
+    for (size_t j = 0; j < length; j++)
+        for (size_t i = 0; i < wide; i += VL)
+            store(out + j * wide + i, load_words(row_at(x, j, stride, form), i, n, form));
+    memset(out + length * wide, 0, (rows - length) * wide * sizeof *out);
+}
+
+/* out [length / 2, wide]: word (j, c) is coordinate c of values 2j and 2j + 1. */
+INLINE void pair_rows(const void *x, size_t stride, size_t length, size_t d, size_t wide, float *out) {
+    for (size_t j = 0; j < length; j += 2)
+        for (size_t i = 0; i < wide; i += VL) {
+            vf even = load_words(row_at(x, j, stride, WORDS_PAIRS), i, d, WORDS_WIDENED), odd = {0};
+            if (j + 1 < length) odd = load_words(row_at(x, j + 1, stride, WORDS_PAIRS), i, d, WORDS_WIDENED);
+            store(out + j / 2 * wide + i, (vf)((vu)even >> 16 | (vu)odd));
+        }
+}
+
+/* out [TILE, vectors x VL] = a b over `count` words. Rows of a are a_row apart and its columns a_step: the
+ * keys, or the values' transpose. A row of b is a word of every lane. */
+INLINE void multiply(const float *a, size_t a_row, size_t a_step, const float *b, size_t count, int vectors,
+                     words form, float *out) {
+    vf sums[TILE][2] = {{{0}}};
+    for (size_t i = 0; i < count; i++) {
+        vf columns[2];
+        for (int c = 0; c < vectors; c++) columns[c] = load(b + (i * (size_t)vectors + (size_t)c) * VL);
+        for (int r = 0; r < TILE; r++) {
+            vf word = splat(a[(size_t)r * a_row + i * a_step]);
+            for (int c = 0; c < vectors; c++)
+                sums[r][c] = form == WORDS_PAIRS ? add_pairs(sums[r][c], word, columns[c])
+                                                 : sums[r][c] + word * columns[c];
+        }
+    }
+    for (int r = 0; r < TILE; r++)
+        for (int c = 0; c < vectors; c++) store(out + (r * vectors + c) * VL, sums[r][c]);
+}
+
+/* s [length, vectors x VL] from scores to 2^(scale (s - largest of its lane)), as pairs of keys where `form`
+ * says so; inverse: 1 / the sum of each lane. The first lane is query `first`. */
+INLINE void softmax(float *s, size_t length, int vectors, float scale, bool causal, size_t first, words form,
+                    vf inverse[2]) {
+    size_t lanes = (size_t)vectors * VL;
+    for (int c = 0; c < vectors; c++) {
+        float *column = s + c * VL;
+        vi query = LANES + (int32_t)(first + (size_t)c * VL);
+        vf largest = splat(-FLT_MAX), sum = {0};
+        for (size_t j = 0; j < length; j++) {
+            vf score = load(column + j * lanes);
+            if (causal) {
+                vi seen = query >= (int32_t)j;
+                score = (vf)(((vi)score & seen) | ((vi)splat(-FLT_MAX) & ~seen));
+                store(column + j * lanes, score);
+            }
+            largest = vmax(largest, score);
+        }
+        largest *= scale;
+        for (size_t j = 0, step = form == WORDS_PAIRS ? 2 : 1; j < length; j += step) {
+            vf e = exp2_of(load(column + j * lanes) * scale - largest, form == WORDS_PAIRS);
+            sum += e;
+            if (form == WORDS_PAIRS) {
+                vf odd = {0};
+                if (j + 1 < length)
+                    odd = exp2_of(load(column + (j + 1) * lanes) * scale - largest, form == WORDS_PAIRS);
+                sum += odd;
+                e = pair_of(e, odd);
+            }
+            store(column + j / step * lanes, e);
+        }
+        inverse[c] = 1 / sum;
+    }
+}
+
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+/* A head of a text: where its keys and values lie, and room for a block of queries, `lanes` of them. */
+typedef struct head {
+    size_t d, wide;           /* coordinates, and rounded up to whole vectors */
+    size_t words;             /* of a query or key */
+    float *keys, *values;     /* [length, wide] */
+    float *queries, *s, *out; /* [wide, lanes], [length, lanes], [wide, lanes] */
+} head;
+
+/* Queries first .. first+rows-1 over the first `length` keys. */
+INLINE void attend(const head *h, const void *query, size_t stride, size_t first, size_t rows, size_t length,
+                   int vectors, bool causal, words form, void *y, size_t y_stride) {
+    size_t lanes = (size_t)vectors * VL, summed = form == WORDS_PAIRS ? (length + 1) / 2 : length;
+    float scale = 1.44269504088896341f / sqrtf((float)h->d); /* e^x = 2^(x log2 e) */
+    vf inverse[2];
+    queries_to_columns(row_at(query, first, stride, form), stride, rows, h->words, vectors, form, h->queries);
+    for (size_t j = 0; j < length; j += TILE)
+        multiply(h->keys + j * h->wide, h->wide, 1, h->queries, h->words, vectors, form, h->s + j * lanes);
+    softmax(h->s, length, vectors, scale, causal, first, form, inverse);
+    for (size_t c = 0; c < h->wide; c += TILE)
+        multiply(h->values + c, 1, h->wide, h->s, summed, vectors, form, h->out + c * lanes);
+    columns_to_rows(h->out, inverse, rows, h->d, vectors, form, (char *)y + offset(first, y_stride, form),
+                    y_stride);
+}
+
+INLINE void attention_typed(const void *query, const void *key, const void *value, size_t stride,
+                            size_t length, size_t d, bool causal, words form, float *scratch, void *y,
+                            size_t y_stride) {
+    head h = {.d = d, .wide = round_up(d, VL), .words = form == WORDS_PAIRS ? d / 2 : d};
+    size_t padded = round_up(length, TILE);
+    h.keys = scratch;
+    h.values = h.keys + padded * h.wide;
+    h.queries = h.values + padded * h.wide;
+    h.out = h.queries + h.wide * 2 * VL;
+    h.s = h.out + h.wide * 2 * VL;
+    copy_rows(key, stride, length, padded, h.words, h.wide, form, h.keys);
+    if (form == WORDS_PAIRS)
+        pair_rows(value, stride, length, d, h.wide, h.values);
+    else
+        copy_rows(value, stride, length, length, d, h.wide, form, h.values);
+    for (size_t first = 0, rows; first < length; first += rows) {
+        rows = length - first < 2 * VL ? length - first : 2 * VL;
+        size_t seen = causal ? first + rows : length;
+        if (rows > VL)
+            attend(&h, query, stride, first, rows, seen, 2, causal, form, y, y_stride);
+        else
+            attend(&h, query, stride, first, rows, seen, 1, causal, form, y, y_stride);
     }
 }
 
 static void attention(const void *query, const void *key, const void *value, size_t stride, size_t length,
                       size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride) {
-    if (bf16)
-        attention_typed(query, key, value, stride, length, d, causal, true, scratch, y, y_stride);
+    if (!bf16)
+        attention_typed(query, key, value, stride, length, d, causal, WORDS_F32, scratch, y, y_stride);
+    else if (PAIRS && d % 2 == 0)
+        attention_typed(query, key, value, stride, length, d, causal, WORDS_PAIRS, scratch, y, y_stride);
     else
-        attention_typed(query, key, value, stride, length, d, causal, false, scratch, y, y_stride);
+        attention_typed(query, key, value, stride, length, d, causal, WORDS_WIDENED, scratch, y, y_stride);
 }
 
 /* ---- pooling ---- */
@@ -335,4 +542,4 @@ static void unit(float *x, size_t n) {
 }
 
 extern const simd_table SIMD_TABLE;
-const simd_table SIMD_TABLE = {SIMD_NAME, add, norm, attention, mean, unit};
+const simd_table SIMD_TABLE = {SIMD_NAME, add, norm, gelu, attention, mean, unit};
