@@ -13,6 +13,8 @@
 enum { CHUNK_MAX = 8 << 20 };
 
 static magpie_status broken(int code) {
+    if (code == SPNG_EUSER_WIDTH || code == SPNG_EUSER_HEIGHT)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "a side of more than %d pixels", IMAGE_SIDE_MAX);
     return magpie_fail(code == SPNG_EMEM ? MAGPIE_E_NO_MEMORY : MAGPIE_E_INPUT, "broken PNG: %s",
                        spng_strerror(code));
 }
@@ -82,6 +84,7 @@ magpie_status png_decode(magpie_string bytes, image_memory *pixels, image_stored
     if (!png) return magpie_fail(MAGPIE_E_NO_MEMORY, "libspng: no memory");
     int code = spng_set_png_buffer(png, bytes.data, bytes.size);
     if (code == 0) code = spng_set_crc_action(png, SPNG_CRC_ERROR, SPNG_CRC_ERROR);
+    if (code == 0) code = spng_set_image_limits(png, IMAGE_SIDE_MAX, IMAGE_SIDE_MAX);
     if (code == 0) code = spng_set_chunk_limits(png, CHUNK_MAX, CHUNK_MAX);
     if (code == 0) code = spng_get_ihdr(png, &header);
     magpie_status status = code == 0 ? image_check_size(header.width, header.height) : broken(code);
