@@ -66,7 +66,7 @@ static void change(random_state *r, magpie_batch *batch, model *m, magpie_commit
                         .attributes = string_of(it->attributes),
                         .timestamp = it->timestamp,
                         .content_hash = {it->row, 1},
-                        .encoded_hash = {2, it->row},
+                        .encoded_hash = {2, it->row, 3, it->row + 1},
                         .problems = string_of("no audio")};
     const float *vectors[MAGPIE_SPACES] = {it->fused, it->has_text_vector ? it->text_vector : NULL, NULL,
                                            NULL};
@@ -95,7 +95,8 @@ static void assert_item(magpie_snapshot *snapshot, const char *id, const model_i
     assert_string(item.problems, "no audio");
     assert_true(item.timestamp == it->timestamp && item.row == it->row && item.sequence >= it->row);
     assert_true(item.content_hash[0] == it->row && item.content_hash[1] == 1);
-    assert_true(item.encoded_hash[0] == 2 && item.encoded_hash[1] == it->row);
+    assert_true(item.encoded_hash[0] == 2 && item.encoded_hash[1] == it->row && item.encoded_hash[2] == 3 &&
+                item.encoded_hash[3] == it->row + 1);
     assert_true(llabs(item.updated - magpie_unix_millis()) < 600000);
     assert_ok(magpie_snapshot_get_row(snapshot, it->row, &by_row));
     assert_string(by_row.id, id);
