@@ -3,6 +3,7 @@
 #include "test_index.h"
 
 #include <lmdb.h>
+#include <xxhash.h>
 
 #include "record.h"
 
@@ -441,12 +442,43 @@ static void damaged_records_are_errors(void **state) {
     free(bad);
 }
 
+/* What a store from before there were pictures has: two words of hashes, the first of the text. */
+static void records_of_version_1_are_read(void **state) {
+    (void)state;
+    enum { HASHES_OF_OTHERS = 80, SIZES = 96 };
+    magpie_item item = {.id = string_of("a"),
+                        .text = string_of("some text"),
+                        .attributes = string_of("{\"a\": 1}"),
+                        .content_hash = {5, 6},
+                        .encoded_hash = {7, 7},
+                        .row = 5},
+                got;
+    size_t size = magpie_record_size(&item);
+    unsigned char *record = malloc(size);
+    magpie_record_write(&item, record);
+    memcpy(record + 72, "another", 8); /* the second word was the other half of one hash */
+    memmove(record + HASHES_OF_OTHERS, record + SIZES, size - SIZES);
+    size -= SIZES - HASHES_OF_OTHERS;
+    record[0] = 1;
+    uint64_t checksum = XXH3_64bits(record + 16, size - 16);
+    memcpy(record + 8, &checksum, sizeof checksum);
+    assert_ok(magpie_record_read(record, size, item.id, &got));
+    assert_string(got.text, "some text");
+    assert_string(got.attributes, "{\"a\": 1}");
+    assert_true(got.content_hash[0] == 5 && got.content_hash[1] == 6 && got.row == 5);
+    assert_true(got.encoded_hash[MAGPIE_SPACE_TEXT] == 7 && got.encoded_hash[MAGPIE_SPACE_FUSED] == 7 &&
+                got.encoded_hash[MAGPIE_SPACE_IMAGE] == 0 && got.encoded_hash[MAGPIE_SPACE_AUDIO] == 0);
+    assert_status(magpie_record_read(record, size - 1, item.id, &got), MAGPIE_E_CORRUPT);
+    free(record);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_model),         cmocka_unit_test(refuses_bad_items),
         cmocka_unit_test(refuses_other_models), cmocka_unit_test(read_only_writes_nothing),
         cmocka_unit_test(opens_stores_only),    cmocka_unit_test(refuses_other_formats),
         cmocka_unit_test(refuses_a_cut_file),   cmocka_unit_test(damaged_records_are_errors),
+        cmocka_unit_test(records_of_version_1_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
