@@ -268,8 +268,8 @@ magpie_status magpie_store_check(magpie_store *store, magpie_index *const indexe
     check c = {.store = store, .callback = callback, .context = context, .report = report};
     *report = (magpie_check_report){0};
     if (!indexes) indexes = none;
-    /* The turns first, then the snapshot: so no index can be ahead of it. Always in order of space, so that two
-     * checks cannot wait for each other. */
+    /* The turns first, then the snapshot: so no index can be ahead of it. Always in order of space, so that
+     * two checks cannot wait for each other. */
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)
         if (indexes[s]) pthread_mutex_lock(&indexes[s]->turn);
     magpie_status status = magpie_snapshot_open(store, &c.snapshot);

@@ -116,8 +116,8 @@ typedef struct magpie_item {
     magpie_string attributes;   /* a JSON object; empty: none */
     int64_t timestamp;          /* the catalogue's, milliseconds since 1970; INT64_MIN: none */
     uint64_t content_hash[2];   /* of the catalogue's content: equal hashes mean nothing to do */
-    /* By space: of what its vector was made of, or of what none could be made of (then `problems` says why). An
-     * equal hash means nothing to encode; 0: there is nothing of the kind, or it was never tried. */
+    /* By space: of what its vector was made of, or of what none could be made of (then `problems` says why).
+     * An equal hash means nothing to encode; 0: there is nothing of the kind, or it was never tried. */
     uint64_t encoded_hash[MAGPIE_SPACES];
     magpie_string problems; /* what was wrong with a modality that is missing, in words; empty: nothing */
     uint64_t row;           /* of the vectors */
@@ -316,8 +316,8 @@ typedef struct magpie_check_report {
 
 /* Reads everything: every item has one row and every row its item, ids are valid, every vector is finite, of
  * unit length and of a live row, the inverted index is what the attributes say, no tombstoned row lives, and
- * each index holds exactly the live vectors of its space, bit for bit. `indexes` by space, NULL where one is not
- * to be checked; all of it NULL: the store alone. report->indexed counts the vectors of all of them.
+ * each index holds exactly the live vectors of its space, bit for bit. `indexes` by space, NULL where one is
+ * not to be checked; all of it NULL: the store alone. report->indexed counts the vectors of all of them.
  * MAGPIE_OK where it could read it all, whatever it found: see report->problems. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_check(magpie_store *store,
                                                      magpie_index *const indexes[MAGPIE_SPACES],

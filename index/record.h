@@ -8,8 +8,8 @@
  *    48  u64[2] content_hash                     64  u64[4] encoded_hash, by space
  *    96  u32[5] bytes of text, image, audio, attributes, problems     116 u32 0
  *   120  those five, one behind the other
- * Version 1, of stores from before there were pictures, is read too: it has two words of encoded_hash, of which
- * the first is that of the text and of the fused vector, and so its sizes begin at 80, its strings at 104.
+ * Version 1, of stores from before there were pictures, is read too: it has two words of encoded_hash, of
+ * which the first is that of the text and of the fused vector; so sizes begin at 80, strings at 104.
  * The checksum makes a damaged record an error that names its id, where it would otherwise be a wrong answer.
  */
 #ifndef MAGPIE_RECORD_H

@@ -5,7 +5,8 @@
  * its texts.
  *
  * HASHES. Each is XXH3-128 over the lengths and hashes of its parts, so that moving a byte from one part to
- * the next changes it. The content hash has everything but the id; that of the text is what its vector is made of. */
+ * the next changes it. The content hash has everything but the id; that of the text is what its vector is
+ * made of. */
 #include "canonical.h"
 #include "ingest.h"
 #include "timestamp.h"

@@ -185,8 +185,8 @@ static magpie_status judge(job *j, const magpie_item *item, const magpie_item *s
     return MAGPIE_OK;
 }
 
-/* What vectors are made of, as it is now; 0 where there is nothing to encode. What changes before it is encoded is
- * seen by the next run. */
+/* What vectors are made of, as it is now; 0 where there is nothing to encode. What changes before it is
+ * encoded is seen by the next run. */
 static magpie_status hash_what_is_encoded(const job *j, magpie_item *item) {
     uint64_t *text = &item->encoded_hash[MAGPIE_SPACE_TEXT];
     if (*text) {

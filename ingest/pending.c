@@ -1,13 +1,14 @@
 /* pending.c - what is encoded together, and what one bad item among many does: it is refused alone.
  *
- * TEXTS. The encoder fails as a whole, naming no more than an index, so a block that it refuses is given to it once
- * more, text by text. That is slow and hardly ever happens: the catalogue's lines were checked before.
+ * TEXTS. The encoder fails as a whole, naming no more than an index, so a block that it refuses is given to
+ * it once more, text by text. That is slow and hardly ever happens: the catalogue's lines were checked
+ * before.
  *
- * PICTURES are bad more often, and the encoder says of each how it fared. An item whose picture is refused goes on
- * without it.
+ * PICTURES are bad more often, and the encoder says of each how it fared. An item whose picture is refused
+ * goes on without it.
  *
- * ROWS. All vectors of an item share a row, and an index looks at new rows alone. So where one of them changes, the
- * others are read out of the store and put again beside it; where none does, the row stays. */
+ * ROWS. All vectors of an item share a row, and an index looks at new rows alone. So where one of them
+ * changes, the others are read out of the store and put again beside it; where none does, the row stays. */
 #include "pending.h"
 #include "pictures.h"
 
@@ -161,8 +162,8 @@ static magpie_string whole_characters(const char *words) {
     return s;
 }
 
-/* The item goes on without its picture, and the words say why. A file that could not be read (the system said no) may
- * be readable the next time without having changed, so it is forgotten that this one was tried. */
+/* The item goes on without its picture, and the words say why. A file that could not be read (the system said
+ * no) may be readable the next time without having changed, so it is forgotten that this one was tried. */
 static magpie_status refuse_picture(magpie_pending_item *item, magpie_status status, const char *words,
                                     const magpie_pending_hooks *hooks) {
     magpie_text problems = {0};

@@ -2,12 +2,12 @@
  * work over machines can run it unchanged.
  *
  * ORDER. Line n in is line n out (row n of the .npy). A bad line therefore ends the run; it can be left out
- * on request where the ids still tell which vector is whose, and never from a .npy, which has no ids. A picture that
- * cannot be read is no bad line: in JSON lines its place is taken by the reason, and a .npy, which has no place for
- * one, cannot be made.
+ * on request where the ids still tell which vector is whose, and never from a .npy, which has no ids. A
+ * picture that cannot be read is no bad line: in JSON lines its place is taken by the reason, and a .npy,
+ * which has no place for one, cannot be made.
  *
- * TEXTS AND PICTURES may come mixed where one model takes both; otherwise their vectors would not be comparable, and
- * what has come out of two models looks all the same. */
+ * TEXTS AND PICTURES may come mixed where one model takes both; otherwise their vectors would not be
+ * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
 #include "handover.h"
 #include "ingest.h"

@@ -14,8 +14,9 @@ typedef struct model_folders {
     const char *text, *image;
 } model_folders;
 
-/* --model (else MAGPIE_MODEL) is the text model, or the image model, or both, as it has these senses; --image-model
- * (else MAGPIE_IMAGE_MODEL) goes before it for pictures. Fails where none is given, or one cannot be read. */
+/* --model (else MAGPIE_MODEL) is the text model, or the image model, or both, as it has these senses;
+ * --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures. Fails where none is given, or one
+ * cannot be read. */
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
 
 /* As the options say. */

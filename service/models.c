@@ -1,5 +1,5 @@
-/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model answers twice,
- * once for each sense. */
+/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model
+ * answers twice, once for each sense. */
 #include "command.h"
 #include "model.h"
 #include "output.h"

@@ -1,8 +1,8 @@
 /* search.c - magpie search: the nearest items of a text, of a picture or of another item.
  *
- * SPACES. A query is compared with the vectors of one space, so it must be encoded by the model of that space: the text
- * model for fused and text, the image model for image. Where that model takes text and pictures (CLIP), either kind of
- * query goes with either.
+ * SPACES. A query is compared with the vectors of one space, so it must be encoded by the model of that
+ * space: the text model for fused and text, the image model for image. Where that model takes text and
+ * pictures (CLIP), either kind of query goes with either.
  *
  * From process start to answer it is mostly the model that takes its time, so the store and the index are
  * opened by a second thread meanwhile. */

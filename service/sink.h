@@ -19,8 +19,8 @@ typedef struct sink {
 
 /* `path` NULL: standard output. A file appears under its name when it is whole. */
 MAGPIE_CHECK_RESULT magpie_status sink_open(sink *s, sink_format format, const char *path, size_t dimension);
-/* ids [n]; vectors [n, dimension]; outcomes [n]: where one is not MAGPIE_OK, its reason is written in place of the
- * vector (JSON lines) or it should not have come here (.npy). */
+/* ids [n]; vectors [n, dimension]; outcomes [n]: where one is not MAGPIE_OK, its reason is written in place
+ * of the vector (JSON lines) or it should not have come here (.npy). */
 MAGPIE_CHECK_RESULT magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors,
                                              const magpie_outcome *outcomes, size_t n);
 MAGPIE_CHECK_RESULT magpie_status sink_finish(sink *s); /* closes it, whatever comes of it */

@@ -1,8 +1,8 @@
 /* storage.h - the options by which a command is told its store, and the store and indexes that they give.
  *
- * WHICH SPACES HAVE AN INDEX FILE. All that have a model, but for the text space: until there is fusion, the fused space
- * holds the same vectors, and a second index of them would only cost time and memory. Once somebody has made one
- * (magpie rebuild --space text), it is kept up to date like the others. */
+ * WHICH SPACES HAVE AN INDEX FILE. All that have a model, but for the text space: until there is fusion, the
+ * fused space holds the same vectors, and a second index of them would only cost time and memory. Once
+ * somebody has made one (magpie rebuild --space text), it is kept up to date like the others. */
 #ifndef MAGPIE_STORAGE_H
 #define MAGPIE_STORAGE_H
 
@@ -19,8 +19,8 @@ MAGPIE_CHECK_RESULT magpie_status storage_open(storage_mode mode, magpie_store *
 /* The index of a space, as `build_options` say; what is there where they say nothing. */
 MAGPIE_CHECK_RESULT magpie_status storage_open_index(magpie_store *store, magpie_space space,
                                                      magpie_index **out);
-/* The same for one search: where there is no file, vectors are compared one by one, since to build an index for a
- * single search is never worth it. */
+/* The same for one search: where there is no file, vectors are compared one by one, since to build an index
+ * for a single search is never worth it. */
 MAGPIE_CHECK_RESULT magpie_status storage_open_index_to_search(magpie_store *store, magpie_space space,
                                                                magpie_index **out);
 /* Whether a space has an index file, or is to get one. */

@@ -192,7 +192,8 @@ static void test_changed_catalogue_starts_over(void **state) {
     assert_counts(progress, ITEMS + 1 - 2 * COMMIT_ITEMS, 0, 2 * COMMIT_ITEMS, 0);
 }
 
-/* A deletion between the lookup and the commit takes away the row that was to stay; the vectors are put again. */
+/* A deletion between the lookup and the commit takes away the row that was to stay; the vectors are put
+ * again. */
 static bool delete_an_item(void *context, const magpie_ingest_progress *progress) {
     world *w = context;
     if (progress->lines != 1) return true;

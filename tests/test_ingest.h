@@ -1,5 +1,5 @@
-/* test_ingest.h - what the tests of ingest share: a catalogue, a store and encoders of their own, runs in one line, and
- * what is to hold after each. */
+/* test_ingest.h - what the tests of ingest share: a catalogue, a store and encoders of their own, runs in one
+ * line, and what is to hold after each. */
 #ifndef TEST_INGEST_H
 #define TEST_INGEST_H
 

@@ -1,5 +1,5 @@
-/* test_ingest_pictures.c - each modality is encoded when it must be and never else: whatever has changed (text, picture
- * file, model), whichever encoders a run has, and whatever is wrong with a picture. */
+/* test_ingest_pictures.c - each modality is encoded when it must be and never else: whatever has changed
+ * (text, picture file, model), whichever encoders a run has, and whatever is wrong with a picture. */
 #include "test_ingest.h"
 #include "test_pictures.h"
 
@@ -93,7 +93,8 @@ static void assert_pictures(magpie_ingest_progress p, size_t encoded, size_t ref
     assert_int_equal(p.pictures_refused, refused);
 }
 
-/* A copy of an item's vector, to be freed; NULL where it has none. *row is the item's, where that is asked. */
+/* A copy of an item's vector, to be freed; NULL where it has none. *row is the item's, where that is
+ * asked. */
 static float *vector_of(world *w, unsigned i, magpie_space space, uint64_t *row) {
     char id[32];
     magpie_snapshot *snapshot;
@@ -412,7 +413,8 @@ static void test_picture_that_turned_bad_loses_its_vector(void **state) {
 
 /* ---- stopping ------------------------------------------------------------------------------------------ */
 
-/* Stopped after each commit: every picture is encoded once, and every broken one stands in the rejects once. */
+/* Stopped after each commit: every picture is encoded once, and every broken one stands in the rejects
+ * once. */
 static void test_goes_on_where_it_was_stopped(void **state) {
     world *w = both(state);
     for (unsigned i = 0; i < ITEMS; i++) draw(w, i, i);
@@ -436,7 +438,8 @@ static void test_goes_on_where_it_was_stopped(void **state) {
     assert_as_if_new(w);
 }
 
-/* A checkpoint of a run with other encoders says nothing: the lines before it lack what this run is to make. */
+/* A checkpoint of a run with other encoders says nothing: the lines before it lack what this run is to
+ * make. */
 static void test_run_with_other_encoders_starts_over(void **state) {
     world *w = both(state);
     magpie_ingest_progress progress;

@@ -1,5 +1,5 @@
-/* test_pictures.h - pictures and an image model out of nothing: small PNGs of one's own colour, and a folder of a small
- * residual network with seeded weights. */
+/* test_pictures.h - pictures and an image model out of nothing: small PNGs of one's own colour, and a folder
+ * of a small residual network with seeded weights. */
 #ifndef TEST_PICTURES_H
 #define TEST_PICTURES_H
 
@@ -34,7 +34,8 @@ static inline void write_chunk(FILE *file, const char type[4], const unsigned ch
     assert_int_equal(fwrite(bytes, 1, size + 12, file), size + 12);
 }
 
-/* An RGB picture of PICTURE_SIDE pixels a side; each seed has its own. The pixels are stored, not compressed. */
+/* An RGB picture of PICTURE_SIDE pixels a side; each seed has its own. The pixels are stored, not
+ * compressed. */
 static inline void write_picture(const char *path, unsigned seed) {
     enum { ROW = 1 + 3 * PICTURE_SIDE, RAW = PICTURE_SIDE * ROW };
     unsigned char header[13] = {0}, data[7 + RAW + 4] = {0x78, 0x01, 1};

@@ -1,5 +1,5 @@
-/* test_store_spaces.c - several models in one store: each space has its dimension, its vectors and its index, and what
- * happens to an item happens in all of them. */
+/* test_store_spaces.c - several models in one store: each space has its dimension, its vectors and its index,
+ * and what happens to an item happens in all of them. */
 #include "test_index.h"
 
 enum { ITEMS = 300, TEXT_D = 24, IMAGE_D = 40 };
@@ -126,8 +126,8 @@ static void each_space_has_its_index(void **state) {
     remove_folder(folder);
 }
 
-/* Tombstones stay until the last of the indexes on disk is past them: one that is saved does not take them from one that
- * is not. */
+/* Tombstones stay until the last of the indexes on disk is past them: one that is saved does not take them
+ * from one that is not. */
 static void an_index_that_lags_behind_catches_up(void **state) {
     (void)state;
     char *folder = make_folder();
