@@ -137,7 +137,8 @@ size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
 
 /* Inserts or replaces an item. vectors[s] is [dimension of s], unit length, NULL where the item has none in
  * s. `vectors` NULL: keep the vectors and the row that the item has (its attributes changed, say); then the
- * item must exist at the commit. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
+ * item must exist at the commit. Where one vector changes and others stay, those are given too, as
+ * magpie_snapshot_vector has them. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
  * too deep, a vector that is not finite or not of unit length (within 1e-3). MAGPIE_E_TOO_LARGE: over
  * MAGPIE_ITEM_MAX. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,

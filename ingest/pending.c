@@ -162,9 +162,9 @@ static magpie_string whole_characters(const char *words) {
     return s;
 }
 
-/* The item goes on without its picture, and the words say why. A file that could not be read (the system said
- * no) may be readable the next time without having changed, so it is forgotten that this one was tried. */
-static magpie_status refuse_picture(magpie_pending_item *item, magpie_status status, const char *words,
+/* The item goes on without its picture, and the words say why. With `try_again` it is forgotten that this
+ * one was tried: a file that the system refused to read may be readable without having changed. */
+static magpie_status refuse_picture(magpie_pending_item *item, bool try_again, const char *words,
                                     const magpie_pending_hooks *hooks) {
     magpie_text problems = {0};
     magpie_string reason = whole_characters(words);
@@ -173,7 +173,7 @@ static magpie_status refuse_picture(magpie_pending_item *item, magpie_status sta
     item->problems = problems.data;
     item->line.item.problems = (magpie_string){problems.data, problems.size};
     item->plan.state[MAGPIE_SPACE_IMAGE] = MAGPIE_VECTOR_NONE;
-    if (status == MAGPIE_E_IO) item->line.item.encoded_hash[MAGPIE_SPACE_IMAGE] = 0;
+    if (try_again) item->line.item.encoded_hash[MAGPIE_SPACE_IMAGE] = 0;
     return hooks->picture_refused(hooks->context, item);
 }
 
@@ -189,8 +189,7 @@ static magpie_status add_picture(picture_block *b, magpie_pending_item *item, co
     magpie_status status = magpie_picture_check(path);
     if (status != MAGPIE_OK) {
         free(path);
-        return is_no_fault_of_a_picture(status) ? status
-                                                : refuse_picture(item, status, magpie_error(), hooks);
+        return is_no_fault_of_a_picture(status) ? status : refuse_picture(item, false, magpie_error(), hooks);
     }
     b->items[b->n] = item;
     b->images[b->n] = (magpie_image){.path = path};
@@ -227,7 +226,7 @@ static magpie_status encode_picture_block(magpie_pending *pending, magpie_image_
         else if (is_no_fault_of_a_picture(outcome->status))
             status = magpie_fail(outcome->status, "%s: %s", b->paths[i], outcome->reason);
         else
-            status = refuse_picture(b->items[i], outcome->status, outcome->reason, hooks);
+            status = refuse_picture(b->items[i], outcome->status == MAGPIE_E_IO, outcome->reason, hooks);
     }
     return status;
 }

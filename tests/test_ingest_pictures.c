@@ -339,11 +339,11 @@ static void test_other_image_model_is_refused(void **state) {
 static void test_broken_pictures_keep_their_items(void **state) {
     world *w = both(state);
     for (unsigned i = 0; i < 10; i++) draw(w, i, i);
-    char *missing = picture_path(w, 3), *folder = picture_path(w, 6);
+    char *missing = picture_path(w, 3), *pipe = picture_path(w, 6);
     write_rubbish(w, 1);
     assert_int_equal(unlink(missing), 0);
-    assert_int_equal(unlink(folder), 0);
-    assert_int_equal(mkfifo(folder, 0600), 0); /* to open it would wait for ever */
+    assert_int_equal(unlink(pipe), 0);
+    assert_int_equal(mkfifo(pipe, 0600), 0); /* to open it would wait for ever */
     write_pictured(w, 10, "a thing", 1);
     magpie_ingest_progress run = ingest_to_the_end(w);
     assert_counts(run, 10, 0, 0, 0);
@@ -382,7 +382,41 @@ static void test_broken_pictures_keep_their_items(void **state) {
     assert_store_holds(w, 10);
     assert_as_if_new(w);
     free(missing);
-    free(folder);
+    free(pipe);
+}
+
+/* Permissions may change without the file doing so: what the system refused to read is tried by every run. As root, who
+ * may read everything, the run is somebody else's. */
+static void test_unreadable_picture_is_tried_again(void **state) {
+    world *w = both(state);
+    bool root = geteuid() == 0;
+    magpie_ingest_progress run;
+    draw(w, 0, 0);
+    write_pictured(w, 1, "a thing", 1);
+    char *path = picture_path(w, 0);
+    assert_int_equal(chmod(w->folder, 0777), 0);
+    assert_int_equal(chmod(path, 0), 0);
+    if (root) assert_int_equal(seteuid(65534), 0);
+    for (int i = 0; i < 2; i++) {
+        magpie_status status = ingest(w, &run);
+        if (status != MAGPIE_OK) break;
+    }
+    if (root) assert_int_equal(seteuid(0), 0);
+    assert_counts(run, 0, 1, 0, 0);
+    assert_pictures(run, 0, 1);
+    assert_problem(w, 0, "Permission denied");
+    assert_int_equal(chmod(path, 0644), 0);
+    magpie_text_clear(&w->lines);
+    add_items(w, 0, 1, "a thing", 1); /* what was wrong with a picture that is no longer named is no matter */
+    write_catalogue(w);
+    ingest_to_the_end(w);
+    assert_problem(w, 0, NULL);
+    write_pictured(w, 1, "a thing", 1);
+    run = ingest_to_the_end(w);
+    assert_pictures(run, 1, 0);
+    assert_problem(w, 0, NULL);
+    assert_as_if_new(w);
+    free(path);
 }
 
 /* Neither an item whose picture turned bad, nor one that lost its only vector, is left with an old one. */
@@ -468,6 +502,7 @@ int main(void) {
         INGEST_TEST(test_run_without_image_model_leaves_pictures_alone),
         INGEST_TEST(test_other_image_model_is_refused),
         INGEST_TEST(test_broken_pictures_keep_their_items),
+        INGEST_TEST(test_unreadable_picture_is_tried_again),
         INGEST_TEST(test_picture_that_turned_bad_loses_its_vector),
         INGEST_TEST(test_goes_on_where_it_was_stopped),
         INGEST_TEST(test_run_with_other_encoders_starts_over),
