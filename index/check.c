@@ -250,26 +250,34 @@ static magpie_status check_index(check *c, magpie_index *index) {
 
 /* ---- all of it ---- */
 
-static magpie_status check_all(check *c, magpie_index *index) {
+static magpie_status check_all(check *c, magpie_index *const *indexes) {
     magpie_status status = magpie_store_number(c->store, c->snapshot->txn, "sequence", &c->sequence);
     if (status == MAGPIE_OK) status = check_items(c);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
         status = walk(c, MAGPIE_TABLE_VECTORS + s, check_vector, s);
     if (status == MAGPIE_OK) status = walk(c, MAGPIE_TABLE_TOMBSTONES, check_tombstone, 0);
-    return status == MAGPIE_OK && index ? check_index(c, index) : status;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        if (indexes[s]) status = check_index(c, indexes[s]);
+    return status;
 }
 
-magpie_status magpie_store_check(magpie_store *store, magpie_index *index, magpie_problem_callback callback,
-                                 void *context, magpie_check_report *report) {
+magpie_status magpie_store_check(magpie_store *store, magpie_index *const indexes[MAGPIE_SPACES],
+                                 magpie_problem_callback callback, void *context,
+                                 magpie_check_report *report) {
+    static magpie_index *const none[MAGPIE_SPACES];
     check c = {.store = store, .callback = callback, .context = context, .report = report};
     *report = (magpie_check_report){0};
-    /* The turn first, then the snapshot: so the index cannot be ahead of it. */
-    if (index) pthread_mutex_lock(&index->turn);
+    if (!indexes) indexes = none;
+    /* The turns first, then the snapshot: so no index can be ahead of it. Always in order of space, so that
+     * two checks cannot wait for each other. */
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
+        if (indexes[s]) pthread_mutex_lock(&indexes[s]->turn);
     magpie_status status = magpie_snapshot_open(store, &c.snapshot);
     if (status == MAGPIE_OK) {
-        status = check_all(&c, index);
+        status = check_all(&c, indexes);
         magpie_snapshot_close(c.snapshot);
     }
-    if (index) pthread_mutex_unlock(&index->turn);
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
+        if (indexes[s]) pthread_mutex_unlock(&indexes[s]->turn);
     return status;
 }

@@ -116,12 +116,13 @@ typedef struct magpie_item {
     magpie_string attributes;   /* a JSON object; empty: none */
     int64_t timestamp;          /* the catalogue's, milliseconds since 1970; INT64_MIN: none */
     uint64_t content_hash[2];   /* of the catalogue's content: equal hashes mean nothing to do */
-    uint64_t encoded_hash[2];   /* of that part of it that vectors are made of: equal hashes mean nothing to
-                                   encode */
-    magpie_string problems;     /* what was wrong with a modality that is missing, in words; empty: nothing */
-    uint64_t row;               /* of the vectors */
-    uint64_t sequence;          /* of the last change */
-    int64_t updated;            /* when that was, milliseconds since 1970 */
+    /* By space: of what its vector was made of, or of what none could be made of (then `problems` says why).
+     * An equal hash means nothing to encode; 0: there is nothing of the kind, or it was never tried. */
+    uint64_t encoded_hash[MAGPIE_SPACES];
+    magpie_string problems; /* what was wrong with a modality that is missing, in words; empty: nothing */
+    uint64_t row;           /* of the vectors */
+    uint64_t sequence;      /* of the last change */
+    int64_t updated;        /* when that was, milliseconds since 1970 */
 } magpie_item;
 
 /* ---- writing ---- */
@@ -136,7 +137,8 @@ size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
 
 /* Inserts or replaces an item. vectors[s] is [dimension of s], unit length, NULL where the item has none in
  * s. `vectors` NULL: keep the vectors and the row that the item has (its attributes changed, say); then the
- * item must exist at the commit. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
+ * item must exist at the commit. Where one vector changes and others stay, those are given too, as
+ * magpie_snapshot_vector has them. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
  * too deep, a vector that is not finite or not of unit length (within 1e-3). MAGPIE_E_TOO_LARGE: over
  * MAGPIE_ITEM_MAX. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
@@ -315,9 +317,11 @@ typedef struct magpie_check_report {
 
 /* Reads everything: every item has one row and every row its item, ids are valid, every vector is finite, of
  * unit length and of a live row, the inverted index is what the attributes say, no tombstoned row lives, and
- * the index holds exactly the live vectors of its space, bit for bit. `index` NULL: the store alone.
+ * each index holds exactly the live vectors of its space, bit for bit. `indexes` by space, NULL where one is
+ * not to be checked; all of it NULL: the store alone. report->indexed counts the vectors of all of them.
  * MAGPIE_OK where it could read it all, whatever it found: see report->problems. */
-MAGPIE_CHECK_RESULT magpie_status magpie_store_check(magpie_store *store, magpie_index *index,
+MAGPIE_CHECK_RESULT magpie_status magpie_store_check(magpie_store *store,
+                                                     magpie_index *const indexes[MAGPIE_SPACES],
                                                      magpie_problem_callback callback, void *context,
                                                      magpie_check_report *report);
 

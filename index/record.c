@@ -6,14 +6,20 @@
 #include <xxhash.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     CHECKSUM_AT = 8,
     NUMBERS_AT = 16,
-    SIZES_AT = 80,
-    STRINGS_AT = 104,
-    NUMBERS = 8,
+    HASHES_AT = 64,
+    HASHES = 4,
+    HASHES_OF_VERSION_1 = 2,
+    SIZES_AT = HASHES_AT + 8 * HASHES,
+    SIZES_BYTES = 24, /* a word of zeros among them: strings begin at a multiple of 8 */
+    STRINGS_AT = SIZES_AT + SIZES_BYTES,
+    NUMBERS = 6,
     STRINGS = 5
 };
+
+_Static_assert(HASHES == (int)MAGPIE_SPACES, "another number of spaces is another version of the record");
 
 static void put_u32(unsigned char *at, uint32_t value) {
     value = htole32(value);
@@ -54,13 +60,12 @@ void magpie_record_write(const magpie_item *item, unsigned char *bytes) {
                                        (uint64_t)item->timestamp,
                                        (uint64_t)item->updated,
                                        item->content_hash[0],
-                                       item->content_hash[1],
-                                       item->encoded_hash[0],
-                                       item->encoded_hash[1]};
+                                       item->content_hash[1]};
     unsigned char *end = bytes + STRINGS_AT;
     memset(bytes, 0, STRINGS_AT);
     put_u32(bytes, VERSION);
     for (unsigned i = 0; i < NUMBERS; i++) put_u64(bytes + NUMBERS_AT + 8 * i, numbers[i]);
+    for (unsigned i = 0; i < HASHES; i++) put_u64(bytes + HASHES_AT + 8 * i, item->encoded_hash[i]);
     for (unsigned i = 0; i < STRINGS; i++) {
         put_u32(bytes + SIZES_AT + 4 * i, (uint32_t)strings[i].size);
         if (strings[i].size) memcpy(end, strings[i].data, strings[i].size);
@@ -76,14 +81,15 @@ static magpie_status corrupt(magpie_string id, const char *why) {
 
 magpie_status magpie_record_read(const void *data, size_t size, magpie_string id, magpie_item *out) {
     const unsigned char *bytes = data;
-    if (size < STRINGS_AT) return corrupt(id, "it is too short");
-    if (get_u32(bytes) != VERSION) return corrupt(id, "its version is not 1");
+    bool old = size >= 4 && get_u32(bytes) == 1;
+    size_t sizes_at = old ? HASHES_AT + 8 * HASHES_OF_VERSION_1 : SIZES_AT, at = sizes_at + SIZES_BYTES;
+    if (size < at) return corrupt(id, "it is too short");
+    if (!old && get_u32(bytes) != VERSION) return corrupt(id, "its version is neither 1 nor 2");
     if (get_u64(bytes + CHECKSUM_AT) != XXH3_64bits(bytes + NUMBERS_AT, size - NUMBERS_AT))
         return corrupt(id, "its checksum is wrong");
     magpie_string strings[STRINGS];
-    size_t at = STRINGS_AT;
     for (unsigned i = 0; i < STRINGS; i++) {
-        strings[i] = (magpie_string){(const char *)bytes + at, get_u32(bytes + SIZES_AT + 4 * i)};
+        strings[i] = (magpie_string){(const char *)bytes + at, get_u32(bytes + sizes_at + 4 * i)};
         if (strings[i].size > size - at) return corrupt(id, "its parts are longer than it is");
         at += strings[i].size;
     }
@@ -101,7 +107,11 @@ magpie_status magpie_record_read(const void *data, size_t size, magpie_string id
         .timestamp = (int64_t)get_u64(numbers + 16),
         .updated = (int64_t)get_u64(numbers + 24),
         .content_hash = {get_u64(numbers + 32), get_u64(numbers + 40)},
-        .encoded_hash = {get_u64(numbers + 48), get_u64(numbers + 56)},
     };
+    if (old)
+        out->encoded_hash[MAGPIE_SPACE_FUSED] = out->encoded_hash[MAGPIE_SPACE_TEXT] =
+            get_u64(bytes + HASHES_AT);
+    else
+        for (unsigned i = 0; i < HASHES; i++) out->encoded_hash[i] = get_u64(bytes + HASHES_AT + 8 * i);
     return MAGPIE_OK;
 }

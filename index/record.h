@@ -1,13 +1,15 @@
 /* record.h - an item as bytes in the `items` table. Private to index/.
  *
- * FORMAT, version 1, little-endian, packed:
- *     0  u32  version, 1
+ * FORMAT, version 2, little-endian, packed:
+ *     0  u32  version, 2
  *     4  u32  0
  *     8  u64  XXH3-64 of all that follows
  *    16  u64  row          24  u64 sequence      32  i64 timestamp     40  i64 updated
- *    48  u64[2] content_hash                     64  u64[2] encoded_hash
- *    80  u32[5] bytes of text, image, audio, attributes, problems     100 u32 0
- *   104  those five, one behind the other
+ *    48  u64[2] content_hash                     64  u64[4] encoded_hash, by space
+ *    96  u32[5] bytes of text, image, audio, attributes, problems     116 u32 0
+ *   120  those five, one behind the other
+ * Version 1, of stores from before there were pictures, is read too: it has two words of encoded_hash, of
+ * which the first is that of the text and of the fused vector; so sizes begin at 80, strings at 104.
  * The checksum makes a damaged record an error that names its id, where it would otherwise be a wrong answer.
  */
 #ifndef MAGPIE_RECORD_H

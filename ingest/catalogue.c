@@ -5,8 +5,8 @@
  * its texts.
  *
  * HASHES. Each is XXH3-128 over the lengths and hashes of its parts, so that moving a byte from one part to
- * the next changes it. The content hash has everything but the id; the encoded hash has what vectors are made
- * of. */
+ * the next changes it. The content hash has everything but the id; that of the text is what its vector is
+ * made of. */
 #include "canonical.h"
 #include "ingest.h"
 #include "timestamp.h"
@@ -147,8 +147,23 @@ magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catal
     out->item.timestamp = p.timestamp;
     const magpie_string all[] = {out->item.text, out->item.image, out->item.audio, out->item.attributes};
     hash_parts(all, 4, p.timestamp, out->item.content_hash);
-    hash_parts(all, 1, 0, out->item.encoded_hash);
+    if (p.text.size) {
+        uint64_t hash[2];
+        hash_parts(all, 1, 0, hash);
+        out->item.encoded_hash[MAGPIE_SPACE_TEXT] = out->item.encoded_hash[MAGPIE_SPACE_FUSED] = hash[0];
+    }
     return MAGPIE_OK;
+}
+
+char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {
+    magpie_text path = {0};
+    const char *slash = strcmp(catalogue, "-") == 0 ? NULL : strrchr(catalogue, '/');
+    if (slash && reference.size && reference.data[0] != '/')
+        magpie_text_append(&path, catalogue, (size_t)(slash - catalogue) + 1);
+    magpie_text_append(&path, reference.data, reference.size);
+    if (magpie_text_status(&path) == MAGPIE_OK) return path.data;
+    magpie_text_free(&path);
+    return NULL;
 }
 
 void magpie_catalogue_line_free(magpie_catalogue_line *line) {

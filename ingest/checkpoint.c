@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,
                                         magpie_catalogue_identity *out) {
@@ -41,14 +41,15 @@ static void append_identity(magpie_text *text, const magpie_catalogue_identity *
 }
 
 static bool read_numbers(magpie_string bytes, magpie_checkpoint *out) {
-    json_int_t offset, lines, rejected, rejects_bytes;
+    json_int_t offset, lines, rejected, pictures, rejects_bytes;
     json_t *root = json_loadb(bytes.data, bytes.size, 0, NULL);
-    bool whole = root && json_unpack(root, "{s:I, s:I, s:I, s:I}", "offset", &offset, "lines", &lines,
-                                     "rejected", &rejected, "rejects_bytes", &rejects_bytes) == 0;
+    bool whole =
+        root && json_unpack(root, "{s:I, s:I, s:I, s:I, s:I}", "offset", &offset, "lines", &lines, "rejected",
+                            &rejected, "pictures", &pictures, "rejects_bytes", &rejects_bytes) == 0;
     json_decref(root);
-    if (!whole || offset < 0 || lines < 0 || rejected < 0 || rejects_bytes < 0) return false;
-    *out =
-        (magpie_checkpoint){(uint64_t)offset, (uint64_t)lines, (uint64_t)rejected, (uint64_t)rejects_bytes};
+    if (!whole || offset < 0 || lines < 0 || rejected < 0 || pictures < 0 || rejects_bytes < 0) return false;
+    *out = (magpie_checkpoint){(uint64_t)offset, (uint64_t)lines, (uint64_t)rejected, (uint64_t)pictures,
+                               (uint64_t)rejects_bytes};
     return true;
 }
 
@@ -78,10 +79,12 @@ magpie_status magpie_checkpoint_put(magpie_batch *batch, const magpie_catalogue_
     if (!identity->path) return MAGPIE_OK;
     if (checkpoint) {
         append_identity(&text, identity);
-        magpie_text_printf(
-            &text, "\"offset\": %llu, \"lines\": %llu, \"rejected\": %llu, \"rejects_bytes\": %llu}",
-            (unsigned long long)checkpoint->offset, (unsigned long long)checkpoint->lines,
-            (unsigned long long)checkpoint->rejected, (unsigned long long)checkpoint->rejects_bytes);
+        magpie_text_printf(&text,
+                           "\"offset\": %llu, \"lines\": %llu, \"rejected\": %llu, \"pictures\": %llu, "
+                           "\"rejects_bytes\": %llu}",
+                           (unsigned long long)checkpoint->offset, (unsigned long long)checkpoint->lines,
+                           (unsigned long long)checkpoint->rejected, (unsigned long long)checkpoint->pictures,
+                           (unsigned long long)checkpoint->rejects_bytes);
     }
     magpie_status status = magpie_text_status(&text);
     if (status == MAGPIE_OK)

@@ -14,13 +14,14 @@ typedef struct magpie_catalogue_identity {
     char *path; /* absolute, without links; NULL for a pipe, which has no checkpoints */
     uint64_t size, inode, device;
     int64_t modified; /* nanoseconds since 1970 */
-    uint64_t salt;    /* of what else decides the outcome: the encoder's prefix */
+    uint64_t salt;    /* of what else decides the outcome: the models, and the prefix of passages */
     char job[48];     /* the checkpoint's name in the store */
 } magpie_catalogue_identity;
 
 typedef struct magpie_checkpoint {
     uint64_t offset, lines; /* of the catalogue: all before is committed, rejected or was there already */
     uint64_t rejected;      /* of these lines */
+    uint64_t pictures;      /* of these lines' that were refused */
     uint64_t rejects_bytes; /* of the rejects file that speak of them */
 } magpie_checkpoint;
 

@@ -8,15 +8,37 @@
  * are relative to the catalogue's folder. Unknown keys are refused, so that a misspelt one is not lost in
  * silence. Blank lines are passed over.
  *
- * WHAT IS DONE TWICE. Nothing that was committed is encoded again: a line whose content is in the store is
- * skipped, one that differs in its attributes, references or timestamp alone keeps its vectors. A job that
- * was killed goes on where its last commit was, and a whole second run is only a reading of the catalogue.
- * The passage prefix of the encoder counts as content: with another one, everything is encoded anew.
+ * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
+ * the text space, of its picture in the image space. Until there is fusion, the fused vector is the text's:
+ * an item without text has none, and is found in the image space alone. Sounds are kept as references until
+ * their encoder comes. An item for which there is nothing to encode is kept without vectors.
+ *
+ * WHAT IS DONE TWICE. Nothing that was committed is encoded again, modality by modality: a line whose content
+ * is in the store is skipped, one that differs in its attributes or timestamp alone keeps its vectors, and
+ * another text leaves the picture's vector as it is, bit for bit. A job that was killed goes on where its
+ * last commit was, and a whole second run is only a reading of the catalogue, and a stat of every picture: a
+ * picture is taken to be the same while the line names it alike and the file's size and time of change (to
+ * the nanosecond) are what they were, so that one that was replaced under its name is encoded anew, and a
+ * catalogue with relative paths may move with its pictures. The passage prefix of the text encoder counts as
+ * content: with another one, all texts are encoded anew. The models need not be compared: a space is bound to
+ * one for good.
+ *
+ * ENCODERS THAT ARE NOT GIVEN. Vectors of their space are left as they are, while the line has the same text,
+ * or names the same picture (the file is not looked at). Where it has another or none, the vector goes, for
+ * it would be that of something else. A later run with the encoder finds what is missing, and computes that
+ * alone: so a store that was filled with texts gets its pictures by one more run.
+ *
+ * PICTURES THAT CANNOT BE READ OR DECODED cost their item nothing else. Its text is encoded, the item is
+ * stored, item.problems says "image: WHY", and a line in the rejects file does: {"line", "id", "modality":
+ * "image", "kept": true, "reason"} ("kept": the item is; a line of a rejected one has no "modality"). Every
+ * run that has an image encoder and meets the item says so again, but the picture is tried again only when
+ * its file has changed or appeared, or the system had refused to read it.
  *
  * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the catalogue's path,
  * size, inode and time of change are what they were; a catalogue that was changed, and a pipe, are read from
- * the start, which costs reading alone. The last transaction removes it. An item that is deleted between
- * the stopped run and the one that goes on is not put back by the latter.
+ * the start, which costs reading alone; so is it by a run with other encoders. The last transaction removes
+ * it. An item that is deleted, or a picture that is replaced, between the stopped run and the one that goes
+ * on is not put back, or encoded anew, by the latter, but by the next.
  *
  * BAD LINES (broken JSON or UTF-8, no id or an over-long one, over 1 MiB) go to a rejects file, one JSON
  * object a line: {"line", "reason", "id"?, "start": the first bytes of the line}; the job goes on. A run
@@ -26,8 +48,8 @@
  * content is passed over as unchanged, one with other content is rejected. So a second run finds everything
  * unchanged, wherever the first one was stopped. Costs 11 to 22 bytes of memory a line.
  *
- * An item of this version gets a text vector, and its fused vector is the same: images and sounds are kept as
- * references until their encoders come. An item without text is kept without vectors. */
+ * TRUST. A job reads the files that its catalogue names, wherever they are: a catalogue from elsewhere is to
+ * be looked through first. What is no regular file is never opened. */
 #ifndef MAGPIE_INGEST_H
 #define MAGPIE_INGEST_H
 
@@ -45,7 +67,9 @@ enum { MAGPIE_LINE_MAX = 1 << 20 /* bytes of a catalogue's line */ };
  * back, and ends with a NUL that its size does not count. A text that is "" has data, one that is absent has
  * none. */
 typedef struct magpie_catalogue_line {
-    magpie_item item; /* hashes included; attributes as compact JSON with sorted keys */
+    /* Attributes as compact JSON with sorted keys. Hashes of the content, and of the text for the text
+     * space and the fused one; none of a picture: that is its file's, which is not looked at. */
+    magpie_item item;
     void *memory;
 } magpie_catalogue_line;
 
@@ -55,22 +79,38 @@ MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse(const char *line, size_
                                                          magpie_catalogue_line *out);
 void magpie_catalogue_line_free(magpie_catalogue_line *line);
 
+/* The path of the file that a reference of `catalogue` names ("-": relative to the current folder), to be
+ * freed with free(); NULL with the message set. */
+MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference);
+
+/* Either may be NULL, not both. They stay the caller's. */
+typedef struct magpie_ingest_encoders {
+    magpie_text_encoder *text;
+    magpie_image_encoder *image;
+} magpie_ingest_encoders;
+
+/* What item.problems begins with where it speaks of the picture. */
+#define MAGPIE_IMAGE_PROBLEM "image: "
+
 typedef struct magpie_ingest_progress {
     size_t lines;     /* read, in this run */
     size_t encoded;   /* items committed with vectors that this run computed */
-    size_t updated;   /* items committed without: their attributes changed, or they have no text */
+    size_t updated;   /* items committed without: their attributes changed, or there was nothing to encode */
     size_t unchanged; /* items that were in the store already */
-    size_t rejected;  /* lines in the rejects file: with those of the run that this one goes on from */
+    size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
     size_t committed; /* items made durable by this run: encoded + updated */
-    uint64_t bytes, total_bytes;           /* of the catalogue; total 0: not known (a pipe) */
-    double seconds;                        /* since the start of this run */
-    double encode_seconds, commit_seconds; /* of these, where the time went */
+    /* Pictures: computed, of items in `encoded`; and refused, of items that are kept, with those of the
+     * run that this one goes on from and those that were refused by an earlier one and are as they were. */
+    size_t pictures_encoded, pictures_refused;
+    uint64_t bytes, total_bytes;                        /* of the catalogue; total 0: not known (a pipe) */
+    double seconds;                                     /* since the start of this run */
+    double text_seconds, image_seconds, commit_seconds; /* of these, where the time went */
     size_t resumed_at; /* lines skipped because an earlier run had committed them; 0: from the start */
 } magpie_ingest_progress;
 
 typedef struct magpie_ingest_options {
     const char *catalogue; /* a path, or "-" for standard input */
-    const char *rejects;   /* a path; NULL: none is written. Made when the first line is rejected. */
+    const char *rejects;   /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items;   /* a transaction; 0 for 256 */
     /* Called after each commit and some times a second between; false stops the job after what is durable,
      * with MAGPIE_E_CANCELLED. NULL: none. */
@@ -80,11 +120,13 @@ typedef struct magpie_ingest_options {
     void *context;
 } magpie_ingest_options;
 
-/* Runs the job to its end. `encoder` fills the text space and the fused one; the store is bound to it first,
- * and refused where another model filled it. `report` (may be NULL) is filled in any case. The vector index
- * is not touched: magpie_index_refresh takes the new items in. MAGPIE_E_NO_SPACE: what was committed stays;
- * run again when there is room. */
-MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store, magpie_text_encoder *encoder,
+/* Runs the job to its end. The text encoder fills the text space and the fused one, the image encoder the
+ * image space; the store's spaces are bound to them first, and an encoder is refused (MAGPIE_E_MISMATCH,
+ * naming both models) where another model filled its space. `report` (may be NULL) is filled in any case. The
+ * vector indexes are not touched: magpie_index_refresh takes the new items in. MAGPIE_E_NO_SPACE: what was
+ * committed stays; run again when there is room. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
+                                                    const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
                                                     magpie_ingest_progress *report);
 

@@ -18,6 +18,7 @@
 #include "id_set.h"
 #include "ingest.h"
 #include "pending.h"
+#include "pictures.h"
 #include "rejects.h"
 
 #include <stdlib.h>
@@ -34,7 +35,8 @@ static const double PROGRESS_SECONDS = 0.1;
 
 typedef struct job {
     magpie_store *store;
-    magpie_text_encoder *encoder;
+    const magpie_ingest_encoders *encoders;
+    uint64_t text_salt; /* another prefix gives other vectors */
     const magpie_ingest_options *options;
     magpie_ingest_progress progress;
     magpie_catalogue_identity identity;
@@ -72,6 +74,17 @@ static magpie_status refused(void *context, magpie_pending_item *item) {
     return reject(context, item->number, item->line.item.id, (magpie_string){item->start, item->start_size});
 }
 
+static magpie_status note_refused_picture(job *j, size_t number, magpie_string id, magpie_string problems) {
+    const size_t prefix = strlen(MAGPIE_IMAGE_PROBLEM);
+    j->progress.pictures_refused = (size_t)++j->checkpoint.pictures;
+    return magpie_rejects_add_modality(&j->rejects, number, id, magpie_space_name(MAGPIE_SPACE_IMAGE),
+                                       (magpie_string){problems.data + prefix, problems.size - prefix});
+}
+
+static magpie_status picture_refused(void *context, const magpie_pending_item *item) {
+    return note_refused_picture(context, item->number, item->line.item.id, item->line.item.problems);
+}
+
 static magpie_status encoded_block(void *context) { return report(context, false); }
 
 /* ---- a commit ------------------------------------------------------------------------------------------ */
@@ -84,13 +97,13 @@ static magpie_status renew_snapshot(job *j) {
 
 /* One transaction of all that is pending. */
 static magpie_status commit_pending(job *j, bool last) {
-    const magpie_pending_hooks hooks = {refused, encoded_block, j};
-    double start = magpie_seconds();
-    magpie_status status = magpie_pending_encode(&j->pending, j->encoder, &hooks);
+    const magpie_pending_hooks hooks = {refused, picture_refused, encoded_block, j};
+    magpie_status status = magpie_pending_encode(&j->pending, j->encoders, j->options->catalogue, &hooks);
     double encoded = magpie_seconds();
-    j->progress.encode_seconds += encoded - start;
+    j->progress.text_seconds = j->pending.text_seconds;
+    j->progress.image_seconds = j->pending.image_seconds;
     magpie_batch_clear(j->batch);
-    if (status == MAGPIE_OK) status = magpie_pending_put(&j->pending, j->batch, &hooks);
+    if (status == MAGPIE_OK) status = magpie_pending_put(&j->pending, j->snapshot, j->batch, &hooks);
     if (status == MAGPIE_OK) status = magpie_rejects_sync(&j->rejects);
     j->checkpoint.rejects_bytes = j->rejects.size;
     if (status == MAGPIE_OK)
@@ -104,9 +117,12 @@ static void acknowledge_pending(job *j) {
     for (size_t i = 0; i < j->pending.count; i++) {
         const magpie_pending_item *item = &j->pending.items[i];
         if (item->refused) continue;
+        bool picture = item->plan.state[MAGPIE_SPACE_IMAGE] == MAGPIE_VECTOR_MADE;
+        bool encoded = picture || item->plan.state[MAGPIE_SPACE_TEXT] == MAGPIE_VECTOR_MADE;
         j->progress.committed++;
-        j->progress.encoded += item->encoded;
-        j->progress.updated += !item->encoded;
+        j->progress.pictures_encoded += picture;
+        j->progress.encoded += encoded;
+        j->progress.updated += !encoded;
         if (j->options->acknowledge) j->options->acknowledge(j->options->context, item->line.item.id);
     }
 }
@@ -115,8 +131,8 @@ static magpie_status flush(job *j, bool last) {
     if (!j->pending.count && !(last && j->checkpoint_stored)) return MAGPIE_OK;
     magpie_status status = commit_pending(j, last);
     if (status == MAGPIE_E_NOT_FOUND) {
-        /* someone deleted an item whose vectors were to be kept: now it has none */
-        for (size_t i = 0; i < j->pending.count; i++) j->pending.items[i].keeps_vectors = false;
+        /* someone deleted an item whose row was to stay; the snapshot still has its vectors */
+        j->pending.new_rows = true;
         status = commit_pending(j, last);
     }
     if (status != MAGPIE_OK) return status;
@@ -130,12 +146,6 @@ static magpie_status flush(job *j, bool last) {
 /* ---- a line -------------------------------------------------------------------------------------------- */
 
 static bool equal_hashes(const uint64_t a[2], const uint64_t b[2]) { return a[0] == b[0] && a[1] == b[1]; }
-
-/* Another prefix gives other vectors, so it takes part in what is compared. */
-static void add_salt(const job *j, magpie_item *item) {
-    item->content_hash[0] ^= j->identity.salt;
-    item->encoded_hash[0] ^= j->identity.salt;
-}
 
 static bool is_blank(const magpie_line *line) { return strspn(line->data, " \t\r") == line->size; }
 
@@ -160,45 +170,98 @@ static magpie_status read_prefix(job *j) {
     return status;
 }
 
-typedef enum verdict { UNCHANGED, REPEATED, NEW, SAME_VECTORS } verdict;
+typedef enum verdict { FIRST, REPEATED, CONTRADICTED } verdict;
 
-/* What a line is to the items that the store has and those that are pending. */
-static magpie_status judge(job *j, const magpie_item *item, verdict *out) {
-    magpie_item stored;
-    bool repeated;
-    magpie_status status = magpie_snapshot_get(j->snapshot, item->id, &stored);
-    bool found = status == MAGPIE_OK, same = found && equal_hashes(stored.content_hash, item->content_hash);
-    if (!found && status != MAGPIE_E_NOT_FOUND) return status;
-    status = found && !same && !j->prefix_seen ? read_prefix(j) : MAGPIE_OK;
+/* What a line is to those before it. `stored` NULL: the store has no such item. */
+static magpie_status judge(job *j, const magpie_item *item, const magpie_item *stored, verdict *out) {
+    bool same = stored && equal_hashes(stored->content_hash, item->content_hash), repeated;
+    magpie_status status = stored && !same && !j->prefix_seen ? read_prefix(j) : MAGPIE_OK;
     if (status == MAGPIE_OK) status = magpie_id_set_add(&j->seen, item->id, &repeated);
-    if (status != MAGPIE_OK) return status;
-    const magpie_pending_item *before = repeated ? magpie_pending_find(&j->pending, item->id) : NULL;
-    if (before)
-        *out = equal_hashes(before->line.item.content_hash, item->content_hash) ? UNCHANGED : REPEATED;
-    else if (!found)
-        *out = NEW;
-    else if (same)
-        *out = UNCHANGED;
-    else if (repeated)
-        *out = REPEATED;
-    else
-        *out = equal_hashes(stored.encoded_hash, item->encoded_hash) ? SAME_VECTORS : NEW;
+    *out = FIRST;
+    if (status != MAGPIE_OK || !repeated) return status;
+    const magpie_pending_item *before = magpie_pending_find(&j->pending, item->id);
+    if (before) same = equal_hashes(before->line.item.content_hash, item->content_hash);
+    if (before || stored) *out = same ? REPEATED : CONTRADICTED;
     return MAGPIE_OK;
 }
 
+/* What vectors are made of, as it is now; 0 where there is nothing to encode. What changes before it is
+ * encoded is seen by the next run. */
+static magpie_status hash_what_is_encoded(const job *j, magpie_item *item) {
+    uint64_t *text = &item->encoded_hash[MAGPIE_SPACE_TEXT];
+    if (*text) {
+        *text ^= j->text_salt;
+        *text += !*text;
+    }
+    item->encoded_hash[MAGPIE_SPACE_FUSED] = *text;
+    if (!item->image.size || !j->encoders->image) return MAGPIE_OK;
+    char *path = magpie_catalogue_resolve(j->options->catalogue, item->image);
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    item->encoded_hash[MAGPIE_SPACE_IMAGE] = magpie_picture_hash(path, item->image);
+    free(path);
+    return MAGPIE_OK;
+}
+
+static bool equal_strings(magpie_string a, magpie_string b) {
+    return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* What is to become of the vector in one space, which is made of `now` and was made of `before`. */
+static magpie_vector_state plan_vector(uint64_t *hash, const uint64_t *stored_hash, magpie_string now,
+                                       magpie_string before, bool have_encoder) {
+    if (!have_encoder) *hash = stored_hash && equal_strings(now, before) ? *stored_hash : 0;
+    if (stored_hash && *stored_hash == *hash) return MAGPIE_VECTOR_KEPT;
+    return have_encoder && now.size ? MAGPIE_VECTOR_WANTED : MAGPIE_VECTOR_NONE;
+}
+
+/* Sets the item's hashes and problems to what they will be with these vectors. */
+static magpie_vector_plan plan_vectors(const job *j, magpie_item *item, const magpie_item *stored) {
+    magpie_vector_plan plan = {.row = stored ? stored->row : 0};
+    const magpie_item none = {0}, *old = stored ? stored : &none;
+    const struct {
+        magpie_string now, before;
+        bool have_encoder;
+    } of[MAGPIE_SPACES] = {
+        [MAGPIE_SPACE_FUSED] = {item->text, old->text, j->encoders->text != NULL},
+        [MAGPIE_SPACE_TEXT] = {item->text, old->text, j->encoders->text != NULL},
+        [MAGPIE_SPACE_IMAGE] = {item->image, old->image, j->encoders->image != NULL},
+        [MAGPIE_SPACE_AUDIO] = {item->audio, old->audio, false},
+    };
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
+        plan.state[s] = plan_vector(&item->encoded_hash[s], stored ? &stored->encoded_hash[s] : NULL,
+                                    of[s].now, of[s].before, of[s].have_encoder);
+    if (plan.state[MAGPIE_SPACE_IMAGE] == MAGPIE_VECTOR_KEPT && equal_strings(item->image, old->image))
+        item->problems = old->problems;
+    return plan;
+}
+
+static bool keeps_all(const magpie_vector_plan *plan) {
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
+        if (plan->state[s] != MAGPIE_VECTOR_KEPT) return false;
+    return true;
+}
+
 static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue_line *parsed) {
+    magpie_item found, *stored = &found;
     verdict what;
-    magpie_status status = judge(j, &parsed->item, &what);
+    magpie_status status = magpie_snapshot_get(j->snapshot, parsed->item.id, &found);
+    if (status == MAGPIE_E_NOT_FOUND) stored = NULL, status = MAGPIE_OK;
+    if (status == MAGPIE_OK) status = judge(j, &parsed->item, stored, &what);
     if (status != MAGPIE_OK) return status;
-    switch (what) {
-    case UNCHANGED: j->progress.unchanged++; return MAGPIE_OK;
-    case REPEATED:
+    if (what == REPEATED) return j->progress.unchanged++, MAGPIE_OK;
+    if (what == CONTRADICTED) {
         (void)magpie_fail(MAGPIE_E_INPUT, "an earlier line has this id, with other content");
         return reject(j, line->number, parsed->item.id, magpie_reject_start(line));
-    case NEW:
-    case SAME_VECTORS: break;
     }
-    return magpie_pending_add(&j->pending, parsed, line, what == SAME_VECTORS);
+    status = hash_what_is_encoded(j, &parsed->item);
+    if (status != MAGPIE_OK) return status;
+    magpie_vector_plan plan = plan_vectors(j, &parsed->item, stored);
+    if (parsed->item.problems.size && j->encoders->image)
+        status = note_refused_picture(j, line->number, parsed->item.id, parsed->item.problems);
+    if (status != MAGPIE_OK) return status;
+    if (stored && keeps_all(&plan) && equal_hashes(stored->content_hash, parsed->item.content_hash))
+        return j->progress.unchanged++, MAGPIE_OK;
+    return magpie_pending_add(&j->pending, parsed, line, &plan);
 }
 
 static magpie_status take_line(job *j, const magpie_line *line) {
@@ -211,22 +274,53 @@ static magpie_status take_line(job *j, const magpie_line *line) {
         return MAGPIE_OK;
     else
         status = magpie_catalogue_parse(line->data, line->size, &parsed);
-    if (status == MAGPIE_OK) {
-        add_salt(j, &parsed.item);
+    if (status == MAGPIE_OK)
         status = take_item(j, line, &parsed);
-    } else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE) {
+    else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE)
         status = reject(j, line->number, parsed.item.id, magpie_reject_start(line));
-    }
     magpie_catalogue_line_free(&parsed);
     return status;
 }
 
 /* ---- the job ------------------------------------------------------------------------------------------- */
 
-static magpie_status bind_spaces(magpie_store *store, const magpie_text_encoder_info *info) {
-    const magpie_space_model model = {info->name, info->fingerprint, info->dimension};
-    magpie_status status = magpie_store_bind(store, MAGPIE_SPACE_TEXT, &model);
-    return status == MAGPIE_OK ? magpie_store_bind(store, MAGPIE_SPACE_FUSED, &model) : status;
+static magpie_status bind_spaces(magpie_store *store, const magpie_ingest_encoders *encoders) {
+    magpie_status status = MAGPIE_OK;
+    if (encoders->text) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoders->text);
+        const magpie_space_model model = {info->name, info->fingerprint, info->dimension};
+        status = magpie_store_bind(store, MAGPIE_SPACE_TEXT, &model);
+        if (status == MAGPIE_OK) status = magpie_store_bind(store, MAGPIE_SPACE_FUSED, &model);
+    }
+    if (encoders->image && status == MAGPIE_OK) {
+        const magpie_image_encoder_info *info = magpie_image_encoder_get_info(encoders->image);
+        status = magpie_store_bind(store, MAGPIE_SPACE_IMAGE,
+                                   &(magpie_space_model){info->name, info->fingerprint, info->dimension});
+    }
+    return status;
+}
+
+static uint64_t hash_words(const char *words, uint64_t seed) {
+    return XXH3_64bits_withSeed(words, strlen(words), seed);
+}
+
+/* What decides the outcome besides the catalogue: a checkpoint is worth nothing where it differs. */
+static uint64_t salt_of(const magpie_ingest_encoders *encoders) {
+    uint64_t salt = 0;
+    if (encoders->text) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoders->text);
+        salt = hash_words(info->passage_prefix, hash_words(info->fingerprint, salt));
+    }
+    if (encoders->image)
+        salt = hash_words(magpie_image_encoder_get_info(encoders->image)->fingerprint, salt + 1);
+    return salt;
+}
+
+static magpie_status read_dimensions(job *j) {
+    magpie_store_stats stats;
+    magpie_status status = magpie_store_get_stats(j->store, &stats);
+    memcpy(j->pending.dimensions, stats.dimension, sizeof stats.dimension);
+    return status;
 }
 
 /* To write the rejects over the catalogue would be the end of it. */
@@ -239,12 +333,16 @@ static magpie_status check_rejects_path(const job *j) {
 }
 
 static magpie_status begin(job *j) {
-    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->encoder);
-    uint64_t salt =
-        *info->passage_prefix ? XXH3_64bits(info->passage_prefix, strlen(info->passage_prefix)) : 0;
-    magpie_status status = magpie_catalogue_identify(j->options->catalogue, salt, &j->identity);
+    if (!j->encoders->text && !j->encoders->image)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "an ingest needs an encoder, of texts or of pictures");
+    const char *prefix =
+        j->encoders->text ? magpie_text_encoder_get_info(j->encoders->text)->passage_prefix : "";
+    j->text_salt = *prefix ? hash_words(prefix, 0) : 0;
+    magpie_status status =
+        magpie_catalogue_identify(j->options->catalogue, salt_of(j->encoders), &j->identity);
     if (status == MAGPIE_OK) status = check_rejects_path(j);
-    if (status == MAGPIE_OK) status = bind_spaces(j->store, info);
+    if (status == MAGPIE_OK) status = bind_spaces(j->store, j->encoders);
+    if (status == MAGPIE_OK) status = read_dimensions(j);
     if (status == MAGPIE_OK) status = magpie_batch_create(&j->batch);
     if (status == MAGPIE_OK) status = renew_snapshot(j);
     if (status == MAGPIE_OK)
@@ -253,6 +351,7 @@ static magpie_status begin(job *j) {
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
     j->progress.rejected = (size_t)j->checkpoint.rejected;
+    j->progress.pictures_refused = (size_t)j->checkpoint.pictures;
     j->prefix_seen = j->checkpoint.lines == 0;
     return status;
 }
@@ -291,9 +390,9 @@ static void end(job *j) {
     magpie_catalogue_identity_free(&j->identity);
 }
 
-magpie_status magpie_ingest_run(magpie_store *store, magpie_text_encoder *encoder,
+magpie_status magpie_ingest_run(magpie_store *store, const magpie_ingest_encoders *encoders,
                                 const magpie_ingest_options *options, magpie_ingest_progress *report_out) {
-    job j = {.store = store, .encoder = encoder, .options = options, .started = magpie_seconds()};
+    job j = {.store = store, .encoders = encoders, .options = options, .started = magpie_seconds()};
     magpie_status status = begin(&j);
     if (status == MAGPIE_OK) status = read_catalogue(&j);
     j.progress.seconds = magpie_seconds() - j.started;

@@ -5,29 +5,47 @@
 #include "ingest.h"
 #include "rejects.h"
 
+typedef enum magpie_vector_state {
+    MAGPIE_VECTOR_NONE,   /* the item shall have none in this space */
+    MAGPIE_VECTOR_KEPT,   /* what the store has is right, be it none */
+    MAGPIE_VECTOR_WANTED, /* to be computed */
+    MAGPIE_VECTOR_MADE    /* computed: `made` says where */
+} magpie_vector_state;
+
+/* What is to become of an item's vectors. */
+typedef struct magpie_vector_plan {
+    uint64_t row;                             /* that the store has for the item; 0: it has none */
+    magpie_vector_state state[MAGPIE_SPACES]; /* by space */
+} magpie_vector_plan;
+
 typedef struct magpie_pending_item {
     magpie_catalogue_line line; /* owned */
     size_t number;              /* of the line */
     size_t start_size;
     char start[MAGPIE_REJECT_START]; /* of the line, for the rejects file */
-    bool keeps_vectors;              /* those that the store has are right */
-    bool encoded;                    /* `vector` says where */
-    bool refused;                    /* found bad on its way, and reported: to be passed over */
-    size_t vector;
+    magpie_vector_plan plan;
+    size_t made[MAGPIE_SPACES]; /* which of the vectors that were computed for this space */
+    char *problems;             /* owned; NULL: none came up in this run */
+    bool refused;               /* found bad on its way, and reported: to be passed over */
 } magpie_pending_item;
 
-typedef struct magpie_pending { /* all zero is a valid empty one */
+typedef struct magpie_pending { /* all zero but `dimensions` is a valid empty one */
     magpie_pending_item *items; /* [count] */
     size_t count, capacity;
-    size_t bytes;     /* of their strings: a batch is bounded by these too */
-    size_t dimension; /* of a vector; set by the first encode */
-    float *vectors;   /* [vectors_used, dimension] */
-    size_t vectors_used, vectors_capacity;
+    size_t bytes;                     /* of their strings: a batch is bounded by these too */
+    bool new_rows;                    /* give every item a new row, even where its vectors stay */
+    size_t dimensions[MAGPIE_SPACES]; /* of the store's spaces; 0: not bound */
+    struct magpie_pending_vectors {
+        float *data; /* [used, dimensions[space]] */
+        size_t used, capacity;
+    } vectors[MAGPIE_SPACES];
+    double text_seconds, image_seconds; /* spent on encoding, in all */
 } magpie_pending;
 
-/* Takes the line over. */
+/* Takes the line over. item.problems may point into the snapshot that magpie_pending_put will be given. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
-                                                     const magpie_line *source, bool keeps_vectors);
+                                                     const magpie_line *source,
+                                                     const magpie_vector_plan *plan);
 /* NULL where it is not among them. Looks at each: to be asked only where there is reason to. */
 const magpie_pending_item *magpie_pending_find(const magpie_pending *pending, magpie_string id);
 void magpie_pending_clear(magpie_pending *pending);
@@ -37,16 +55,21 @@ void magpie_pending_free(magpie_pending *pending);
 typedef struct magpie_pending_hooks {
     /* magpie_error() says why `item` was refused. */
     magpie_status (*refused)(void *context, magpie_pending_item *item);
-    /* Between two blocks of texts; any status but MAGPIE_OK stops the encoding. */
+    /* The item goes on without its picture; item->line.item.problems says why. */
+    magpie_status (*picture_refused)(void *context, const magpie_pending_item *item);
+    /* Between two blocks; any status but MAGPIE_OK stops the encoding. */
     magpie_status (*encoded)(void *context);
     void *context;
 } magpie_pending_hooks;
 
-/* Computes the vectors that are needed and not there yet. */
-MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *encoder,
+/* Computes the vectors that are wanted and not there yet. References are those of `catalogue`. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending,
+                                                        const magpie_ingest_encoders *encoders,
+                                                        const char *catalogue,
                                                         const magpie_pending_hooks *hooks);
-/* Adds them all to `batch`. */
-MAGPIE_CHECK_RESULT magpie_status magpie_pending_put(magpie_pending *pending, magpie_batch *batch,
-                                                     const magpie_pending_hooks *hooks);
+/* Adds them all to `batch`. Vectors that are kept come out of `snapshot`, that in which their rows were
+ * found. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snapshot,
+                                                     magpie_batch *batch, const magpie_pending_hooks *hooks);
 
 #endif

@@ -63,6 +63,16 @@ static void append_repaired(magpie_text *text, magpie_string bytes) {
     magpie_text_free(&repaired);
 }
 
+static magpie_status write_line(magpie_rejects *rejects) {
+    const magpie_text *line = &rejects->line;
+    magpie_status status = magpie_text_status(line);
+    if (status == MAGPIE_OK && !rejects->stream) status = open_stream(rejects);
+    if (status != MAGPIE_OK) return status;
+    rejects->size += line->size;
+    if (fwrite(line->data, 1, line->size, rejects->stream) == line->size) return MAGPIE_OK;
+    return magpie_fail_errno(errno, "cannot write %s", rejects->path);
+}
+
 magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const char *reason, magpie_string id,
                                  magpie_string start) {
     if (!rejects->path) return MAGPIE_OK;
@@ -78,12 +88,20 @@ magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const c
     magpie_text_printf(line, ", \"start\": ");
     append_repaired(line, start);
     magpie_text_printf(line, "}\n");
-    magpie_status status = magpie_text_status(line);
-    if (status == MAGPIE_OK && !rejects->stream) status = open_stream(rejects);
-    if (status != MAGPIE_OK) return status;
-    rejects->size += line->size;
-    if (fwrite(line->data, 1, line->size, rejects->stream) == line->size) return MAGPIE_OK;
-    return magpie_fail_errno(errno, "cannot write %s", rejects->path);
+    return write_line(rejects);
+}
+
+magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, size_t number, magpie_string id,
+                                          const char *modality, magpie_string reason) {
+    if (!rejects->path) return MAGPIE_OK;
+    magpie_text *line = &rejects->line;
+    magpie_text_clear(line);
+    magpie_text_printf(line, "{\"line\": %zu, \"id\": ", number);
+    magpie_text_json_string(line, id.data, id.size);
+    magpie_text_printf(line, ", \"modality\": \"%s\", \"kept\": true, \"reason\": ", modality);
+    magpie_text_json_string(line, reason.data, reason.size);
+    magpie_text_printf(line, "}\n");
+    return write_line(rejects);
 }
 
 magpie_status magpie_rejects_sync(magpie_rejects *rejects) {

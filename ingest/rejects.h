@@ -1,4 +1,4 @@
-/* rejects.h - the file of lines that were refused. Private to ingest/. */
+/* rejects.h - the file of lines that were refused, and of pictures. Private to ingest/. */
 #ifndef MAGPIE_REJECTS_H
 #define MAGPIE_REJECTS_H
 
@@ -25,6 +25,10 @@ magpie_string magpie_reject_start(const magpie_line *line);
 MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number,
                                                      const char *reason, magpie_string id,
                                                      magpie_string start);
+/* One line, of an item that is kept without one of its modalities. `reason` is UTF-8. */
+MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, size_t number,
+                                                              magpie_string id, const char *modality,
+                                                              magpie_string reason);
 /* What was added is on the disk. To be called before the commit whose checkpoint lies after those lines. */
 MAGPIE_CHECK_RESULT magpie_status magpie_rejects_sync(magpie_rejects *rejects);
 void magpie_rejects_close(magpie_rejects *rejects); /* what was not synced may be lost */

@@ -22,7 +22,7 @@ static exit_code print_report(const magpie_check_report *report, const magpie_te
         output_json
             ? "{\"ok\": %s, \"items\": %llu, \"vectors\": %llu, \"postings\": %llu, \"indexed\": %llu, "
               "\"problems\": [%s]}\n"
-            : "%s: %llu items, %llu vectors, %llu postings, %llu in the index%s\n";
+            : "%s: %llu items, %llu vectors, %llu postings, %llu in the indexes%s\n";
     const char *verdict =
         output_json ? (report->problems ? "false" : "true") : (report->problems ? "damaged" : "sound");
     magpie_text_printf(&out, format, verdict, (unsigned long long)report->items,
@@ -37,16 +37,16 @@ static exit_code run_check(char **operands, int count) {
     (void)operands;
     (void)count;
     magpie_store *store = NULL;
-    magpie_index *index = NULL;
+    magpie_index *indexes[MAGPIE_SPACES] = {0};
     magpie_store_stats stats;
     magpie_check_report report;
     magpie_text problems = {0};
     magpie_status status = storage_open(STORAGE_READ, &store);
-    if (status == MAGPIE_OK) status = storage_open_index_if_any(store, &stats, &index);
-    if (status == MAGPIE_OK) status = magpie_store_check(store, index, print_problem, &problems, &report);
+    if (status == MAGPIE_OK) status = storage_open_indexes(store, &stats, indexes);
+    if (status == MAGPIE_OK) status = magpie_store_check(store, indexes, print_problem, &problems, &report);
     exit_code code = status == MAGPIE_OK ? print_report(&report, &problems) : print_failure();
     magpie_text_free(&problems);
-    magpie_index_close(index);
+    storage_close_indexes(indexes);
     magpie_store_close(store);
     return code;
 }
@@ -54,7 +54,7 @@ static exit_code run_check(char **operands, int count) {
 static const option_row *const tables[] = {storage_options, json_options, NULL};
 
 const command check_command = {.name = "check",
-                               .summary = "verify that a store and its index are sound and agree",
+                               .summary = "verify that a store and its indexes are sound and agree",
                                .operands = "",
                                .tables = tables,
                                .details = "",

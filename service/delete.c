@@ -50,7 +50,7 @@ static exit_code run_delete(char **operands, int count) {
     if (status == MAGPIE_OK) status = collect(store, batch, operands, count, &missing);
     if (status == MAGPIE_OK && magpie_batch_count(batch)) {
         status = magpie_store_commit(store, batch, &commit);
-        if (status == MAGPIE_OK) status = storage_update_index(store);
+        if (status == MAGPIE_OK) status = storage_update_indexes(store);
     }
     exit_code code = status == MAGPIE_OK ? print_result(&commit, missing) : print_failure();
     magpie_batch_free(batch);

@@ -8,19 +8,37 @@
 #include <limits.h>
 #include <string.h>
 
-static void append_json(magpie_text *out, const magpie_item *item) {
+/* The names of the spaces in which the item has a vector, in `quotes`. */
+static magpie_status append_spaces(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item,
+                                   const char *quotes) {
+    const char *comma = "";
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
+        const float *vector;
+        magpie_status status = magpie_snapshot_vector(snapshot, s, item->row, &vector);
+        if (status != MAGPIE_OK) return status;
+        if (!vector) continue;
+        magpie_text_printf(out, "%s%s%s%s", comma, quotes, magpie_space_name(s), quotes);
+        comma = ", ";
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status append_json(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item) {
     magpie_text_append(out, "{", 1);
     item_append_id(out, item);
     item_append_content(out, item);
     magpie_text_printf(out, ", \"row\": %llu, \"sequence\": %llu, \"updated\": \"",
                        (unsigned long long)item->row, (unsigned long long)item->sequence);
     item_append_time(out, item->updated);
-    magpie_text_printf(out, "\", \"problems\": ");
+    magpie_text_printf(out, "\", \"vectors\": [");
+    magpie_status status = append_spaces(out, snapshot, item, "\"");
+    magpie_text_printf(out, "], \"problems\": ");
     if (item->problems.size)
         magpie_text_json_string(out, item->problems.data, item->problems.size);
     else
         magpie_text_printf(out, "null");
     magpie_text_printf(out, "}\n");
+    return status;
 }
 
 static void append_field(magpie_text *out, const char *name, magpie_string value) {
@@ -30,12 +48,15 @@ static void append_field(magpie_text *out, const char *name, magpie_string value
     magpie_text_append(out, "\n", 1);
 }
 
-static void append_fields(magpie_text *out, const magpie_item *item) {
+static magpie_status append_fields(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item) {
+    magpie_text spaces = {0};
+    magpie_status status = append_spaces(&spaces, snapshot, item, "");
     append_field(out, "id", item->id);
     append_field(out, "text", item->text);
     append_field(out, "image", item->image);
     append_field(out, "audio", item->audio);
     append_field(out, "attributes", item->attributes);
+    append_field(out, "vectors", (magpie_string){spaces.data, spaces.size});
     append_field(out, "problems", item->problems);
     if (item->timestamp != INT64_MIN) {
         magpie_text_printf(out, "%-12s", "timestamp");
@@ -45,6 +66,9 @@ static void append_fields(magpie_text *out, const magpie_item *item) {
     magpie_text_printf(out, "%-12s", "updated");
     item_append_time(out, item->updated);
     magpie_text_append(out, "\n", 1);
+    out->failed |= spaces.failed;
+    magpie_text_free(&spaces);
+    return status;
 }
 
 static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
@@ -58,10 +82,11 @@ static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
             if (status == MAGPIE_E_NOT_FOUND) code = EXIT_MISSING;
             continue;
         }
-        if (output_json)
-            append_json(&out, &item);
-        else
-            append_fields(&out, &item);
+        status = output_json ? append_json(&out, snapshot, &item) : append_fields(&out, snapshot, &item);
+        if (status != MAGPIE_OK) {
+            code = print_failure();
+            break;
+        }
         if (!output_json && i + 1 < count) magpie_text_append(&out, "\n", 1);
         if (output_text(&out) != EXIT_FINE) code = EXIT_FAILED;
     }
@@ -82,12 +107,14 @@ static exit_code run_get(char **operands, int count) {
 
 static const option_row *const tables[] = {storage_options, json_options, NULL};
 
-const command get_command = {.name = "get",
-                             .summary = "print items by their ids",
-                             .operands = "ID...",
-                             .least_operands = 1,
-                             .most_operands = INT_MAX,
-                             .tables = tables,
-                             .details = "--json: one object a line, in the order asked for.\n"
-                                        "An id that begins with a dash goes behind --.\n",
-                             .run = run_get};
+const command get_command = {
+    .name = "get",
+    .summary = "print items by their ids",
+    .operands = "ID...",
+    .least_operands = 1,
+    .most_operands = INT_MAX,
+    .tables = tables,
+    .details = "--json: one object a line, in the order asked for. \"vectors\" names the spaces in\n"
+               "which the item has one; \"problems\" says what was wrong with its picture.\n"
+               "An id that begins with a dash goes behind --.\n",
+    .run = run_get};

@@ -1,4 +1,4 @@
-/* ingest.c - magpie ingest: a catalogue into a store, and the index brought up to date. */
+/* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
 #include "command.h"
 #include "ingest.h"
 #include "model.h"
@@ -68,12 +68,12 @@ static void acknowledge(void *context, magpie_string id) {
     fflush(stdout);
 }
 
-static magpie_status update_index(magpie_store *store, double *seconds) {
+static magpie_status update_indexes(magpie_store *store, double *seconds) {
     double start = magpie_seconds();
-    magpie_status status = storage_update_index(store);
+    magpie_status status = storage_update_indexes(store);
     *seconds = magpie_seconds() - start;
     if (status == MAGPIE_OK) return status;
-    return magpie_fail(status, "the items are stored, but the index is not: %s; magpie rebuild makes it anew",
+    return magpie_fail(status, "the items are stored, but an index is not: %s; magpie rebuild makes it anew",
                        magpie_error());
 }
 
@@ -82,11 +82,13 @@ static void append_json(magpie_text *out, const magpie_ingest_progress *p, const
     magpie_text_printf(
         out,
         "{\"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, \"rejected\": %zu, "
-        "\"committed\": %zu, \"resumed_at\": %zu, \"seconds\": %.3f, \"encode_seconds\": %.3f, "
-        "\"commit_seconds\": %.3f, \"index_seconds\": %.3f, \"rejects\": ",
-        p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->resumed_at, p->seconds,
-        p->encode_seconds, p->commit_seconds, index_seconds);
-    if (p->rejected)
+        "\"committed\": %zu, \"resumed_at\": %zu, \"pictures\": {\"encoded\": %zu, \"refused\": %zu}, "
+        "\"seconds\": %.3f, \"text_seconds\": %.3f, \"image_seconds\": %.3f, \"commit_seconds\": %.3f, "
+        "\"index_seconds\": %.3f, \"rejects\": ",
+        p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->resumed_at,
+        p->pictures_encoded, p->pictures_refused, p->seconds, p->text_seconds, p->image_seconds,
+        p->commit_seconds, index_seconds);
+    if (p->rejected || p->pictures_refused)
         magpie_text_json_string(out, rejects, strlen(rejects));
     else
         magpie_text_printf(out, "null");
@@ -98,9 +100,14 @@ static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, 
     if (p->resumed_at) magpie_text_printf(out, "went on after line %zu\n", p->resumed_at);
     magpie_text_printf(out, "%zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected\n", p->lines,
                        p->encoded, p->updated, p->unchanged, p->rejected);
-    magpie_text_printf(out, "%.1f s (encoding %.1f, committing %.1f), and %.1f s for the index\n", p->seconds,
-                       p->encode_seconds, p->commit_seconds, index_seconds);
-    if (p->rejected) magpie_text_printf(out, "the rejected lines are in %s\n", rejects);
+    if (p->pictures_encoded || p->pictures_refused)
+        magpie_text_printf(out, "pictures: %zu encoded, %zu refused\n", p->pictures_encoded,
+                           p->pictures_refused);
+    magpie_text_printf(out,
+                       "%.1f s (texts %.1f, pictures %.1f, committing %.1f), and %.1f s for the indexes\n",
+                       p->seconds, p->text_seconds, p->image_seconds, p->commit_seconds, index_seconds);
+    if (p->rejected || p->pictures_refused)
+        magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);
 }
 
 static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
@@ -115,11 +122,11 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
     else
         code = output_text(&out);
     magpie_text_free(&out);
-    return code == EXIT_FINE && p->rejected ? EXIT_MISSING : code;
+    return code == EXIT_FINE && (p->rejected || p->pictures_refused) ? EXIT_MISSING : code;
 }
 
-static exit_code ingest_into(magpie_store *store, magpie_text_encoder *encoder, const char *catalogue,
-                             const char *rejects) {
+static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
+                             const char *catalogue, const char *rejects) {
     run r = {0};
     const magpie_ingest_options options = {.catalogue = catalogue,
                                            .rejects = rejects,
@@ -130,10 +137,10 @@ static exit_code ingest_into(magpie_store *store, magpie_text_encoder *encoder, 
     magpie_ingest_progress done;
     double index_seconds = 0;
     listen_for_signals();
-    magpie_status status = magpie_ingest_run(store, encoder, &options, &done);
+    magpie_status status = magpie_ingest_run(store, encoders, &options, &done);
     magpie_text_free(&r.line);
     terminal_clear_progress();
-    if (status == MAGPIE_OK) status = update_index(store, &index_seconds);
+    if (status == MAGPIE_OK) status = update_indexes(store, &index_seconds);
     if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
     if (status == MAGPIE_E_CANCELLED && !interrupted)
         status = magpie_fail(MAGPIE_E_IO, "cannot write standard output, and so stopped");
@@ -148,19 +155,28 @@ static magpie_status check_catalogue(const char *path) {
     return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
+static magpie_status open_encoders(magpie_ingest_encoders *out) {
+    model_folders folders;
+    magpie_status status = model_find(&folders);
+    if (status == MAGPIE_OK && folders.text) status = model_open_text(folders.text, true, &out->text);
+    if (status == MAGPIE_OK && folders.image) status = model_open_image(folders.image, true, &out->image);
+    return status;
+}
+
 static exit_code run_ingest(char **operands, int count) {
     (void)count;
-    magpie_text_encoder *encoder = NULL;
+    magpie_ingest_encoders encoders = {0};
     magpie_store *store = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = model_open(true, &encoder);
+    if (status == MAGPIE_OK) status = open_encoders(&encoders);
     if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
     exit_code code =
-        status == MAGPIE_OK ? ingest_into(store, encoder, operands[0], rejects) : print_failure();
+        status == MAGPIE_OK ? ingest_into(store, &encoders, operands[0], rejects) : print_failure();
     magpie_store_close(store);
-    magpie_text_encoder_close(encoder);
+    magpie_text_encoder_close(encoders.text);
+    magpie_image_encoder_close(encoders.image);
     free(own_rejects);
     return code;
 }
@@ -169,7 +185,7 @@ static const option_row own_options[] = {
     {.name = "rejects",
      .argument = "FILE",
      .string = &given.rejects,
-     .help = "where bad lines go, with their number and reason (default: STORE/rejects.jsonl)"},
+     .help = "where bad lines and pictures go, with number and reason (default: STORE/rejects.jsonl)"},
     {.name = "commit",
      .argument = "N",
      .number = &given.commit_items,
@@ -195,6 +211,13 @@ const command ingest_command = {
         "CATALOGUE is a file of lines, or - for standard input:\n"
         "  {\"id\": \"...\", \"text\": \"...\", \"image\": \"PATH\", \"audio\": \"PATH\",\n"
         "   \"attributes\": {...}, \"timestamp\": seconds or \"2024-02-29T12:30:00Z\"}\n"
-        "All but the id may be left out. The job can be stopped anywhere and run again: nothing that was\n"
-        "committed is encoded twice. Of two lines with one id the first counts.\n",
+        "All but the id may be left out; relative paths are relative to the catalogue. The job can be "
+        "stopped\n"
+        "anywhere and run again: nothing that was committed is encoded twice. Of two lines with one id the\n"
+        "first counts.\n"
+        "Texts are encoded by a model of text, pictures by one of pictures; what there is no model for is "
+        "kept\n"
+        "as it is. A picture that cannot be read leaves its item without it, and counts as refused (exit "
+        "code\n"
+        "3); it is tried again when its file has changed.\n",
     .run = run_ingest};

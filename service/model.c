@@ -5,7 +5,7 @@
 
 enum { THREADS_MAX = 1024 };
 
-static const char *directory;
+static const char *directory, *image_directory;
 static size_t threads;
 static magpie_encoder_options encoder = {.precision = MAGPIE_PRECISION_AUTO};
 
@@ -17,28 +17,33 @@ static magpie_status parse_backend(const char *value, void *target) {
     return magpie_backend_parse(value, target);
 }
 
-const option_row model_options[] = {{.name = "model",
-                                     .letter = 'm',
-                                     .argument = "DIR",
-                                     .string = &directory,
-                                     .help = "the text model's folder (default: $MAGPIE_MODEL)"},
-                                    {.name = "precision",
-                                     .argument = "P",
-                                     .parse = parse_precision,
-                                     .target = &encoder.precision,
-                                     .help = "f32, bf16 or auto: bf16 where the CPU has it (default: auto)"},
-                                    {.name = "backend",
-                                     .argument = "B",
-                                     .parse = parse_backend,
-                                     .target = &encoder.backend,
-                                     .help = "cpu or reference (default: cpu)"},
-                                    {.name = "threads",
-                                     .argument = "N",
-                                     .number = &threads,
-                                     .least = 1,
-                                     .most = THREADS_MAX,
-                                     .help = "threads that encode (default: one a CPU)"},
-                                    {0}};
+const option_row model_options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .argument = "DIR",
+     .string = &directory,
+     .help = "the model's folder, of text or of pictures or of both (default: $MAGPIE_MODEL)"},
+    {.name = "image-model",
+     .argument = "DIR",
+     .string = &image_directory,
+     .help = "another for pictures (default: $MAGPIE_IMAGE_MODEL, else --model's)"},
+    {.name = "precision",
+     .argument = "P",
+     .parse = parse_precision,
+     .target = &encoder.precision,
+     .help = "f32, bf16 or auto: bf16 where the CPU has it (default: auto)"},
+    {.name = "backend",
+     .argument = "B",
+     .parse = parse_backend,
+     .target = &encoder.backend,
+     .help = "cpu or reference (default: cpu)"},
+    {.name = "threads",
+     .argument = "N",
+     .number = &threads,
+     .least = 1,
+     .most = THREADS_MAX,
+     .help = "threads that encode (default: one a CPU)"},
+    {0}};
 
 const option_row passage_prefix_options[] = {
     {.name = "passage-prefix",
@@ -55,16 +60,35 @@ const option_row query_prefix_options[] = {{.name = "query-prefix",
                                             .help = "put before every query (default: what the model names)"},
                                            {0}};
 
-magpie_status model_open_at(const char *path, bool defer_weights, magpie_text_encoder **out) {
-    encoder.threads = (unsigned)threads;
-    encoder.defer_weights = defer_weights;
-    return magpie_text_encoder_open(path, &encoder, out);
+/* What the option says, else the environment; NULL: neither. */
+static const char *choose(const char *option, const char *variable) {
+    const char *value = option ? option : getenv(variable);
+    return value && *value ? value : NULL;
 }
 
-magpie_status model_open(bool defer_weights, magpie_text_encoder **out) {
-    const char *path = directory ? directory : getenv("MAGPIE_MODEL");
-    if (!path || !*path)
+magpie_status model_find(model_folders *out) {
+    const char *model = choose(directory, "MAGPIE_MODEL");
+    magpie_model_senses senses = {0};
+    *out = (model_folders){.image = choose(image_directory, "MAGPIE_IMAGE_MODEL")};
+    if (!model && !out->image)
         return magpie_fail(MAGPIE_E_ARGUMENT,
                            "no model is given: name its folder by --model DIR or in MAGPIE_MODEL");
-    return model_open_at(path, defer_weights, out);
+    magpie_status status = model ? magpie_model_get_senses(model, &senses) : MAGPIE_OK;
+    if (senses.text) out->text = model;
+    if (senses.image && !out->image) out->image = model;
+    return status;
+}
+
+static const magpie_encoder_options *options_with(bool defer_weights) {
+    encoder.threads = (unsigned)threads;
+    encoder.defer_weights = defer_weights;
+    return &encoder;
+}
+
+magpie_status model_open_text(const char *folder, bool defer_weights, magpie_text_encoder **out) {
+    return magpie_text_encoder_open(folder, options_with(defer_weights), out);
+}
+
+magpie_status model_open_image(const char *folder, bool defer_weights, magpie_image_encoder **out) {
+    return magpie_image_encoder_open(folder, options_with(defer_weights), out);
 }

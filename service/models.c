@@ -1,4 +1,5 @@
-/* models.c - magpie models info: what a model folder holds, without packing its weights. */
+/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model
+ * answers twice, once for each sense. */
 #include "command.h"
 #include "model.h"
 #include "output.h"
@@ -21,8 +22,25 @@ static void append_number(magpie_text *out, const char *name, unsigned long long
         magpie_text_printf(out, "%-16s%llu\n", name, value);
 }
 
-static exit_code print_info(const magpie_text_encoder_info *info) {
+static void append_channels(magpie_text *out, const char *name, const float values[3]) {
+    const char *format = output_json ? "%s\"%s\": [%.6g, %.6g, %.6g]" : "%s%-16s%.6g %.6g %.6g\n";
+    magpie_text_printf(out, format,
+                       !output_json ? ""
+                       : out->size  ? ", "
+                                    : "{",
+                       name, (double)values[0], (double)values[1], (double)values[2]);
+}
+
+static exit_code print_and_free(magpie_text *out) {
+    if (output_json) magpie_text_append(out, "}\n", 2);
+    exit_code code = output_text(out);
+    magpie_text_free(out);
+    return code;
+}
+
+static exit_code print_text_side(const magpie_text_encoder_info *info) {
     magpie_text out = {0};
+    append_text(&out, "sense", "text");
     append_text(&out, "name", info->name);
     append_text(&out, "architecture", info->architecture);
     append_text(&out, "pooling", info->pooling);
@@ -39,23 +57,46 @@ static exit_code print_info(const magpie_text_encoder_info *info) {
     append_number(&out, "threads", info->threads);
     append_text(&out, "query_prefix", info->query_prefix);
     append_text(&out, "passage_prefix", info->passage_prefix);
-    if (output_json) magpie_text_append(&out, "}\n", 2);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return print_and_free(&out);
+}
+
+static exit_code print_image_side(const magpie_image_encoder_info *info) {
+    magpie_text out = {0};
+    append_text(&out, "sense", "image");
+    append_text(&out, "name", info->name);
+    append_text(&out, "architecture", info->architecture);
+    append_text(&out, "fingerprint", info->fingerprint);
+    append_number(&out, "dimension", info->dimension);
+    append_number(&out, "layers", info->layers);
+    append_number(&out, "input_size", info->input_size);
+    append_text(&out, "filter", info->filter);
+    append_channels(&out, "mean", info->mean);
+    append_channels(&out, "std", info->std);
+    append_number(&out, "parameters", info->parameters);
+    append_text(&out, "backend", magpie_backend_name(info->backend));
+    append_text(&out, "precision", magpie_precision_name(info->precision));
+    append_number(&out, "threads", info->threads);
+    return print_and_free(&out);
 }
 
 static exit_code run_models(char **operands, int count) {
     (void)count;
-    magpie_text_encoder *encoder = NULL;
+    magpie_text_encoder *text = NULL;
+    magpie_image_encoder *image = NULL;
+    magpie_model_senses senses;
     if (strcmp(operands[0], "info") != 0) {
         print_error("models: there is no \"%s\"; info DIR is what there is", operands[0]);
         return EXIT_USAGE;
     }
-    magpie_status status = model_open_at(operands[1], true, &encoder);
-    exit_code code =
-        status == MAGPIE_OK ? print_info(magpie_text_encoder_get_info(encoder)) : print_failure();
-    magpie_text_encoder_close(encoder);
+    magpie_status status = magpie_model_get_senses(operands[1], &senses);
+    if (status == MAGPIE_OK && senses.text) status = model_open_text(operands[1], true, &text);
+    if (status == MAGPIE_OK && senses.image) status = model_open_image(operands[1], true, &image);
+    exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();
+    if (code == EXIT_FINE && text) code = print_text_side(magpie_text_encoder_get_info(text));
+    if (code == EXIT_FINE && text && image && !output_json) putchar('\n');
+    if (code == EXIT_FINE && image) code = print_image_side(magpie_image_encoder_get_info(image));
+    magpie_text_encoder_close(text);
+    magpie_image_encoder_close(image);
     return code;
 }
 
@@ -67,5 +108,7 @@ const command models_command = {.name = "models",
                                 .least_operands = 2,
                                 .most_operands = 2,
                                 .tables = tables,
-                                .details = "",
+                                .details =
+                                    "A model that takes text and pictures has two parts, text first; with\n"
+                                    "--json one object a line.\n",
                                 .run = run_models};

@@ -1,4 +1,8 @@
-/* search.c - magpie search: the nearest items of a text or of another item.
+/* search.c - magpie search: the nearest items of a text, of a picture or of another item.
+ *
+ * SPACES. A query is compared with the vectors of one space, so it must be encoded by the model of that
+ * space: the text model for fused and text, the image model for image. Where that model takes text and
+ * pictures (CLIP), either kind of query goes with either.
  *
  * From process start to answer it is mostly the model that takes its time, so the store and the index are
  * opened by a second thread meanwhile. */
@@ -17,20 +21,23 @@
 enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
 
 static struct {
-    const char *text, *like, *filter;
+    const char *text, *image, *like, *filter;
+    magpie_space space; /* MAGPIE_SPACES: as the query is */
     size_t k, ef_search, nprobe;
     bool exact;
-} given = {.k = 10};
+} given = {.k = 10, .space = MAGPIE_SPACES};
 
 typedef struct search {
     magpie_store *store;
     magpie_index *index;
     magpie_snapshot *snapshot;
-    magpie_text_encoder *encoder; /* NULL for --like */
-    magpie_filter *filter;        /* NULL: none */
-    float *query;                 /* [dimension] */
-    magpie_hit *hits;             /* [k + 1]: an item is its own nearest neighbour */
-    magpie_item *items;           /* [k + 1], of the hits */
+    magpie_space space;
+    magpie_text_encoder *text_encoder;   /* for --text, else NULL */
+    magpie_image_encoder *image_encoder; /* for --image, else NULL */
+    magpie_filter *filter;               /* NULL: none */
+    float *query;                        /* [dimension] */
+    magpie_hit *hits;                    /* [k + 1]: an item is its own nearest neighbour */
+    magpie_item *items;                  /* [k + 1], of the hits */
     size_t count;
     double took; /* seconds, of encoding and searching */
 } search;
@@ -45,7 +52,7 @@ typedef struct opening {
 
 static magpie_status open_storage(search *s) {
     magpie_status status = storage_open(STORAGE_READ, &s->store);
-    if (status == MAGPIE_OK) status = storage_open_index(s->store, &s->index);
+    if (status == MAGPIE_OK) status = storage_open_index_to_search(s->store, s->space, &s->index);
     return status == MAGPIE_OK ? magpie_snapshot_open(s->store, &s->snapshot) : status;
 }
 
@@ -57,18 +64,48 @@ static void *open_storage_aside(void *argument) {
 }
 
 static magpie_status check_model(search *s) {
-    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(s->encoder);
-    return magpie_store_bind(s->store, MAGPIE_SPACE_FUSED,
-                             &(magpie_space_model){info->name, info->fingerprint, info->dimension});
+    magpie_space_model model;
+    if (s->text_encoder) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(s->text_encoder);
+        model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    } else {
+        const magpie_image_encoder_info *info = magpie_image_encoder_get_info(s->image_encoder);
+        model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    }
+    return magpie_store_bind(s->store, s->space, &model);
+}
+
+/* The model of the space, by the side of it that takes the query. */
+static magpie_status open_model(search *s) {
+    model_folders folders;
+    magpie_model_senses senses;
+    magpie_status status = model_find(&folders);
+    if (status != MAGPIE_OK) return status;
+    bool pictures = s->space == MAGPIE_SPACE_IMAGE;
+    const char *folder = pictures ? folders.image : folders.text;
+    if (!folder)
+        return magpie_fail(MAGPIE_E_ARGUMENT,
+                           "no model of %s is given, which the %s space needs: name it by %s DIR",
+                           pictures ? "pictures" : "text", magpie_space_name(s->space),
+                           pictures ? "--image-model" : "--model");
+    status = magpie_model_get_senses(folder, &senses);
+    if (status != MAGPIE_OK) return status;
+    if (given.text ? !senses.text : !senses.image)
+        return magpie_fail(
+            MAGPIE_E_UNSUPPORTED,
+            "%s takes no %s, so the %s space cannot be searched by it: that takes a joint model", folder,
+            given.text ? "text" : "pictures", magpie_space_name(s->space));
+    return given.text ? model_open_text(folder, false, &s->text_encoder)
+                      : model_open_image(folder, false, &s->image_encoder);
 }
 
 static magpie_status open_all(search *s) {
     pthread_t thread;
     opening o = {.s = s};
-    if (!given.text) return open_storage(s);
+    if (given.like) return open_storage(s);
     int error = pthread_create(&thread, NULL, open_storage_aside, &o);
     if (error) return magpie_fail_errno(error, "cannot start a thread");
-    magpie_status status = model_open(false, &s->encoder);
+    magpie_status status = open_model(s);
     pthread_join(thread, NULL);
     if (o.status != MAGPIE_OK)
         status = magpie_fail(o.status, "%s", o.why ? o.why : magpie_status_name(o.status));
@@ -95,17 +132,20 @@ static magpie_status read_filter(search *s) {
 static magpie_status make_query(search *s, size_t dimension) {
     if (given.text) {
         magpie_string text = {given.text, strlen(given.text)};
-        return magpie_text_encoder_encode(s->encoder, &text, 1, MAGPIE_QUERY, s->query);
+        return magpie_text_encoder_encode(s->text_encoder, &text, 1, MAGPIE_QUERY, s->query);
     }
+    if (given.image)
+        return magpie_image_encoder_encode(s->image_encoder, &(magpie_image){.path = given.image}, 1,
+                                           s->query, NULL);
     magpie_item item;
     const float *vector;
     magpie_status status =
         magpie_snapshot_get(s->snapshot, (magpie_string){given.like, strlen(given.like)}, &item);
-    if (status == MAGPIE_OK)
-        status = magpie_snapshot_vector(s->snapshot, MAGPIE_SPACE_FUSED, item.row, &vector);
+    if (status == MAGPIE_OK) status = magpie_snapshot_vector(s->snapshot, s->space, item.row, &vector);
     if (status != MAGPIE_OK) return status;
     if (!vector)
-        return magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%s\" has no vector to compare with", given.like);
+        return magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%s\" has no vector in the %s space to compare with",
+                           given.like, magpie_space_name(s->space));
     memcpy(s->query, vector, dimension * sizeof *vector);
     return MAGPIE_OK;
 }
@@ -136,7 +176,7 @@ static magpie_status find(search *s) {
     size_t k = given.k + (given.like && given.k < MAGPIE_SEARCH_K_MAX);
     magpie_status status = magpie_store_get_stats(s->store, &stats);
     if (status != MAGPIE_OK) return status;
-    size_t dimension = stats.dimension[MAGPIE_SPACE_FUSED];
+    size_t dimension = stats.dimension[s->space];
     s->query = magpie_alloc(dimension, sizeof *s->query);
     s->hits = magpie_alloc(k, sizeof *s->hits);
     s->items = magpie_alloc(k, sizeof *s->items);
@@ -171,7 +211,7 @@ static void append_table(const search *s, magpie_text *out) {
         magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
         terminal_append_cell(out, s->items[i].id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, s->items[i].text, text_columns);
+        terminal_append_cut(out, s->items[i].text.size ? s->items[i].text : s->items[i].image, text_columns);
         magpie_text_append(out, "\n", 1);
     }
     magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
@@ -193,7 +233,8 @@ static void close_all(search *s) {
     magpie_snapshot_close(s->snapshot);
     magpie_index_close(s->index);
     magpie_store_close(s->store);
-    magpie_text_encoder_close(s->encoder);
+    magpie_text_encoder_close(s->text_encoder);
+    magpie_image_encoder_close(s->image_encoder);
     free(s->query);
     free(s->hits);
     free(s->items);
@@ -202,11 +243,12 @@ static void close_all(search *s) {
 static exit_code run_search(char **operands, int count) {
     (void)operands;
     (void)count;
-    search s = {0};
-    if (!given.text == !given.like) {
-        print_error("search: either --text or --like is needed; see magpie search --help");
+    search s = {.space = given.space};
+    if (!!given.text + !!given.image + !!given.like != 1) {
+        print_error("search: either --text, --image or --like is needed; see magpie search --help");
         return EXIT_USAGE;
     }
+    if (s.space == MAGPIE_SPACES) s.space = given.image ? MAGPIE_SPACE_IMAGE : MAGPIE_SPACE_FUSED;
     magpie_status status = MAGPIE_OK;
     if (given.text &&
         (status = magpie_utf8_check((magpie_string){given.text, strlen(given.text)})) != MAGPIE_OK)
@@ -226,10 +268,20 @@ static const option_row own_options[] = {
      .argument = "TEXT",
      .string = &given.text,
      .help = "what to look for, in words"},
+    {.name = "image",
+     .letter = 'i',
+     .argument = "FILE",
+     .string = &given.image,
+     .help = "or: a picture, a JPEG or PNG"},
     {.name = "like",
      .argument = "ID",
      .string = &given.like,
      .help = "or: an item, whose neighbours are wanted"},
+    {.name = "space",
+     .argument = "S",
+     .parse = storage_parse_space,
+     .target = &given.space,
+     .help = "whose vectors: fused, text or image (default: image for --image, else fused)"},
     {.letter = 'k',
      .name = "count",
      .argument = "N",
@@ -262,10 +314,13 @@ static const option_row *const tables[] = {storage_options, own_options,        
 
 const command search_command = {
     .name = "search",
-    .summary = "find the items nearest to a text or to another item",
+    .summary = "find the items nearest to a text, to a picture or to another item",
     .operands = "",
     .tables = tables,
     .details =
+        "A picture is compared with the items' pictures, a text with their texts. With a joint model "
+        "(CLIP),\n"
+        "--text ... --space image finds pictures by words.\n\n"
         "A filter, as in Qdrant:\n"
         "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
         "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"

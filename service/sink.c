@@ -57,13 +57,26 @@ magpie_status sink_open(sink *s, sink_format format, const char *path, size_t di
     return status;
 }
 
-static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float *vectors, size_t n) {
+/* As much of the words as is UTF-8: they were cut to fit, maybe in the middle of a character. */
+static void append_reason(magpie_text *out, const char *reason) {
+    magpie_string words = {reason, strlen(reason)};
+    while (words.size && magpie_utf8_check(words) != MAGPIE_OK) words.size--;
+    magpie_text_json_string(out, words.data, words.size);
+}
+
+static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float *vectors,
+                                 const magpie_outcome *outcomes, size_t n) {
     magpie_text_clear(&s->text);
     for (size_t i = 0; i < n; i++) {
         magpie_text_append(&s->text, "{\"id\": ", 7);
         magpie_text_json_string(&s->text, ids[i].data, ids[i].size);
-        magpie_text_append(&s->text, ", \"vector\": ", 12);
-        vector_append_json(&s->text, vectors + i * s->dimension, s->dimension);
+        if (outcomes[i].status == MAGPIE_OK) {
+            magpie_text_append(&s->text, ", \"vector\": ", 12);
+            vector_append_json(&s->text, vectors + i * s->dimension, s->dimension);
+        } else {
+            magpie_text_append(&s->text, ", \"error\": ", 11);
+            append_reason(&s->text, outcomes[i].reason);
+        }
         magpie_text_append(&s->text, "}\n", 2);
     }
     magpie_status status = magpie_text_status(&s->text);
@@ -73,10 +86,11 @@ static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float 
                                              : write_failed(s); /* the next program waits for it */
 }
 
-magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors, size_t n) {
+magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors,
+                         const magpie_outcome *outcomes, size_t n) {
     s->rows += n;
     if (!n) return MAGPIE_OK;
-    if (s->format == SINK_JSONL) return write_jsonl(s, ids, vectors, n);
+    if (s->format == SINK_JSONL) return write_jsonl(s, ids, vectors, outcomes, n);
     size_t numbers = n * s->dimension;
     return fwrite(vectors, sizeof *vectors, numbers, s->stream) == numbers ? MAGPIE_OK : write_failed(s);
 }

@@ -2,7 +2,7 @@
 #ifndef MAGPIE_SINK_H
 #define MAGPIE_SINK_H
 
-#include "core.h"
+#include "encoders.h"
 
 typedef enum sink_format { SINK_JSONL, SINK_NPY } sink_format;
 
@@ -19,9 +19,10 @@ typedef struct sink {
 
 /* `path` NULL: standard output. A file appears under its name when it is whole. */
 MAGPIE_CHECK_RESULT magpie_status sink_open(sink *s, sink_format format, const char *path, size_t dimension);
-/* ids [n]; vectors [n, dimension]. */
+/* ids [n]; vectors [n, dimension]; outcomes [n]: where one is not MAGPIE_OK, its reason is written in place
+ * of the vector (JSON lines) or it should not have come here (.npy). */
 MAGPIE_CHECK_RESULT magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors,
-                                             size_t n);
+                                             const magpie_outcome *outcomes, size_t n);
 MAGPIE_CHECK_RESULT magpie_status sink_finish(sink *s); /* closes it, whatever comes of it */
 void sink_abort(sink *s);                               /* a file that was being written is not left behind */
 

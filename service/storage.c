@@ -1,6 +1,7 @@
-/* storage.c - opening a store and its index. */
+/* storage.c - opening a store and its indexes. */
 #include "storage.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { LINKS_MAX = 256, EF_MAX = 100000 };
@@ -57,22 +58,46 @@ magpie_status storage_open(storage_mode mode, magpie_store **out) {
     return magpie_store_open(directory, &options, out);
 }
 
-magpie_status storage_open_index(magpie_store *store, magpie_index **out) {
+static bool has_index_file(magpie_space space) {
+    char name[32];
+    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
+    char *path = magpie_path_join(directory, name);
+    bool exists = path && magpie_path_exists(path);
+    free(path);
+    return exists;
+}
+
+magpie_status storage_open_index(magpie_store *store, magpie_space space, magpie_index **out) {
     index_options.m = (unsigned)links;
     index_options.ef_construction = (unsigned)ef_construction;
-    return magpie_index_open(store, MAGPIE_SPACE_FUSED, &index_options, out);
+    return magpie_index_open(store, space, &index_options, out);
 }
 
-magpie_status storage_open_index_if_any(magpie_store *store, magpie_store_stats *stats, magpie_index **out) {
-    *out = NULL;
+magpie_status storage_open_index_to_search(magpie_store *store, magpie_space space, magpie_index **out) {
+    if (!has_index_file(space)) index_options.kind = MAGPIE_INDEX_FLAT;
+    return storage_open_index(store, space, out);
+}
+
+bool storage_should_have_index(const magpie_store_stats *stats, magpie_space space) {
+    return stats->dimension[space] && (space != MAGPIE_SPACE_TEXT || has_index_file(space));
+}
+
+magpie_status storage_open_indexes(magpie_store *store, magpie_store_stats *stats,
+                                   magpie_index *out[MAGPIE_SPACES]) {
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++) out[s] = NULL;
     magpie_status status = magpie_store_get_stats(store, stats);
-    if (status != MAGPIE_OK || !stats->dimension[MAGPIE_SPACE_FUSED]) return status;
-    return storage_open_index(store, out);
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        if (storage_should_have_index(stats, s)) status = storage_open_index(store, s, &out[s]);
+    return status;
 }
 
-magpie_status storage_update_index(magpie_store *store) {
+void storage_close_indexes(magpie_index *indexes[MAGPIE_SPACES]) {
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++) magpie_index_close(indexes[s]);
+}
+
+static magpie_status update_index(magpie_store *store, magpie_space space) {
     magpie_index *index;
-    magpie_status status = storage_open_index(store, &index);
+    magpie_status status = storage_open_index(store, space, &index);
     if (status != MAGPIE_OK) return status;
     status = magpie_index_refresh(index);
     if (status == MAGPIE_OK) status = magpie_index_save(index);
@@ -80,4 +105,19 @@ magpie_status storage_update_index(magpie_store *store) {
     return status;
 }
 
+/* One after the other: the memory is that of the largest. */
+magpie_status storage_update_indexes(magpie_store *store) {
+    magpie_store_stats stats;
+    magpie_status status = magpie_store_get_stats(store, &stats);
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        if (storage_should_have_index(&stats, s)) status = update_index(store, s);
+    return status;
+}
+
 const char *storage_kind_name(magpie_index_kind kind) { return kind_names[kind]; }
+
+magpie_status storage_parse_space(const char *value, void *target) {
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
+        if (strcmp(value, magpie_space_name(s)) == 0) return *(magpie_space *)target = s, MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "fused, text or image is wanted, not \"%s\"", value);
+}

@@ -148,7 +148,7 @@ static void assert_hashes(const char *a, const char *b, bool same_content, bool 
     magpie_catalogue_line x = parse(a), y = parse(b);
     if ((memcmp(x.item.content_hash, y.item.content_hash, 16) == 0) != same_content)
         fail_msg("content hashes of %s and %s", a, b);
-    if ((memcmp(x.item.encoded_hash, y.item.encoded_hash, 16) == 0) != same_vectors)
+    if ((memcmp(x.item.encoded_hash, y.item.encoded_hash, sizeof x.item.encoded_hash) == 0) != same_vectors)
         fail_msg("encoded hashes of %s and %s", a, b);
     magpie_catalogue_line_free(&x);
     magpie_catalogue_line_free(&y);

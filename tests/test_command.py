@@ -12,7 +12,8 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import binary, item, model_or_skip, run, run_json, write_catalogue  # noqa: E402
+from sample import (binary, item, model_or_skip, run, run_json, write_catalogue,  # noqa: E402
+                    write_image_model, write_picture)
 
 MODEL = model_or_skip()
 ITEMS = 200
@@ -66,8 +67,11 @@ class WithoutStore(Case):
         self.fails(2, "no option --frob", "stats", "--frob")
         self.fails(2, "--store needs a value", "stats", "--store")
         self.fails(2, "options only", "stats", "--store", "x", "more")
-        self.fails(2, "either --text or --like", "search", "--store", "x")
-        self.fails(2, "either --text or --like", "search", "--store", "x", "--text", "a", "--like", "b")
+        for query in ([], ["--text", "a", "--like", "b"], ["--text", "a", "--image", "b"],
+                      ["--image", "a", "--like", "b"]):
+            self.fails(2, "either --text, --image or --like", "search", "--store", "x", *query)
+        self.fails(2, "fused, text or image", "search", "--store", "x", "--text", "a", "--space", "outer")
+        self.fails(2, "text or image", "encode", "--model", MODEL, "--modality", "smell")
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
         for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
             self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
@@ -86,12 +90,13 @@ class WithoutStore(Case):
             self.fails(1, nowhere, "ingest", "-", "--store", folder + "/s", "--model", nowhere)
             self.fails(1, "x.jsonl", "ingest", folder + "/x.jsonl", "--store", folder + "/s", "--model", MODEL)
             self.assertFalse(os.path.exists(folder + "/s"))
-            self.fails(1, "MAGPIE_MODEL", "encode", env={"MAGPIE_MODEL": ""})
+            self.fails(1, "MAGPIE_MODEL", "encode", env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
             self.fails(1, nowhere, "encode", nowhere, "--model", MODEL)
 
     def test_models_info(self):
         info = run_json("models", "info", MODEL)
-        self.assertEqual((info["architecture"], info["dimension"], info["layers"]), ("bert", 384, 6))
+        self.assertEqual((info["sense"], info["architecture"], info["dimension"], info["layers"]),
+                         ("text", "bert", 384, 6))
         self.assertIn("dimension       384", run("models", "info", MODEL)[1])
 
 
@@ -306,7 +311,8 @@ class WithStore(Case):
         code, out, err = run("get", "--store", self.store, "--json", self.items[5]["id"], "nobody", self.items[7]["id"])
         self.assertEqual(code, 3)
         five, seven = map(json.loads, out.splitlines())
-        expected = {**self.items[5], "timestamp": "2024-02-29T11:30:00.000Z"}
+        expected = {**self.items[5], "timestamp": "2024-02-29T11:30:00.000Z", "vectors": ["fused", "text"],
+                    "problems": None}
         self.assertEqual({key: five[key] for key in expected}, expected)
         self.assertEqual(seven["id"], self.items[7]["id"])
         self.assertTrue(err.startswith("magpie: ") and "nobody" in err and err.count("\n") == 1, err)
@@ -320,7 +326,8 @@ class WithStore(Case):
         left = {i["id"] for i in self.items[50:]} - {self.items[60]["id"]}
         self.assertEqual(set(self.ids("--text", "red", "-k", ITEMS)), left)
         stats = run_json("stats", "--store", self.store)
-        self.assertEqual((stats["items"], stats["index"]["loaded"], stats["index"]["replayed"]), (ITEMS - 51, True, 0))
+        index = stats["spaces"]["fused"]["index"]
+        self.assertEqual((stats["items"], index["loaded"], index["replayed"]), (ITEMS - 51, True, 0))
         self.assertTrue(run_json("check", "--store", self.store)["ok"])
         again = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
         self.assertEqual((again["encoded"], again["unchanged"]), (51, ITEMS - 51))
@@ -328,15 +335,22 @@ class WithStore(Case):
     def test_stats_check_rebuild(self):
         stats = run_json("stats", "--store", self.store)
         self.assertEqual((stats["items"], stats["spaces"]["fused"]["dimension"]), (ITEMS, 384))
-        self.assertEqual(stats["index"]["kind"], "flat")
+        self.assertEqual(stats["spaces"]["fused"]["index"]["kind"], "flat")
+        self.assertIsNone(stats["spaces"]["text"]["index"])
         self.assertIn(f"items       {ITEMS}\n", run("stats", "--store", self.store)[1])
         found = self.ids("--text", "red")
         self.assertEqual(run_json("rebuild", "--store", self.store, "--index", "hnsw")["kind"], "hnsw")
-        self.assertEqual(run_json("stats", "--store", self.store)["index"]["kind"], "hnsw")
+        self.assertEqual(run_json("stats", "--store", self.store)["spaces"]["fused"]["index"]["kind"], "hnsw")
         self.assertEqual(self.ids("--text", "red"), found)
+        self.assertEqual(self.ids("--text", "red", "--space", "text"), found)
+        self.fails(1, "image space", "rebuild", "--store", self.store, "--space", "image")
         check = run_json("check", "--store", self.store)
         self.assertEqual((check["ok"], check["items"], check["indexed"], check["problems"]), (True, ITEMS, ITEMS, []))
         self.assertIn("sound: ", run("check", "--store", self.store)[1])
+        self.assertEqual(run_json("rebuild", "--store", self.store, "--space", "text")["space"], "text")
+        self.assertEqual(run_json("stats", "--store", self.store)["spaces"]["text"]["index"]["vectors"], ITEMS)
+        self.assertEqual(run_json("check", "--store", self.store)["indexed"], 2 * ITEMS)
+        self.assertEqual(self.ids("--text", "red", "--space", "text"), found)
 
     def test_check_finds_damage(self):
         """Bytes of a stored text are changed behind the store's back."""
@@ -381,6 +395,216 @@ class WithStore(Case):
         self.assertEqual(run_json("stats", "--store", store)["items"], len(acknowledged))
         rest = run_json("ingest", self.catalogue, "--store", store, "--model", MODEL)
         self.assertEqual((rest["encoded"], rest["resumed_at"]), (ITEMS - len(acknowledged), len(acknowledged)))
+
+
+class WithPictures(Case):
+    """A store of texts and pictures by two models; item 3 has a broken picture, 4 none, 5 no text."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.image_model = write_image_model(cls.folder.name + "/pictures-1")
+        if not cls.image_model:
+            raise unittest.SkipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
+        cls.other_model = write_image_model(cls.folder.name + "/pictures-2", 2)
+        cls.items = [dict(item(i), image=f"pictures/{i}.png") for i in range(20)]
+        os.mkdir(cls.folder.name + "/pictures")
+        for i in range(20):
+            write_picture(cls.picture(i), i)
+        with open(cls.picture(3), "w", encoding="utf-8") as file:
+            file.write("no picture")
+        del cls.items[4]["image"], cls.items[5]["text"]
+        cls.catalogue = os.path.join(cls.folder.name, "catalogue.jsonl")
+        write_catalogue(cls.catalogue, cls.items)
+        cls.models = ("--model", MODEL, "--image-model", cls.image_model, "--precision", "f32")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def picture(cls, i):
+        return f"{cls.folder.name}/pictures/{i}.png"
+
+    def setUp(self):
+        self.own = tempfile.TemporaryDirectory(dir=self.folder.name)
+        self.store = os.path.join(self.own.name, "store")
+        self.ingested = run_json("ingest", self.catalogue, "--store", self.store, *self.models, expected=3)
+
+    def tearDown(self):
+        self.own.cleanup()
+
+    def search(self, *arguments):
+        return run_json("search", "--store", self.store, *self.models, *arguments)["hits"]
+
+    def get(self, i):
+        return run_json("get", "--store", self.store, self.items[i]["id"])
+
+    def test_ingest(self):
+        self.assertEqual((self.ingested["encoded"], self.ingested["rejected"]), (20, 0))
+        self.assertEqual(self.ingested["pictures"], {"encoded": 18, "refused": 1})
+        with open(self.store + "/rejects.jsonl", encoding="utf-8") as file:
+            refused = [json.loads(line) for line in file]
+        self.assertEqual([(r["line"], r["id"], r["modality"], r["kept"]) for r in refused],
+                         [(4, self.items[3]["id"], "image", True)])
+        self.assertEqual(self.ingested["rejects"], self.store + "/rejects.jsonl")
+        code, out, _ = run("ingest", self.catalogue, "--store", self.store, *self.models)
+        self.assertEqual(code, 3)
+        self.assertIn("20 lines: 0 encoded, 0 updated, 20 unchanged, 0 rejected\npictures: 0 encoded, 1 refused\n", out)
+        plain = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
+        self.assertEqual((plain["unchanged"], plain["pictures"]), (20, {"encoded": 0, "refused": 0}))
+
+    def test_image_model_by_environment_and_later(self):
+        store = self.own.name + "/texts"
+        self.assertEqual(run_json("ingest", self.catalogue, "--store", store, "--model", MODEL)["encoded"], 19)
+        env = {"MAGPIE_MODEL": MODEL, "MAGPIE_IMAGE_MODEL": self.image_model}
+        later = run_json("ingest", self.catalogue, "--store", store, expected=3, env=env)
+        self.assertEqual((later["encoded"], later["pictures"]["encoded"], later["unchanged"]), (18, 18, 1))
+        alone = run_json("ingest", self.catalogue, "--store", self.own.name + "/pictures", "--model", self.image_model,
+                         expected=3, env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
+        self.assertEqual(alone["encoded"], 18)
+        self.assertTrue(run_json("check", "--store", self.own.name + "/pictures")["ok"])
+
+    def test_get(self):
+        self.assertEqual([self.get(i)["vectors"] for i in (0, 3, 4, 5)],
+                         [["fused", "text", "image"], ["fused", "text"], ["fused", "text"], ["image"]])
+        self.assertEqual([self.get(i)["problems"] for i in (0, 4)], [None, None])
+        self.assertTrue(self.get(3)["problems"].startswith("image: "))
+        out = run("get", "--store", self.store, self.items[3]["id"])[1]
+        self.assertIn("vectors     fused, text\n", out)
+        self.assertIn("problems    image: ", out)
+
+    def test_search(self):
+        best = self.search("--image", self.picture(7))[0]
+        self.assertEqual(best["id"], self.items[7]["id"])
+        self.assertAlmostEqual(best["score"], 1, places=4)
+        hits = self.search("--image", self.picture(7), "-k", "100")
+        self.assertEqual({h["id"] for h in hits}, {one["id"] for i, one in enumerate(self.items) if i not in (3, 4)})
+        like = self.search("--like", self.items[7]["id"], "--space", "image", "-k", "100")
+        self.assertEqual([hit["id"] for hit in like], [hit["id"] for hit in hits[1:]])
+        self.assertEqual(self.search("--text", self.items[9]["text"])[0]["id"], self.items[9]["id"])
+        for space in ("fused", "text"):
+            self.assertEqual(len(self.search("--text", "red", "--space", space, "-k", "100")), 19)
+        blue = {"key": "colour", "match": {"value": "blue"}}
+        found = self.search("--image", self.picture(7), "-k", "100", "--filter", json.dumps(blue))
+        self.assertEqual([hit["id"] for hit in found], [h["id"] for h in hits if h["attributes"]["colour"] == "blue"])
+        table = run("search", "--store", self.store, *self.models, "--image", self.picture(5))[1]
+        self.assertIn("pictures/5.png", table)  # of an item without text
+
+    def test_search_errors(self):
+        search = ("search", "--store", self.store)
+        self.fails(1, "joint model", *search, *self.models, "--text", "a", "--space", "image")
+        self.fails(1, "joint model", *search, *self.models, "--image", self.picture(1), "--space", "text")
+        self.fails(1, "no model of pictures is given", *search, "--model", MODEL, "--image", self.picture(1),
+                   env={"MAGPIE_IMAGE_MODEL": ""})
+        self.fails(1, "pictures-2", *search, "--image-model", self.other_model, "--image", self.picture(1))
+        self.fails(1, "3.png", *search, *self.models, "--image", self.picture(3))
+        self.fails(1, "none.png", *search, *self.models, "--image", "/none.png")
+        self.fails(3, "no vector in the fused space", *search, "--like", self.items[5]["id"])
+        self.fails(1, "pictures-2", "ingest", self.catalogue, "--store", self.store, "--image-model", self.other_model)
+
+    def test_spaces_are_looked_after(self):
+        spaces = run_json("stats", "--store", self.store)["spaces"]
+        self.assertEqual({name: space["vectors"] for name, space in spaces.items()},
+                         {"fused": 19, "text": 19, "image": 18})
+        self.assertEqual((spaces["image"]["model"], spaces["image"]["index"]["vectors"]), ("pictures-1", 18))
+        self.assertTrue({"fused.index", "image.index"} <= set(os.listdir(self.store)))
+        self.assertRegex(run("stats", "--store", self.store)[1],
+                         r"image +18 vectors x \d+ by pictures-1\n +index: flat")
+        self.assertEqual(run_json("check", "--store", self.store)["indexed"], 19 + 18)
+        self.assertEqual(run_json("delete", "--store", self.store, self.items[7]["id"])["deleted"], 1)
+        found = [hit["id"] for hit in self.search("--image", self.picture(7), "-k", "100")]
+        self.assertNotIn(self.items[7]["id"], found)
+        self.assertEqual(run_json("check", "--store", self.store)["indexed"], 18 + 17)
+        os.remove(self.store + "/image.index")
+        self.assertEqual(len(self.search("--image", self.picture(7), "-k", "100")), 17)
+        code, out, _ = run("rebuild", "--store", self.store, "--json")
+        self.assertEqual((code, [json.loads(line)["space"] for line in out.splitlines()]), (0, ["fused", "image"]))
+        image = run_json("stats", "--store", self.store)["spaces"]["image"]["index"]
+        self.assertEqual((image["loaded"], image["vectors"], image["dead"]), (True, 17, 0))
+
+    def test_encode(self):
+        env = {"MAGPIE_MODEL": ""}
+        pictures = [one for one in self.items if "image" in one]
+        path = self.folder.name + "/pictures.jsonl"  # beside the catalogue: paths are relative to it
+        write_catalogue(path, pictures)
+        arguments = ("encode", path, "--image-model", self.image_model, "--precision", "f32")
+        code, out, err = run(*arguments, env=env)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual((code, [line["id"] for line in lines]), (3, [one["id"] for one in pictures]))
+        self.assertEqual(err, "magpie: 1 pictures could not be encoded; their lines say why\n")
+        self.assertEqual(list(lines[3]), ["id", "error"])
+        self.assertIn("3.png", lines[3]["error"])
+        for line in lines[:3] + lines[4:]:
+            self.assertAlmostEqual(math.fsum(x * x for x in line["vector"]), 1, places=5)
+        self.fails(1, "pictures.jsonl, line 4: ", *arguments, "--format", "npy", env=env)
+        write_catalogue(path, pictures[:3])
+        rows = read_npy(run(*arguments, "--format", "npy", text=False, env=env)[1])
+        for row, line in zip(rows, lines):
+            self.assertLess(max(abs(a - b) for a, b in zip(row, line["vector"])), 1e-5)
+        stdin = lines_of([dict(self.items[0], image=self.picture(0))])  # absolute, and of two models one is meant
+        self.fails(1, "--modality", "encode", *self.models, stdin=stdin)
+        for modality, model in (("text", "--model"), ("image", "--image-model")):
+            both = run("encode", *self.models, "--modality", modality, stdin=stdin)
+            alone = run("encode", model, MODEL if modality == "text" else self.image_model, "--precision", "f32",
+                        stdin=stdin, env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
+            self.assertEqual((both[0], both), (0, alone))
+        self.fails(1, "line 1: image is missing", "encode", "--image-model", self.image_model,
+                   stdin=lines_of([self.items[4]]), env=env)
+
+    def test_models_info(self):
+        info = run_json("models", "info", self.image_model)
+        self.assertEqual((info["sense"], info["name"], info["input_size"]), ("image", "pictures-1", 32))
+        self.assertEqual([len(info[key]) for key in ("mean", "std")], [3, 3])
+        self.assertIn("input_size      32\n", run("models", "info", self.image_model)[1])
+
+
+class Joint(Case):
+    """One model for texts and pictures, in MAGPIE_JOINT_MODEL_DIR."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = os.environ.get("MAGPIE_JOINT_MODEL_DIR")
+        if not cls.model:
+            raise unittest.SkipTest("no joint model in MAGPIE_JOINT_MODEL_DIR")
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.pictures = [f"{cls.folder.name}/{i}.png" for i in range(4)]
+        for i, path in enumerate(cls.pictures):
+            write_picture(path, i)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_mixed_lines(self):
+        lines = [{"id": f"t{i}", "text": f"a thing {i}"} for i in range(4)]
+        images = [{"id": f"i{i}", "image": path} for i, path in enumerate(self.pictures)]
+        mixed = [line for pair in zip(lines, images) for line in pair]
+        vectors = {}
+        for group in (lines, images, mixed):
+            code, out, err = run("encode", "--model", self.model, "--precision", "f32", stdin=lines_of(group))
+            self.assertEqual((code, err), (0, ""))
+            answers = [json.loads(line) for line in out.splitlines()]
+            self.assertEqual([a["id"] for a in answers], [one["id"] for one in group])
+            for a in answers:
+                known = vectors.setdefault(a["id"], a["vector"])
+                self.assertLess(max(abs(x - y) for x, y in zip(known, a["vector"])), 1e-5)
+        both = dict(lines[0], image=self.pictures[0])
+        self.fails(1, "line 1: it has a text and an image", "encode", "--model", self.model, stdin=lines_of([both]))
+        code, out, _ = run("encode", "--model", self.model, "--modality", "image", stdin=lines_of([both]))
+        self.assertEqual(code, 0)
+
+    def test_store(self):
+        store = self.folder.name + "/store"
+        items = [{"id": str(i), "text": f"a thing {i}", "image": path} for i, path in enumerate(self.pictures)]
+        ingested = run_json("ingest", "-", "--store", store, "--model", self.model, stdin=lines_of(items))
+        self.assertEqual((ingested["encoded"], ingested["pictures"]["encoded"]), (4, 4))
+        for query in (("--text", "a thing", "--space", "image"), ("--image", self.pictures[1], "--space", "text"),
+                      ("--image", self.pictures[1]), ("--text", "a thing")):
+            hits = run_json("search", "--store", store, "--model", self.model, *query)["hits"]
+            self.assertEqual(len(hits), 4, query)
+        code, out, _ = run("models", "info", self.model, "--json")
+        self.assertEqual((code, [json.loads(line)["sense"] for line in out.splitlines()]), (0, ["text", "image"]))
 
 
 if __name__ == "__main__":

@@ -84,10 +84,11 @@ static inline void print_problem(void *context, const char *problem) {
     print_error("check: %s\n", problem);
 }
 
-/* Fails where check() finds anything. */
+/* Fails where check() finds anything. `index` is of the fused space; NULL: the store alone. */
 static inline magpie_check_report assert_clean(magpie_store *store, magpie_index *index) {
     magpie_check_report report;
-    assert_ok(magpie_store_check(store, index, print_problem, NULL, &report));
+    magpie_index *const indexes[MAGPIE_SPACES] = {[MAGPIE_SPACE_FUSED] = index};
+    assert_ok(magpie_store_check(store, indexes, print_problem, NULL, &report));
     assert_int_equal(report.problems, 0);
     return report;
 }

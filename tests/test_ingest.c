@@ -1,169 +1,12 @@
 /* test_ingest.c - what is in the store after a job, and how much of it was computed, is what the catalogue
  * says: whatever lines are bad, whatever has changed since, wherever an earlier run was stopped. */
-#include "support.h"
-
-#include "ingest.h"
-
-enum { ITEMS = 60, COMMIT_ITEMS = 8 };
-
-/* ---- a catalogue, a store and a model ------------------------------------------------------------------ */
-
-typedef struct world {
-    char folder[64];
-    char *catalogue, *rejects, *store_path;
-    magpie_text lines;
-    magpie_store *store;
-    magpie_text_encoder *encoder; /* shared by all tests */
-    size_t stop_after;            /* commits; 0: never */
-    magpie_text acknowledged;     /* ids, a newline behind each */
-} world;
-
-static magpie_text_encoder *shared_encoder;
-
-static int open_encoder(void **state) {
-    (void)state;
-    const char *directory = model_directory();
-    if (!directory) return 0;
-    const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32, .threads = 1};
-    assert_ok(magpie_text_encoder_open(directory, &options, &shared_encoder));
-    return 0;
-}
-
-static int close_encoder(void **state) {
-    (void)state;
-    magpie_text_encoder_close(shared_encoder);
-    return 0;
-}
-
-static int make_world(void **state) {
-    world *w = calloc(1, sizeof *w);
-    const magpie_store_options create = {.create = true};
-    strcpy(w->folder, "/tmp/magpie-ingest-XXXXXX");
-    assert_non_null(mkdtemp(w->folder));
-    w->catalogue = magpie_path_join(w->folder, "catalogue.jsonl");
-    w->rejects = magpie_path_join(w->folder, "rejects.jsonl");
-    w->store_path = magpie_path_join(w->folder, "store");
-    assert_ok(magpie_store_open(w->store_path, &create, &w->store));
-    w->encoder = shared_encoder;
-    *state = w;
-    return 0;
-}
-
-static int remove_world(void **state) {
-    world *w = *state;
-    char command[128];
-    magpie_store_close(w->store);
-    snprintf(command, sizeof command, "rm -rf %s", w->folder);
-    assert_int_equal(system(command), 0);
-    free(w->catalogue);
-    free(w->rejects);
-    free(w->store_path);
-    magpie_text_free(&w->lines);
-    magpie_text_free(&w->acknowledged);
-    free(w);
-    return 0;
-}
-
-static void write_catalogue(world *w) {
-    FILE *file = fopen(w->catalogue, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(w->lines.data, 1, w->lines.size, file), w->lines.size);
-    assert_int_equal(fclose(file), 0);
-}
-
-/* Items first .. first + n - 1; `text` and `price` tell one version from another. */
-static void add_items(world *w, unsigned first, unsigned n, const char *text, int price) {
-    for (unsigned i = first; i < first + n; i++)
-        magpie_text_printf(&w->lines,
-                           "{\"id\": \"item %u\", \"text\": \"%s %u\", \"attributes\": {\"price\": %d}}\n", i,
-                           text, i, price);
-}
-
-static bool stop_sometimes(void *context, const magpie_ingest_progress *progress) {
-    const world *w = context;
-    return !w->stop_after || progress->committed < w->stop_after * COMMIT_ITEMS;
-}
-
-static void note_acknowledged(void *context, magpie_string id) {
-    world *w = context;
-    magpie_item item;
-    magpie_snapshot *snapshot;
-    magpie_text_append(&w->acknowledged, id.data, id.size);
-    magpie_text_append(&w->acknowledged, "\n", 1);
-    assert_ok(magpie_snapshot_open(w->store, &snapshot));
-    assert_ok(magpie_snapshot_get(snapshot, id, &item));
-    magpie_snapshot_close(snapshot);
-}
-
-static magpie_status ingest(world *w, magpie_ingest_progress *out) {
-    const magpie_ingest_options options = {.catalogue = w->catalogue,
-                                           .rejects = w->rejects,
-                                           .commit_items = COMMIT_ITEMS,
-                                           .progress = stop_sometimes,
-                                           .acknowledge = note_acknowledged,
-                                           .context = w};
-    magpie_text_clear(&w->acknowledged);
-    return magpie_ingest_run(w->store, w->encoder, &options, out);
-}
-
-static magpie_ingest_progress ingest_to_the_end(world *w) {
-    magpie_ingest_progress progress;
-    w->stop_after = 0;
-    assert_ok(ingest(w, &progress));
-    return progress;
-}
-
-static void assert_counts(magpie_ingest_progress p, size_t encoded, size_t updated, size_t unchanged,
-                          size_t rejected) {
-    if (p.encoded != encoded || p.updated != updated || p.unchanged != unchanged || p.rejected != rejected)
-        fail_msg("encoded %zu, updated %zu, unchanged %zu, rejected %zu in place of %zu, %zu, %zu, %zu",
-                 p.encoded, p.updated, p.unchanged, p.rejected, encoded, updated, unchanged, rejected);
-    assert_int_equal(p.committed, encoded + updated);
-}
-
-static void print_problem(void *context, const char *problem) {
-    (void)context;
-    print_error("%s\n", problem);
-}
-
-static void assert_store_holds(world *w, uint64_t items) {
-    magpie_check_report report;
-    magpie_store_stats stats;
-    assert_ok(magpie_store_check(w->store, NULL, print_problem, NULL, &report));
-    assert_int_equal(report.problems, 0);
-    assert_ok(magpie_store_get_stats(w->store, &stats));
-    assert_int_equal(stats.items, items);
-}
-
-/* The text of an item, in a buffer that the next call overwrites. */
-static const char *text_of(world *w, const char *id) {
-    static char text[256];
-    magpie_snapshot *snapshot;
-    magpie_item item;
-    assert_ok(magpie_snapshot_open(w->store, &snapshot));
-    assert_ok(magpie_snapshot_get(snapshot, (magpie_string){id, strlen(id)}, &item));
-    snprintf(text, sizeof text, "%.*s", (int)item.text.size, item.text.data);
-    magpie_snapshot_close(snapshot);
-    return text;
-}
-
-static char *read_rejects(world *w) {
-    char *text;
-    assert_ok(magpie_file_read(w->rejects, 1 << 20, &text, NULL));
-    return text;
-}
-
-static size_t count_lines(const char *text) {
-    size_t n = 0;
-    for (; *text; text++) n += *text == '\n';
-    return n;
-}
+#include "test_ingest.h"
 
 /* ---- the properties ------------------------------------------------------------------------------------ */
 
 static void test_second_run_encodes_nothing(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, ITEMS, "a thing", 1);
     write_catalogue(w);
     assert_counts(ingest_to_the_end(w), ITEMS, 0, 0, 0);
@@ -176,11 +19,8 @@ static void test_second_run_encodes_nothing(void **state) {
 
 static void test_ten_changed_lines_encode_ten(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
-    add_items(w, 0, ITEMS, "a thing", 1);
-    write_catalogue(w);
-    ingest_to_the_end(w);
-    magpie_text_clear(&w->lines);
+    if (!w->encoders.text) skip_loudly("no text model");
+    ingest_things(w);
     add_items(w, 0, 10, "another thing", 1);
     add_items(w, 10, ITEMS - 10, "a thing", 1);
     write_catalogue(w);
@@ -191,11 +31,8 @@ static void test_ten_changed_lines_encode_ten(void **state) {
 
 static void test_changed_attributes_encode_none(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
-    add_items(w, 0, ITEMS, "a thing", 1);
-    write_catalogue(w);
-    ingest_to_the_end(w);
-    magpie_text_clear(&w->lines);
+    if (!w->encoders.text) skip_loudly("no text model");
+    ingest_things(w);
     add_items(w, 0, ITEMS, "a thing", 2);
     write_catalogue(w);
     assert_counts(ingest_to_the_end(w), 0, ITEMS, 0, 0);
@@ -205,7 +42,7 @@ static void test_changed_attributes_encode_none(void **state) {
 static void test_item_without_text_has_no_vectors(void **state) {
     world *w = *state;
     magpie_store_stats stats;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     magpie_text_printf(&w->lines,
                        "{\"id\": \"a\", \"text\": \"t\"}\n{\"id\": \"b\", \"image\": \"i.png\"}\n");
     write_catalogue(w);
@@ -221,7 +58,7 @@ static void test_item_without_text_has_no_vectors(void **state) {
 
 static void test_bad_lines_are_rejected_and_the_job_goes_on(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 9, "a thing", 1);
     magpie_text_printf(
         &w->lines,
@@ -253,18 +90,18 @@ static void test_bad_lines_are_rejected_and_the_job_goes_on(void **state) {
 static void test_rejects_over_the_catalogue_are_refused(void **state) {
     world *w = *state;
     magpie_ingest_progress progress;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 1, "a thing", 1);
     write_catalogue(w);
     const magpie_ingest_options options = {.catalogue = w->catalogue, .rejects = w->catalogue};
-    assert_int_equal(magpie_ingest_run(w->store, w->encoder, &options, &progress), MAGPIE_E_ARGUMENT);
+    assert_int_equal(magpie_ingest_run(w->store, &w->encoders, &options, &progress), MAGPIE_E_ARGUMENT);
     assert_true(magpie_path_exists(w->catalogue));
 }
 
 /* First come, first kept: within a transaction, across them, and in every run alike. */
 static void test_repeated_ids(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 3, "first", 1);
     add_items(w, 0, 2, "second", 1); /* other content: rejected */
     add_items(w, 2, 1, "first", 1);  /* the same: nothing to do */
@@ -283,7 +120,7 @@ static void test_repeated_ids(void **state) {
  * there. */
 static void test_goes_on_where_it_was_stopped(void **state) {
     world *w = *state;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 5, "old", 1);
     write_catalogue(w);
     ingest_to_the_end(w);
@@ -321,7 +158,7 @@ static void test_goes_on_where_it_was_stopped(void **state) {
 static void test_rejects_beyond_the_checkpoint_are_cut(void **state) {
     world *w = *state;
     magpie_ingest_progress progress;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     magpie_text_printf(&w->lines, "bad line one\n");
     add_items(w, 0, COMMIT_ITEMS, "a thing", 1);
     magpie_text_printf(&w->lines, "bad line two\n");
@@ -343,7 +180,7 @@ static void test_rejects_beyond_the_checkpoint_are_cut(void **state) {
 static void test_changed_catalogue_starts_over(void **state) {
     world *w = *state;
     magpie_ingest_progress progress;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, ITEMS, "a thing", 1);
     write_catalogue(w);
     w->stop_after = 2;
@@ -355,7 +192,8 @@ static void test_changed_catalogue_starts_over(void **state) {
     assert_counts(progress, ITEMS + 1 - 2 * COMMIT_ITEMS, 0, 2 * COMMIT_ITEMS, 0);
 }
 
-/* A deletion between the lookup and the commit takes away the vectors that were to be kept. */
+/* A deletion between the lookup and the commit takes away the row that was to stay; the vectors are put
+ * again. */
 static bool delete_an_item(void *context, const magpie_ingest_progress *progress) {
     world *w = context;
     if (progress->lines != 1) return true;
@@ -367,10 +205,10 @@ static bool delete_an_item(void *context, const magpie_ingest_progress *progress
     return true;
 }
 
-static void test_item_deleted_meanwhile_is_encoded(void **state) {
+static void test_item_deleted_meanwhile_is_put_again(void **state) {
     world *w = *state;
     magpie_ingest_progress progress;
-    if (!w->encoder) skip_loudly("no text model");
+    if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 4, "a thing", 1);
     write_catalogue(w);
     ingest_to_the_end(w);
@@ -379,12 +217,14 @@ static void test_item_deleted_meanwhile_is_encoded(void **state) {
     write_catalogue(w);
     const magpie_ingest_options options = {
         .catalogue = w->catalogue, .progress = delete_an_item, .context = w};
-    assert_ok(magpie_ingest_run(w->store, w->encoder, &options, &progress));
-    assert_int_equal(progress.committed, 4);
+    assert_ok(magpie_ingest_run(w->store, &w->encoders, &options, &progress));
+    assert_counts(progress, 0, 4, 0, 0);
     assert_store_holds(w, 4);
+    magpie_store_stats stats;
+    assert_ok(magpie_store_get_stats(w->store, &stats));
+    assert_int_equal(stats.vectors[MAGPIE_SPACE_TEXT], 4);
+    assert_int_equal(stats.vectors[MAGPIE_SPACE_FUSED], 4);
 }
-
-#define INGEST_TEST(name) cmocka_unit_test_setup_teardown(name, make_world, remove_world)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -398,7 +238,7 @@ int main(void) {
         INGEST_TEST(test_goes_on_where_it_was_stopped),
         INGEST_TEST(test_rejects_beyond_the_checkpoint_are_cut),
         INGEST_TEST(test_changed_catalogue_starts_over),
-        INGEST_TEST(test_item_deleted_meanwhile_is_encoded),
+        INGEST_TEST(test_item_deleted_meanwhile_is_put_again),
     };
     return cmocka_run_group_tests(tests, open_encoder, close_encoder);
 }

@@ -3,6 +3,7 @@
 #include "test_index.h"
 
 #include <lmdb.h>
+#include <xxhash.h>
 
 #include "record.h"
 
@@ -66,7 +67,7 @@ static void change(random_state *r, magpie_batch *batch, model *m, magpie_commit
                         .attributes = string_of(it->attributes),
                         .timestamp = it->timestamp,
                         .content_hash = {it->row, 1},
-                        .encoded_hash = {2, it->row},
+                        .encoded_hash = {2, it->row, 3, it->row + 1},
                         .problems = string_of("no audio")};
     const float *vectors[MAGPIE_SPACES] = {it->fused, it->has_text_vector ? it->text_vector : NULL, NULL,
                                            NULL};
@@ -95,7 +96,8 @@ static void assert_item(magpie_snapshot *snapshot, const char *id, const model_i
     assert_string(item.problems, "no audio");
     assert_true(item.timestamp == it->timestamp && item.row == it->row && item.sequence >= it->row);
     assert_true(item.content_hash[0] == it->row && item.content_hash[1] == 1);
-    assert_true(item.encoded_hash[0] == 2 && item.encoded_hash[1] == it->row);
+    assert_true(item.encoded_hash[0] == 2 && item.encoded_hash[1] == it->row && item.encoded_hash[2] == 3 &&
+                item.encoded_hash[3] == it->row + 1);
     assert_true(llabs(item.updated - magpie_unix_millis()) < 600000);
     assert_ok(magpie_snapshot_get_row(snapshot, it->row, &by_row));
     assert_string(by_row.id, id);
@@ -440,12 +442,43 @@ static void damaged_records_are_errors(void **state) {
     free(bad);
 }
 
+/* What a store from before there were pictures has: two words of hashes, the first of the text. */
+static void records_of_version_1_are_read(void **state) {
+    (void)state;
+    enum { HASHES_OF_OTHERS = 80, SIZES = 96 };
+    magpie_item item = {.id = string_of("a"),
+                        .text = string_of("some text"),
+                        .attributes = string_of("{\"a\": 1}"),
+                        .content_hash = {5, 6},
+                        .encoded_hash = {7, 7},
+                        .row = 5},
+                got;
+    size_t size = magpie_record_size(&item);
+    unsigned char *record = malloc(size);
+    magpie_record_write(&item, record);
+    memcpy(record + 72, "another", 8); /* the second word was the other half of one hash */
+    memmove(record + HASHES_OF_OTHERS, record + SIZES, size - SIZES);
+    size -= SIZES - HASHES_OF_OTHERS;
+    record[0] = 1;
+    uint64_t checksum = XXH3_64bits(record + 16, size - 16);
+    memcpy(record + 8, &checksum, sizeof checksum);
+    assert_ok(magpie_record_read(record, size, item.id, &got));
+    assert_string(got.text, "some text");
+    assert_string(got.attributes, "{\"a\": 1}");
+    assert_true(got.content_hash[0] == 5 && got.content_hash[1] == 6 && got.row == 5);
+    assert_true(got.encoded_hash[MAGPIE_SPACE_TEXT] == 7 && got.encoded_hash[MAGPIE_SPACE_FUSED] == 7 &&
+                got.encoded_hash[MAGPIE_SPACE_IMAGE] == 0 && got.encoded_hash[MAGPIE_SPACE_AUDIO] == 0);
+    assert_status(magpie_record_read(record, size - 1, item.id, &got), MAGPIE_E_CORRUPT);
+    free(record);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_model),         cmocka_unit_test(refuses_bad_items),
         cmocka_unit_test(refuses_other_models), cmocka_unit_test(read_only_writes_nothing),
         cmocka_unit_test(opens_stores_only),    cmocka_unit_test(refuses_other_formats),
         cmocka_unit_test(refuses_a_cut_file),   cmocka_unit_test(damaged_records_are_errors),
+        cmocka_unit_test(records_of_version_1_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,7 +134,8 @@ static void finds_each_damage(void **state) {
         cases[i].plant();
         assert_int_equal(magpie_environment_commit(&store->environment, txn), 0);
         magpie_text words = {0};
-        assert_ok(magpie_store_check(store, index, keep_words, &words, &report));
+        magpie_index *const indexes[MAGPIE_SPACES] = {[MAGPIE_SPACE_FUSED] = index};
+        assert_ok(magpie_store_check(store, indexes, keep_words, &words, &report));
         if (!report.problems || !strstr(words.data, cases[i].words))
             fail_msg("case %zu: \"%s\" is not in \"%s\"", i, cases[i].words, words.data ? words.data : "");
         magpie_text_free(&words);

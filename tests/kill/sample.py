@@ -2,8 +2,10 @@
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
+import zlib
 
 SKIPPED = 77
 
@@ -23,6 +25,28 @@ def model_or_skip():
         print(f"SKIPPED: no text model in {model}")
         sys.exit(SKIPPED)
     return model
+
+
+def write_image_model(folder, seed=1):
+    """A small image model; each seed is another. None where the program that writes it is not named."""
+    program = os.environ.get("MAGPIE_WRITE_IMAGE_MODEL")
+    if not program:
+        return None
+    subprocess.run([program, folder, str(seed)], check=True)
+    return folder
+
+
+def write_picture(path, seed, side=8):
+    """An RGB PNG of its own for each seed."""
+    dice = random.Random(f"picture/{seed}")
+    rows = b"".join(b"\0" + dice.randbytes(3 * side) for _ in range(side))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+                   chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def item(number, seed=1):
@@ -68,5 +92,6 @@ def assert_complete(store, items):
     check = run_json("check", "--store", store)
     stats = run_json("stats", "--store", store)
     assert check["problems"] == []
-    vectors = stats["spaces"]["fused"]["vectors"]
-    assert stats["items"] == check["items"] == check["indexed"] == vectors == len(items), stats
+    vectors = {name: space["vectors"] for name, space in stats["spaces"].items()}
+    assert stats["items"] == check["items"] == vectors["fused"] == vectors["text"] == len(items), stats
+    assert check["indexed"] == vectors["fused"] + vectors.get("image", 0), stats
