@@ -1,4 +1,5 @@
-/* image_decode.c - which format, which limits, which way up; image_jpeg.c and image_png.c have the formats. */
+/* image_decode.c - which format, which limits, which way up; image_jpeg.c and image_png.c have the
+ * formats. */
 #include "image_formats.h"
 
 #include <errno.h>
@@ -77,8 +78,8 @@ unsigned exif_orientation(const uint8_t *tiff, size_t size) {
     return 1;
 }
 
-/* Writes row by row what the viewer sees. Of the viewer's pixel (x, y), the stored one is at `first` + x `across` +
- * y `down`: each orientation is a corner to begin at and two directions. */
+/* Writes row by row what the viewer sees. Of the viewer's pixel (x, y), the stored one is at `first` + x
+ * `across` + y `down`: each orientation is a corner to begin at and two directions. */
 static void turn(const uint8_t *stored, size_t width, size_t height, unsigned orientation, uint8_t *out) {
     bool swapped = orientation >= 5;
     ptrdiff_t right = 3, below = (ptrdiff_t)width * 3, first = 0;
@@ -125,8 +126,8 @@ static magpie_status refuse(magpie_string bytes) {
     return magpie_fail(MAGPIE_E_INPUT, bytes.size ? "neither a JPEG nor a PNG picture" : "an empty picture");
 }
 
-/* TurboJPEG 2.1 leaves a handle that failed in a header in the middle of it, and would read the next picture from there:
- * after a failure there is a new handle. */
+/* TurboJPEG 2.1 leaves a handle that failed in a header in the middle of it, and would read the next
+ * picture from there: after a failure there is a new handle. */
 static magpie_status decode_jpeg(image_decoder *decoder, magpie_string bytes, size_t shortest,
                                  image_stored *out) {
     if (!decoder->turbo) decoder->turbo = tjInitDecompress();

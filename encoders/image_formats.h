@@ -1,5 +1,5 @@
-/* image_formats.h - what JPEG and PNG give to image_decode.c: pixels as they are stored, and how to turn them. Private
- * to image_decode.c and its formats. */
+/* image_formats.h - what JPEG and PNG give to image_decode.c: pixels as they are stored, and how to turn
+ * them. Private to image_decode.c and its formats. */
 #ifndef MAGPIE_IMAGE_FORMATS_H
 #define MAGPIE_IMAGE_FORMATS_H
 
@@ -25,7 +25,8 @@ typedef struct image_stored {
 /* MAGPIE_E_TOO_LARGE where the sides, as the file claims them, are over the limits. */
 MAGPIE_CHECK_RESULT magpie_status image_check_size(size_t width, size_t height);
 
-/* Orientation in a block of EXIF (a TIFF file without pictures); 1 where there is none or none that makes sense. */
+/* Orientation in a block of EXIF (a TIFF file without pictures); 1 where there is none or none that makes
+ * sense. */
 unsigned exif_orientation(const uint8_t *tiff, size_t size);
 
 /* Pixels [height, width, 3] into `pixels`. */

@@ -1,7 +1,8 @@
-/* image_jpeg.c - JPEG by TurboJPEG, to the bytes that Pillow gives: slow integer DCT, smooth upsampling of chroma.
+/* image_jpeg.c - JPEG by TurboJPEG, to the bytes that Pillow gives: slow integer DCT, smooth upsampling of
+ * chroma.
  *
- * libjpeg repairs what is broken and calls it a warning; here a warning refuses the picture, but for those of
- * `harmless`. Nothing notices a flipped bit that still decodes: JPEG has no checksum. */
+ * libjpeg repairs what is broken and calls it a warning; here a warning refuses the picture, but for those
+ * of `harmless`. Nothing notices a flipped bit that still decodes: JPEG has no checksum. */
 #include "image_formats.h"
 
 #include <string.h>
@@ -54,8 +55,8 @@ magpie_status jpeg_decode(tjhandle turbo, magpie_string bytes, size_t shortest, 
                           image_stored *out) {
     const unsigned char *data = (const unsigned char *)bytes.data;
     int width = 0, height = 0, subsampling = -1, colours = -1;
-    /* Its failure is no verdict where the size is known: it may be a warning, which decoding will meet again, or rare
-     * subsampling, which TurboJPEG decodes but has no name for. */
+    /* Its failure is no verdict where the size is known: it may be a warning, which decoding will meet
+     * again, or rare subsampling, which TurboJPEG decodes but has no name for. */
     if (tjDecompressHeader3(turbo, data, bytes.size, &width, &height, &subsampling, &colours) != 0 &&
         (width < 1 || height < 1))
         return broken(turbo);

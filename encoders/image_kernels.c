@@ -1,9 +1,11 @@
-/* image_kernels.c - see image_kernels.h; compiled for each level of the instruction set, as simd_kernels.c is.
+/* image_kernels.c - see image_kernels.h; compiled for each level of the instruction set, as simd_kernels.c
+ * is.
  *
- * Bytes are never widened: a lane is four of them, as they lie in memory, and each is shifted and masked out when its
- * sum needs it. That is cheaper than the shuffles of widening and of narrowing again, and needs none that a level might
- * lack. Down a column the four are neighbours in a row. Across, they are a pixel, and a lane is a row: three bytes a
- * pixel fit no vector, so sixteen rows are brought side by side first, at one load and one store a pixel. */
+ * Bytes are never widened: a lane is four of them, as they lie in memory, and each is shifted and masked
+ * out when its sum needs it. That is cheaper than the shuffles of widening and of narrowing again, and
+ * needs none that a level might lack. Down a column the four are neighbours in a row. Across, they are a
+ * pixel, and a lane is a row: three bytes a pixel fit no vector, so sixteen rows are brought side by side
+ * first, at one load and one store a pixel. */
 #include "image_kernels.h"
 
 #include <string.h>

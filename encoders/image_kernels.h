@@ -1,5 +1,5 @@
-/* image_kernels.h - the two passes of a resize, compiled once for each width of vector (as simd.h's kernels are).
- * Private to image_resize.c, whose reference is the oracle.
+/* image_kernels.h - the two passes of a resize, compiled once for each width of vector (as simd.h's
+ * kernels are). Private to image_resize.c, whose reference is the oracle.
  *
  * Whole numbers throughout, so every level gives the same bytes. */
 #ifndef MAGPIE_IMAGE_KERNELS_H
@@ -13,8 +13,9 @@ enum {
     RESIZE_ROWS = 16          /* rows that the horizontal pass takes at once */
 };
 
-/* How each pixel of one axis is made: pixel i is the sum of `taps` source pixels from first[i], times its coefficients.
- * The same number for all of them, with zeros behind those of fewer, so that loops are short and predictable. */
+/* How each pixel of one axis is made: pixel i is the sum of `taps` source pixels from first[i], times its
+ * coefficients. The same number for all of them, with zeros behind those of fewer, so that loops are short
+ * and predictable. */
 typedef struct resize_axis {
     size_t count, taps;    /* pixels made; taps of each, even */
     uint32_t *first;       /* [count] */

@@ -1,8 +1,8 @@
-/* image_png.c - PNG by libspng, row by row into RGB: what is transparent or interlaced passes through one row of RGBA,
- * so that a picture costs three bytes a pixel and no more.
+/* image_png.c - PNG by libspng, row by row into RGB: what is transparent or interlaced passes through one
+ * row of RGBA, so that a picture costs three bytes a pixel and no more.
  *
- * Every checksum counts, those of chunks that are not looked at too, but for IEND's own, behind which nothing could
- * follow. */
+ * Every checksum counts, those of chunks that are not looked at too, but for IEND's own, behind which
+ * nothing could follow. */
 #include "image_formats.h"
 
 #include <spng.h>

@@ -1,8 +1,8 @@
 /* image_preprocess.c - see image_preprocess.h.
  *
- * transformers has written these files in many ways over the years. What decides is what is there rather than the
- * class's name, but for one case: a size that is a single number means the shorter side where a crop follows it, and
- * both sides where none does. */
+ * transformers has written these files in many ways over the years. What decides is what is there rather
+ * than the class's name, but for one case: a size that is a single number means the shorter side where a
+ * crop follows it, and both sides where none does. */
 #include "image_preprocess.h"
 #include "model_files.h"
 
@@ -87,8 +87,8 @@ static magpie_status read_filter(const model_json *file, image_filter *out) {
     return MAGPIE_OK;
 }
 
-/* ConvNext's, and ResNet's with it: below 384 the shorter side to size / crop_pct and the centre cut out; from there on,
- * both sides to size. */
+/* ConvNext's, and ResNet's with it: below 384 the shorter side to size / crop_pct and the centre cut out;
+ * from there on, both sides to size. */
 static magpie_status read_convnext(const model_json *file, const json_t *share, size_t size,
                                    image_geometry *out) {
     enum { WARPED_FROM = 384 };

@@ -1,8 +1,8 @@
 /* image_resize.c - see image_resize.h.
  *
- * Rows stream: RESIZE_ROWS source rows at a time are resized horizontally into a ring that holds as many as one row of the
- * result needs, so that what the vertical pass reads is in the first-level cache however large the picture is. Nothing
- * is computed outside of the crop. */
+ * Rows stream: RESIZE_ROWS source rows at a time are resized horizontally into a ring that holds as many
+ * as one row of the result needs, so that what the vertical pass reads is in the first-level cache however
+ * large the picture is. Nothing is computed outside of the crop. */
 #include "image_resize.h"
 #include "image_kernels.h"
 #include "simd.h"
@@ -13,8 +13,8 @@
 
 /* ---- geometry ---- */
 
-/* One axis: of the source's `in` pixels, resized to `resized`, `count` are kept from `first`, and stand in the square
- * from `place`. */
+/* One axis: of the source's `in` pixels, resized to `resized`, `count` are kept from `first`, and stand in
+ * the square from `place`. */
 typedef struct axis_plan {
     size_t in, resized, first, count, place;
 } axis_plan;
@@ -78,8 +78,9 @@ static size_t taps_max(const axis_plan *plan, image_filter filter) {
     return (size_t)ceil(support_of(filter) * (scale < 1 ? 1 : scale)) * 2 + 1;
 }
 
-/* The coefficients of pixel `i` of the resized axis: how many, into k [taps_max], and from which source pixel. In the
- * order of Pillow's precompute_coeffs and normalize_coeffs_8bpc, since sums of doubles depend on it. */
+/* The coefficients of pixel `i` of the resized axis: how many, into k [taps_max], and from which source
+ * pixel. In the order of Pillow's precompute_coeffs and normalize_coeffs_8bpc, since sums of doubles
+ * depend on it. */
 static size_t coefficients_of(const axis_plan *plan, image_filter filter, size_t i, double *weights,
                               int32_t *k, size_t *from) {
     double scale = (double)plan->in / (double)plan->resized, stretch = scale < 1 ? 1 : scale;
@@ -107,8 +108,8 @@ static uint8_t to_byte(int32_t sum) {
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* One axis of a picture: line `i` of `lines` has its pixels `step` bytes apart, the next line is `line_step` further; the
- * channels follow one another. */
+/* One axis of a picture: line `i` of `lines` has its pixels `step` bytes apart, the next line is
+ * `line_step` further; the channels follow one another. */
 typedef struct lines {
     size_t lines, step, line_step;
 } lines;
@@ -155,7 +156,8 @@ magpie_status image_resize_reference(const image_pixels *picture, const image_ge
 
 /* ---- tables ---- */
 
-/* The coefficients of one axis, kept while pictures are of one size: computing them takes as long as using them. */
+/* The coefficients of one axis, kept while pictures are of one size: computing them takes as long as using
+ * them. */
 typedef struct axis_table {
     axis_plan plan; /* of the tables; all zero at first */
     image_filter filter;

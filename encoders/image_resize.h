@@ -1,10 +1,10 @@
 /* image_resize.h - Pillow's antialiased resize, of the part that a crop keeps. Private to encoders/.
  *
- * Pillow's resample (libImaging/Resample.c): the filter is stretched by the scale when shrinking, so that every
- * source pixel counts; horizontal pass first, then vertical, 8-bit pixels between them; coefficients in fixed
- * point of 32 - 8 - 2 bits. The same integers here, so that pixels are equal, not near. (Pillow 13 takes the vertical
- * pass first where a picture over twice as tall as wide shrinks, and for some other shapes whose sides shrink unequally;
- * there it is near: within the rounding of one pass.) */
+ * Pillow's resample (libImaging/Resample.c): the filter is stretched by the scale when shrinking, so that
+ * every source pixel counts; horizontal pass first, then vertical, 8-bit pixels between them; coefficients
+ * in fixed point of 32 - 8 - 2 bits. The same integers here, so that pixels are equal, not near. (Pillow
+ * 13 takes the vertical pass first where a picture over twice as tall as wide shrinks, and for some other
+ * shapes whose sides shrink unequally; there it is near: within the rounding of one pass.) */
 #ifndef MAGPIE_IMAGE_RESIZE_H
 #define MAGPIE_IMAGE_RESIZE_H
 

@@ -1,4 +1,5 @@
-/* test_image_decode.c - every kind of JPEG and PNG to Pillow's pixels, and every way in which a file can be wrong. */
+/* test_image_decode.c - every kind of JPEG and PNG to Pillow's pixels, and every way in which a file can
+ * be wrong. */
 #include "crc32.h"
 #include "golden_images.h"
 #include "image_decode.h"
@@ -233,7 +234,8 @@ static void test_limits(void **state) {
 
 /* ---- memory ---- */
 
-/* A giant picture's memory goes back with the next one. The giant: a black PNG of one bit a pixel, made here. */
+/* A giant picture's memory goes back with the next one. The giant: a black PNG of one bit a pixel, made
+ * here. */
 static void test_memory_is_given_back(void **state) {
     (void)state;
     magpie_string png = golden_file("png type 0 depth 1"), small = golden_file("png type 2 depth 8");

@@ -1,4 +1,5 @@
-/* test_image_preprocess.c - the files that models come with, in the forms that they have had, and what is refused. */
+/* test_image_preprocess.c - the files that models come with, in the forms that they have had, and what is
+ * refused. */
 #include "image_preprocess.h"
 #include "support.h"
 

@@ -1,4 +1,5 @@
-/* test_image_resize.c - Pillow is the oracle of the reference, and the reference that of the kernels, byte for byte. */
+/* test_image_resize.c - Pillow is the oracle of the reference, and the reference that of the kernels, byte
+ * for byte. */
 #include "golden_images.h"
 #include "image_kernels.h"
 #include "image_resize.h"
@@ -98,7 +99,8 @@ static void test_kernels(void **state) {
     }
 }
 
-/* One size after another through one resizer is as each through its own: tables and memory are not mixed up. */
+/* One size after another through one resizer is as each through its own: tables and memory are not mixed
+ * up. */
 static void test_same_again(void **state) {
     (void)state;
     static const size_t sides[][2] = {{64, 48}, {64, 48}, {48, 64}, {200, 10}, {64, 48}};

@@ -1,6 +1,8 @@
-/* decode_bench.c - JPEG to the input of a network, on one thread: decode alone, with resize and crop, to floats. Usage:
- * decode_bench FOLDER [REPS]; one JSON line a figure, the median of REPS (5) rounds over all of the folder's .jpg files,
- * which are read before the clock starts; by the clock on the wall and by the thread's own, since machines are shared. Beside it: ../shared/bench/decode_bench.py, the peers at the same task. */
+/* decode_bench.c - JPEG to the input of a network, on one thread: decode alone, with resize and crop, to
+ * floats. Usage: decode_bench FOLDER [REPS]; one JSON line a figure, the median of REPS (5) rounds over
+ * all of the folder's .jpg files, which are read before the clock starts; by the clock on the wall and by
+ * the thread's own, since machines are shared. Beside it: ../shared/bench/decode_bench.py, the peers at
+ * the same task. */
 #include "image_resize.h"
 
 #include <dirent.h>

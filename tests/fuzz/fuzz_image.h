@@ -1,5 +1,5 @@
-/* fuzz_image.h - what the targets for pictures share: one decoder for all inputs, so that what a broken picture leaves
- * behind meets the next one. */
+/* fuzz_image.h - what the targets for pictures share: one decoder for all inputs, so that what a broken
+ * picture leaves behind meets the next one. */
 #ifndef MAGPIE_FUZZ_IMAGE_H
 #define MAGPIE_FUZZ_IMAGE_H
 

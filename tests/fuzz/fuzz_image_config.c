@@ -1,5 +1,5 @@
-/* fuzz_image_config.c - any bytes as preprocessor_config.json and as open_clip_config.json: refused in words, or a
- * geometry that a resizer takes. */
+/* fuzz_image_config.c - any bytes as preprocessor_config.json and as open_clip_config.json: refused in
+ * words, or a geometry that a resizer takes. */
 #include "fuzz.h"
 #include "image_preprocess.h"
 

@@ -1,7 +1,8 @@
 /* fuzz_png.c - any bytes as a PNG: refused in words, or pixels to the last one.
  *
- * Checksums would end nearly every mutation at the first chunk, so those of the chunks are set right first: every other
- * input, since they have to be tested as well. The one inside of the compressed data is left alone. */
+ * Checksums would end nearly every mutation at the first chunk, so those of the chunks are set right
+ * first: every other input, since they have to be tested as well. The one inside of the compressed data is
+ * left alone. */
 #include "crc32.h"
 #include "fuzz_image.h"
 
