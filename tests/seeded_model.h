@@ -160,17 +160,31 @@ static inline void seeded_write_weights(const char *folder, const json_t *entry)
     assert_int_equal(fclose(file), 0);
 }
 
-/* A folder with the entry's files and weights, its name to be given to seeded_remove. */
-static inline char *seeded_model(const json_t *entry) {
-    char *folder = strdup("/tmp/magpie-model-XXXXXX");
-    assert_non_null(folder);
-    assert_non_null(mkdtemp(folder));
+/* The entry's files and weights into a folder that is there. */
+static inline void seeded_write(const char *folder, const json_t *entry) {
     const char *name;
     json_t *content;
     json_object_foreach(json_object_get(entry, "files"), name, content)
         seeded_write_file(folder, name, content);
     seeded_write_weights(folder, entry);
+}
+
+/* A folder with the entry's files and weights, its name to be given to seeded_remove. */
+static inline char *seeded_model(const json_t *entry) {
+    char *folder = strdup("/tmp/magpie-model-XXXXXX");
+    assert_non_null(folder);
+    assert_non_null(mkdtemp(folder));
+    seeded_write(folder, entry);
     return folder;
+}
+
+/* Entry `name` of image_features.json, to be given back with json_decref. */
+static inline json_t *seeded_entry(const char *name) {
+    json_t *all = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/image_features.json", 0, NULL);
+    json_t *entry = json_incref(json_object_get(all, name));
+    if (!entry) fail_msg("tests/golden/image_features.json has no \"%s\"", name);
+    json_decref(all);
+    return entry;
 }
 
 static inline void seeded_remove(char *folder) {

@@ -3,22 +3,15 @@
 #ifndef TEST_PICTURES_H
 #define TEST_PICTURES_H
 
-#include "support.h"
-
+#include "crc32.h"
 #include "encoders.h"
+#include "seeded_model.h"
+
+#include <sys/stat.h>
 
 enum { PICTURE_SIDE = 8 };
 
 /* ---- PNG ---- */
-
-static inline uint32_t crc_of(const unsigned char *bytes, size_t size) {
-    uint32_t crc = ~UINT32_C(0);
-    for (size_t i = 0; i < size; i++) {
-        crc ^= bytes[i];
-        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
-    }
-    return ~crc;
-}
 
 static inline void put_big_endian(unsigned char *at, uint32_t value) {
     for (int i = 0; i < 4; i++) at[i] = (unsigned char)(value >> (24 - 8 * i));
@@ -30,7 +23,7 @@ static inline void write_chunk(FILE *file, const char type[4], const unsigned ch
     put_big_endian(bytes, (uint32_t)size);
     memcpy(bytes + 4, type, 4);
     if (size) memcpy(bytes + 8, data, size);
-    put_big_endian(bytes + 8 + size, crc_of(bytes + 4, size + 4));
+    put_big_endian(bytes + 8 + size, crc32_of(bytes + 4, size + 4));
     assert_int_equal(fwrite(bytes, 1, size + 12, file), size + 12);
 }
 
@@ -63,14 +56,20 @@ static inline void write_picture(const char *path, unsigned seed) {
 
 /* ---- a model ---- */
 
-/* Makes `folder` with a CIFAR ResNet-20 in it; each seed is another model. */
+/* Makes `folder` with the model `name` of tests/golden/image_features.json in it; each seed has its own weights. */
+static inline void write_seeded_model(const char *folder, const char *name, unsigned seed) {
+    char text[32];
+    json_t *entry = seeded_entry(name);
+    snprintf(text, sizeof text, "%u", seed);
+    json_object_set_new(entry, "seed", json_string(text));
+    if (mkdir(folder, 0777) != 0) assert_true(magpie_path_exists(folder));
+    seeded_write(folder, entry);
+    json_decref(entry);
+}
+
+/* The smallest there is: a CIFAR ResNet-20. */
 static inline void write_image_model(const char *folder, unsigned seed) {
-    char command[4096];
-    snprintf(command, sizeof command,
-             "mkdir -p '%s' && echo '{\"model_type\": \"cifar-resnet\", \"depth\": 20, \"seed\": %u}' "
-             ">'%s/config.json'",
-             folder, seed, folder);
-    assert_int_equal(system(command), 0);
+    write_seeded_model(folder, "cifar-resnet20", seed);
 }
 
 static inline magpie_image_encoder *open_image_model(const char *folder) {

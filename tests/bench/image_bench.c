@@ -70,15 +70,10 @@ int main(int argc, char **argv) {
         measure(argv[1], &options, reps);
         return 0;
     }
-    json_t *all = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/image_features.json", 0, NULL);
-    json_t *entry = json_object_get(all, argv[1] + 7);
-    if (!entry) {
-        fprintf(stderr, "image_bench: tests/golden/image_features.json has no \"%s\"\n", argv[1] + 7);
-        return 1;
-    }
+    json_t *entry = seeded_entry(argv[1] + 7);
     char *folder = seeded_model(entry);
     measure(folder, &options, reps);
     seeded_remove(folder);
-    json_decref(all);
+    json_decref(entry);
     return 0;
 }

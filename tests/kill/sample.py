@@ -27,12 +27,12 @@ def model_or_skip():
     return model
 
 
-def write_image_model(folder, seed=1):
+def write_image_model(folder, seed=1, name="cifar-resnet20"):
     """A small image model; each seed is another. None where the program that writes it is not named."""
     program = os.environ.get("MAGPIE_WRITE_IMAGE_MODEL")
     if not program:
         return None
-    subprocess.run([program, folder, str(seed)], check=True)
+    subprocess.run([program, folder, str(seed), name], check=True)
     return folder
 
 
