@@ -14,7 +14,7 @@
 
 /* Pictures a worker runs at a time: enough to read each weight from memory once for several, few enough that maps
  * stay in the cache. */
-enum { LANE_IMAGES = 4 };
+enum { LANE_IMAGES = 1 };
 
 struct magpie_image_encoder {
     magpie_image_encoder_info info;
