@@ -12,10 +12,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* Pictures a worker runs at a time: enough to read each weight from memory once for several, few enough that maps
- * stay in the cache. */
-enum { LANE_IMAGES = 1 };
-
 struct magpie_image_encoder {
     magpie_image_encoder_info info;
     char *name;
@@ -32,8 +28,7 @@ struct magpie_image_encoder {
         resnet_lane *lane;
         image_decoder *decoder;
         image_resizer *resizer;
-        uint8_t *pixels; /* [LANE_IMAGES, side, side, 3] */
-        float *vectors;  /* [LANE_IMAGES, dimension] */
+        uint8_t *pixels; /* [side, side, 3] */
     } * workers;
 };
 
@@ -129,7 +124,6 @@ void magpie_image_encoder_close(magpie_image_encoder *e) {
         image_decoder_free(w->decoder);
         image_resizer_free(w->resizer);
         free(w->pixels);
-        free(w->vectors);
     }
     free(e->workers);
     resnet_lane_free(e->together);
@@ -178,7 +172,7 @@ typedef struct call {
     magpie_image_encoder *encoder;
     const magpie_image *images; /* [n], or NULL: */
     const uint8_t *pixels;      /* [n, side, side, 3] */
-    size_t n, tasks;
+    size_t n;
     float *out;               /* [n, dimension] */
     magpie_outcome *outcomes; /* [n] or NULL */
 } call;
@@ -191,9 +185,8 @@ static magpie_status prepare_worker(const magpie_image_encoder *e, struct worker
     magpie_status status = MAGPIE_OK;
     if (!w->decoder) status = image_decoder_create(&w->decoder);
     if (status == MAGPIE_OK && !w->resizer) status = image_resizer_create(&w->resizer);
-    if (!w->pixels) w->pixels = magpie_alloc(LANE_IMAGES, pixel_bytes(e));
-    if (!w->vectors) w->vectors = magpie_alloc(LANE_IMAGES * e->info.dimension, sizeof *w->vectors);
-    return status == MAGPIE_OK && !(w->pixels && w->vectors) ? MAGPIE_E_NO_MEMORY : status;
+    if (!w->pixels) w->pixels = magpie_alloc(pixel_bytes(e), 1);
+    return status == MAGPIE_OK && !w->pixels ? MAGPIE_E_NO_MEMORY : status;
 }
 
 /* Whether a failure is the picture's own, and the next one may be fine. */
@@ -201,67 +194,47 @@ static bool is_of_the_picture(magpie_status status) {
     return status != MAGPIE_E_NO_MEMORY && status != MAGPIE_E_INTERNAL;
 }
 
-/* Decodes pictures first .. end-1 into the worker's pixels, without gaps; at[k] is the picture in place k. */
-static magpie_status decode(const call *c, struct worker *w, size_t first, size_t end, size_t *at,
-                            size_t *count) {
+/* Picture i into the worker's pixels; *fine false where it has its outcome instead. */
+static magpie_status decode(const call *c, struct worker *w, size_t i, bool *fine) {
     const magpie_image_encoder *e = c->encoder;
     magpie_status status = prepare_worker(e, w);
-    *count = 0;
-    for (size_t i = first; i < end && status == MAGPIE_OK; i++) {
-        magpie_status loaded =
-            load_pixels(e, w->decoder, w->resizer, &c->images[i], w->pixels + *count * pixel_bytes(e));
-        if (c->outcomes) c->outcomes[i] = (magpie_outcome){.status = loaded};
-        if (loaded == MAGPIE_OK) {
-            at[(*count)++] = i;
-        } else if (!c->outcomes || !is_of_the_picture(loaded)) {
-            status = magpie_fail(loaded, "picture %zu: %s", i, magpie_error());
-        } else {
-            snprintf(c->outcomes[i].reason, sizeof c->outcomes[i].reason, "%s", magpie_error());
-            memset(c->out + i * e->info.dimension, 0, e->info.dimension * sizeof(float));
-        }
-    }
-    return status;
-}
-
-/* Pictures first .. end-1, LANE_IMAGES at the most. */
-static magpie_status run_group(const call *c, resnet_lane *lane, struct worker *w, size_t first, size_t end) {
-    magpie_image_encoder *e = c->encoder;
-    size_t dimension = e->info.dimension, at[LANE_IMAGES], count;
-    if (!c->images)
-        return resnet_run(lane, c->pixels + first * pixel_bytes(e), end - first, &e->preprocess, !e->raw,
-                          c->out + first * dimension);
-    magpie_status status = decode(c, w, first, end, at, &count);
-    if (status == MAGPIE_OK && count)
-        status = resnet_run(lane, w->pixels, count, &e->preprocess, !e->raw, w->vectors);
-    for (size_t k = 0; k < count && status == MAGPIE_OK; k++)
-        memcpy(c->out + at[k] * dimension, w->vectors + k * dimension, dimension * sizeof(float));
-    return status;
-}
-
-static magpie_status group_task(void *context, size_t task, unsigned worker) {
-    const call *c = context;
-    magpie_image_encoder *e = c->encoder;
-    struct worker *w = &e->workers[worker];
-    magpie_status status = MAGPIE_OK;
-    if (!w->lane) status = resnet_lane_create(e->network, 1, LANE_IMAGES, &w->lane);
     if (status != MAGPIE_OK) return status;
-    return run_group(c, w->lane, w, task * c->n / c->tasks, (task + 1) * c->n / c->tasks);
+    magpie_status loaded = load_pixels(e, w->decoder, w->resizer, &c->images[i], w->pixels);
+    *fine = loaded == MAGPIE_OK;
+    if (!*fine && !(c->outcomes && is_of_the_picture(loaded)))
+        return magpie_fail(loaded, "picture %zu: %s", i, magpie_error());
+    if (c->outcomes) c->outcomes[i] = (magpie_outcome){.status = loaded};
+    if (!*fine) {
+        snprintf(c->outcomes[i].reason, sizeof c->outcomes[i].reason, "%s", magpie_error());
+        memset(c->out + i * e->info.dimension, 0, e->info.dimension * sizeof(float));
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status run(const call *c, resnet_lane *lane, struct worker *w, size_t i) {
+    const magpie_image_encoder *e = c->encoder;
+    const uint8_t *pixels = c->pixels ? c->pixels + i * pixel_bytes(e) : NULL;
+    bool fine = true;
+    magpie_status status = pixels ? MAGPIE_OK : decode(c, w, i, &fine);
+    if (status != MAGPIE_OK || !fine) return status;
+    return resnet_run(lane, pixels ? pixels : w->pixels, 1, &e->preprocess, !e->raw,
+                      c->out + i * e->info.dimension);
+}
+
+static magpie_status run_task(void *context, size_t i, unsigned worker) {
+    const call *c = context;
+    struct worker *w = &c->encoder->workers[worker];
+    magpie_status status = w->lane ? MAGPIE_OK : resnet_lane_create(c->encoder->network, 1, 1, &w->lane);
+    return status == MAGPIE_OK ? run(c, w->lane, w, i) : status;
 }
 
 static magpie_status encode(call *c) {
     magpie_image_encoder *e = c->encoder;
-    size_t threads = e->info.threads;
     magpie_status status = need_network(e);
-    if (status != MAGPIE_OK || c->n == 0) return status;
-    if (c->n == 1) {
-        if (!e->together) status = resnet_lane_create(e->network, e->info.threads, 1, &e->together);
-        return status == MAGPIE_OK ? run_group(c, e->together, &e->workers[0], 0, 1) : status;
-    }
-    /* Groups of equal size, as many as keep all workers busy to the end. */
-    c->tasks = (c->n + LANE_IMAGES - 1) / LANE_IMAGES;
-    c->tasks = (c->tasks + threads - 1) / threads * threads;
-    if (c->tasks > c->n) c->tasks = c->n;
-    return magpie_pool_run(e->pool, c->tasks, group_task, c);
+    if (status != MAGPIE_OK || c->n != 1)
+        return status == MAGPIE_OK ? magpie_pool_run(e->pool, c->n, run_task, c) : status;
+    if (!e->together) status = resnet_lane_create(e->network, e->info.threads, 1, &e->together);
+    return status == MAGPIE_OK ? run(c, e->together, &e->workers[0], 0) : status;
 }
 
 magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_image *images, size_t n,
