@@ -56,15 +56,17 @@ typedef uint16_t vh __attribute__((vector_size(VL * 2)));
  * halves. */
 #if VL == 16
 #define LANES ((vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
-#define LOWER ((vi){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23})
+#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif VL == 8
 #define LANES ((vi){0, 1, 2, 3, 4, 5, 6, 7})
-#define LOWER ((vi){0, 8, 1, 9, 2, 10, 3, 11})
+#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
 #else
 #define LANES ((vi){0, 1, 2, 3})
-#define LOWER ((vi){0, 4, 1, 5})
+#define LOWER 0, 4, 1, 5
+#define UPPER 2, 6, 3, 7
 #endif
-#define UPPER (LOWER + VL / 2)
 
 static inline vf load(const void *p) {
     vf v;
@@ -89,10 +91,13 @@ static inline vf vmax(vf a, vf b) {
 #endif
 }
 
-/* Over all lanes, by halves: each step folds the vector, turned by half of what is left, onto itself. */
+/* Over all lanes, by halves. */
 static inline float sum_of(vf v) {
-    for (int width = VL / 2; width > 0; width /= 2) v += __builtin_shuffle(v, (LANES + width) & (VL - 1));
-    return v[0];
+    float lanes[VL];
+    memcpy(lanes, &v, sizeof lanes);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
 }
 
 /* ---- bf16: the upper half of an f32 ---- */
@@ -338,8 +343,8 @@ INLINE void transpose(vf x[VL]) {
     for (int width = 1; width < VL; width *= 2) {
         vf y[VL];
         for (int i = 0; i < VL / 2; i++) {
-            y[2 * i] = __builtin_shuffle(x[i], x[i + VL / 2], LOWER);
-            y[2 * i + 1] = __builtin_shuffle(x[i], x[i + VL / 2], UPPER);
+            y[2 * i] = __builtin_shufflevector(x[i], x[i + VL / 2], LOWER);
+            y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + VL / 2], UPPER);
         }
         memcpy(x, y, sizeof y);
     }
