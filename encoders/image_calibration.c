@@ -54,7 +54,7 @@ static magpie_status check(const model_json *file, const char *fingerprint) {
     if (status == MAGPIE_OK) status = model_json_string(file, "fingerprint", "", &of);
     if (status != MAGPIE_OK || strcmp(of, fingerprint) == 0) return status;
     return magpie_fail(
-        MAGPIE_E_CORRUPT,
+        MAGPIE_E_MISMATCH,
         "%s: made for the model %s, and this one is %s: calibrate again (magpie models calibrate)",
         file->path, of, fingerprint);
 }

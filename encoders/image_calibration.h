@@ -12,8 +12,8 @@
 MAGPIE_CHECK_RESULT magpie_status image_calibration_write(const char *directory, const char *fingerprint,
                                                           size_t pictures, const float *largest,
                                                           size_t count);
-/* largest [count], the caller's. MAGPIE_E_NOT_FOUND without the file, saying what makes it; MAGPIE_E_CORRUPT for a
- * file of another model or another number of maps. */
+/* largest [count], the caller's. MAGPIE_E_NOT_FOUND without the file, saying what makes it; MAGPIE_E_MISMATCH for a
+ * file of other weights, MAGPIE_E_CORRUPT for one that is broken. */
 MAGPIE_CHECK_RESULT magpie_status image_calibration_read(const char *directory, const char *fingerprint,
                                                          float *largest, size_t count);
 
