@@ -31,8 +31,8 @@ const option_row model_options[] = {
      .argument = "P",
      .parse = parse_precision,
      .target = &encoder.precision,
-     .help = "f32, bf16 or auto: bf16 where the CPU has it; int8: for pictures, texts then as by auto "
-             "(default: auto)"},
+     .help =
+         "f32, bf16, int8 (pictures alone; texts as by auto) or auto: bf16 where the CPU has it (default)"},
     {.name = "backend",
      .argument = "B",
      .parse = parse_backend,
