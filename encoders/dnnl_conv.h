@@ -6,7 +6,8 @@
  *
  * In int8 all maps are NHWC: 2.6 has fast convolutions of 8 bits for no other layout. Weights are s8 with a step for
  * each output channel, sums s32; what follows is one multiplication in f32:
- *     y / step(y) = relu(step(shortcut) / step(y) * y' + step(x) step(w) / step(y) * (sum + bias / (step(x) step(w)))) */
+ *     y' = relu(shortcut' step(shortcut) / step(y) + (sum + bias / (step(x) step(w))) step(x) step(w) / step(y))
+ * where a dash marks what is stored. */
 #ifndef MAGPIE_DNNL_CONV_H
 #define MAGPIE_DNNL_CONV_H
 

@@ -67,8 +67,9 @@ typedef struct ops_range {
     bool negative;
 } ops_range;
 
+/* Of a map that is as good as zero, any. */
 static inline float ops_range_step(ops_range range) {
-    return range.largest > 0 ? range.largest / (range.negative ? 127 : 255) : 1;
+    return range.largest > 1e-30f ? range.largest / (range.negative ? 127 : 255) : 1;
 }
 
 /* Of what image_load makes, whatever the picture. */

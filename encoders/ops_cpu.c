@@ -1,10 +1,10 @@
 /* ops_cpu.c - the operations on the CPU: matrix products by oneDNN, everything between them by our SIMD
  * kernels.
  *
- * Streams of activations are f32 or bf16, sums are f32; maps of pictures may be of 8 bits. A lane is one worker thread with operations of one
- * thread each (throughput: no barriers at all), or one caller whose matrix products use all threads (latency
- * of a short text, which is the time that the weights take to come out of memory; the rest is too small to
- * share). */
+ * Streams of activations are f32 or bf16, sums are f32; maps of pictures may be of 8 bits (dnnl_conv.h). A lane is one
+ * worker thread with operations of one thread each (throughput: no barriers at all), or one caller whose matrix
+ * products use all threads (latency of a short text, which is the time that the weights take to come out of memory; the
+ * rest is too small to share). */
 #include "ops_cpu.h"
 
 #include <stdlib.h>
