@@ -1,8 +1,8 @@
 /* dnnl_conv.c - see dnnl_conv.h. */
 #include "dnnl_conv.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* What the packed layout of weights is chosen for. */
 enum { PACKING_IMAGES = 1 };
@@ -18,6 +18,8 @@ struct conv_weights {
     onednn_device *device;
     size_t in, out, kernel, stride, padding;
     bool relu, residual;
+    ops_range in_range, out_range, residual_range;
+    float *scales;       /* int8: [2, out], of sums to steps of y, then to values; NULL otherwise */
     packing packings[2]; /* the faster first; the last one fits everywhere */
     size_t count;
     dnnl_memory_t bias;
@@ -29,6 +31,7 @@ typedef struct step {
     dnnl_memory_t packed;        /* of the weights, for the algorithm that was compiled */
     conv_pooling pooling;
     size_t images, channels, height, width; /* of the input */
+    bool negative;
     onednn_compiled compiled;
 } step;
 
@@ -40,14 +43,31 @@ struct conv_lane {
 
 /* ---- descriptors ---- */
 
-size_t conv_map_block(const ops_map *map) { return map->channels == 3 ? 1 : onednn_channel_block(); }
+size_t conv_map_block(const onednn_device *device, const ops_map *map) {
+    if (onednn_int8(device)) return map->channels;
+    return map->channels == 3 ? 1 : onednn_channel_block();
+}
 
-static dnnl_status_t describe_map(const onednn_device *device, size_t images, size_t channels, size_t height,
-                                  size_t width, md_t *out) {
-    const dnnl_dims_t dims = {(dnnl_dim_t)images, (dnnl_dim_t)channels, (dnnl_dim_t)height,
-                              (dnnl_dim_t)width};
+static dnnl_data_type_t range_type(ops_range range) { return range.negative ? dnnl_s8 : dnnl_u8; }
+
+static dnnl_status_t describe_map(const onednn_device *device, size_t images, const ops_map *m, md_t *out) {
+    const dnnl_dims_t dims = {(dnnl_dim_t)images, (dnnl_dim_t)m->channels, (dnnl_dim_t)m->height,
+                              (dnnl_dim_t)m->width};
+    if (onednn_int8(device)) return onednn_describe(out, 4, dims, range_type(m->range), dnnl_nhwc);
     dnnl_format_tag_t blocked = onednn_channel_block() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
-    return onednn_describe(out, 4, dims, onednn_type(device), channels == 3 ? dnnl_nchw : blocked);
+    return onednn_describe(out, 4, dims, onednn_type(device), m->channels == 3 ? dnnl_nchw : blocked);
+}
+
+static void shape_of_conv(const conv_weights *c, const ops_map *x, ops_map *y) {
+    ops_map_shape(y, c->out, ops_windows(x->height, c->kernel, c->stride, c->padding),
+                  ops_windows(x->width, c->kernel, c->stride, c->padding));
+    y->range = c->out_range;
+}
+
+static void shape_of_pooling(conv_pooling p, const ops_map *x, ops_map *y) {
+    ops_map_shape(y, x->channels, ops_windows(x->height, p.kernel, p.stride, p.padding),
+                  ops_windows(x->width, p.kernel, p.stride, p.padding));
+    y->range = x->range;
 }
 
 static dnnl_status_t append_post_ops(dnnl_post_ops_t operations, const conv_weights *w) {
@@ -57,11 +77,26 @@ static dnnl_status_t append_post_ops(dnnl_post_ops_t operations, const conv_weig
     if (status == dnnl_success && w->relu)
         status = dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_relu, 0, 0);
 #else
-    if (w->residual) status = dnnl_post_ops_append_sum(operations, 1);
+    if (w->residual && onednn_int8(w->device))
+        status = dnnl_post_ops_append_sum_v2(operations,
+                                             ops_range_step(w->residual_range) / ops_range_step(w->out_range),
+                                             range_type(w->residual_range));
+    else if (w->residual)
+        status = dnnl_post_ops_append_sum(operations, 1);
     if (status == dnnl_success && w->relu)
         status = dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_relu, 0, 0);
 #endif
     return status;
+}
+
+/* Of sums of whole numbers to the steps of y; onednn_check_int8 keeps v3, which takes them at run time, from here. */
+static dnnl_status_t set_scales(dnnl_primitive_attr_t attributes, const conv_weights *w) {
+#if DNNL_VERSION_MAJOR >= 3
+    (void)attributes, (void)w;
+    return dnnl_unimplemented;
+#else
+    return dnnl_primitive_attr_set_output_scales(attributes, (dnnl_dim_t)w->out, 1 << 1, w->scales);
+#endif
 }
 
 /* `w` NULL: a pooling, nothing follows it. */
@@ -71,6 +106,7 @@ static dnnl_status_t make_attributes(const conv_weights *w, dnnl_primitive_attr_
     dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && w && w->scales) status = set_scales(attributes, w);
     if (status == dnnl_success && w) {
         status = dnnl_post_ops_create(&operations);
         if (status == dnnl_success) status = append_post_ops(operations, w);
@@ -126,21 +162,20 @@ static dnnl_status_t pooling_descriptor(const onednn_device *device, conv_poolin
 
 /* Of a convolution of x; `packed` NULL: in whatever layout of the weights oneDNN likes best. */
 static dnnl_status_t describe_conv(const conv_weights *c, dnnl_alg_kind_t algorithm, size_t images,
-                                   size_t height, size_t width, const md_t *packed,
-                                   dnnl_primitive_desc_t *out) {
+                                   const ops_map *m, const md_t *packed, dnnl_primitive_desc_t *out) {
     const dnnl_dims_t weight_dims = {(dnnl_dim_t)c->out, (dnnl_dim_t)c->in, (dnnl_dim_t)c->kernel,
                                      (dnnl_dim_t)c->kernel};
     const dnnl_dims_t bias_dims = {(dnnl_dim_t)c->out};
+    dnnl_data_type_t type = onednn_int8(c->device) ? dnnl_s8 : onednn_type(c->device);
     md_t x = {0}, w = {0}, b = {0}, y = {0};
+    ops_map result;
+    shape_of_conv(c, m, &result);
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t status = describe_map(c->device, images, c->in, height, width, &x);
+    dnnl_status_t status = describe_map(c->device, images, m, &x);
     if (status == dnnl_success && !packed)
-        status = onednn_describe(&w, 4, weight_dims, onednn_type(c->device), dnnl_format_tag_any);
+        status = onednn_describe(&w, 4, weight_dims, type, dnnl_format_tag_any);
     if (status == dnnl_success) status = onednn_describe(&b, 1, bias_dims, dnnl_f32, dnnl_x);
-    if (status == dnnl_success)
-        status =
-            describe_map(c->device, images, c->out, ops_windows(height, c->kernel, c->stride, c->padding),
-                         ops_windows(width, c->kernel, c->stride, c->padding), &y);
+    if (status == dnnl_success) status = describe_map(c->device, images, &result, &y);
     if (status == dnnl_success) status = make_attributes(c, &attributes);
     if (status == dnnl_success)
         status = conv_descriptor(c, algorithm, x, packed ? *packed : w, b, y, attributes, out);
@@ -155,12 +190,11 @@ static dnnl_status_t describe_conv(const conv_weights *c, dnnl_alg_kind_t algori
 static dnnl_status_t describe_pooling(const onednn_device *device, conv_pooling p, const ops_map *m,
                                       size_t images, dnnl_primitive_desc_t *out) {
     md_t x = {0}, y = {0};
+    ops_map result;
+    shape_of_pooling(p, m, &result);
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t status = describe_map(device, images, m->channels, m->height, m->width, &x);
-    if (status == dnnl_success)
-        status =
-            describe_map(device, images, m->channels, ops_windows(m->height, p.kernel, p.stride, p.padding),
-                         ops_windows(m->width, p.kernel, p.stride, p.padding), &y);
+    dnnl_status_t status = describe_map(device, images, m, &x);
+    if (status == dnnl_success) status = describe_map(device, images, &result, &y);
     if (status == dnnl_success) status = make_attributes(NULL, &attributes);
     if (status == dnnl_success) status = pooling_descriptor(device, p, x, y, attributes, out);
     dnnl_primitive_attr_destroy(attributes);
@@ -171,7 +205,11 @@ static dnnl_status_t describe_pooling(const onednn_device *device, conv_pooling 
 
 /* ---- weights ---- */
 
-static dnnl_status_t pack(conv_weights *c, const ops_conv_source *source, dnnl_alg_kind_t algorithm) {
+/* `weight`: source->weight, or in int8 what has become of it. */
+static dnnl_status_t pack(conv_weights *c, const ops_conv_source *source, const void *weight,
+                          dnnl_alg_kind_t algorithm) {
+    const ops_map example = {
+        .channels = source->in, .height = source->height, .width = source->width, .range = source->range_in};
     const dnnl_dims_t dims = {(dnnl_dim_t)c->out, (dnnl_dim_t)c->in, (dnnl_dim_t)c->kernel,
                               (dnnl_dim_t)c->kernel};
     packing *p = &c->packings[c->count];
@@ -179,15 +217,15 @@ static dnnl_status_t pack(conv_weights *c, const ops_conv_source *source, dnnl_a
     dnnl_memory_t plain = NULL;
     md_t plain_md = {0};
     p->algorithm = algorithm;
-    dnnl_status_t status =
-        describe_conv(c, algorithm, PACKING_IMAGES, source->height, source->width, NULL, &descriptor);
+    dnnl_status_t status = describe_conv(c, algorithm, PACKING_IMAGES, &example, NULL, &descriptor);
     if (status != dnnl_success) return status;
     c->count++;
     status = onednn_clone_weights_md(descriptor, &p->md);
-    if (status == dnnl_success) status = onednn_describe(&plain_md, 4, dims, dnnl_f32, dnnl_abcd);
+    if (status == dnnl_success)
+        status = onednn_describe(&plain_md, 4, dims, c->scales ? dnnl_s8 : dnnl_f32, dnnl_abcd);
     if (status == dnnl_success)
         status = dnnl_memory_create(&plain, MD_ARGUMENT(plain_md), onednn_engine(c->device),
-                                    (void *)(uintptr_t)source->weight);
+                                    (void *)(uintptr_t)weight);
     if (status == dnnl_success) status = onednn_weights_memory(c->device, p->md, &p->memory);
     if (status == dnnl_success) status = onednn_reorder(c->device, plain, plain_md, p->memory, p->md);
     if (plain) dnnl_memory_destroy(plain);
@@ -196,14 +234,40 @@ static dnnl_status_t pack(conv_weights *c, const ops_conv_source *source, dnnl_a
     return status;
 }
 
+/* Output channel o in steps of its own: the largest weight is 127 of them. */
+static float quantize_channel(const float *weight, size_t n, int8_t *out) {
+    ops_range range = {.negative = true};
+    for (size_t i = 0; i < n; i++) range.largest = fmaxf(range.largest, fabsf(weight[i]));
+    float step = ops_range_step(range);
+    for (size_t i = 0; i < n; i++) out[i] = (int8_t)lrintf(weight[i] / step);
+    return step;
+}
+
+static dnnl_status_t pack_int8(conv_weights *c, const ops_conv_source *source) {
+    size_t per_channel = c->in * c->kernel * c->kernel;
+    int8_t *weight = magpie_alloc(c->out * per_channel, 1);
+    c->scales = magpie_alloc(2 * c->out, sizeof *c->scales);
+    dnnl_status_t status = weight && c->scales ? dnnl_success : dnnl_out_of_memory;
+    for (size_t o = 0; status == dnnl_success && o < c->out; o++) {
+        float step =
+            quantize_channel(source->weight + o * per_channel, per_channel, weight + o * per_channel);
+        c->scales[c->out + o] = ops_range_step(c->in_range) * step;
+        c->scales[o] = c->scales[c->out + o] / ops_range_step(c->out_range);
+    }
+    if (status == dnnl_success) status = pack(c, source, weight, dnnl_convolution_direct);
+    free(weight);
+    return status;
+}
+
 /* Winograd's algorithm (Lavin and Gray 2015) is up to twice as fast for f32's 3 x 3, where oneDNN has it; the layout
  * of its weights depends on the number of threads, so that another number may find it of no use. */
 static dnnl_status_t pack_all(conv_weights *c, const ops_conv_source *source) {
+    if (onednn_int8(c->device)) return pack_int8(c, source);
     if (c->kernel == 3 && c->stride == 1 && onednn_type(c->device) == dnnl_f32) {
-        dnnl_status_t status = pack(c, source, dnnl_convolution_winograd);
+        dnnl_status_t status = pack(c, source, source->weight, dnnl_convolution_winograd);
         if (status != dnnl_success && status != dnnl_unimplemented) return status;
     }
-    return pack(c, source, dnnl_convolution_direct);
+    return pack(c, source, source->weight, dnnl_convolution_direct);
 }
 
 static dnnl_status_t copy_bias(conv_weights *c, const float *bias) {
@@ -213,7 +277,8 @@ static dnnl_status_t copy_bias(conv_weights *c, const float *bias) {
     dnnl_status_t status = onednn_describe(&md, 1, dims, dnnl_f32, dnnl_x);
     if (status == dnnl_success) status = onednn_weights_memory(c->device, md, &c->bias);
     if (status == dnnl_success) status = dnnl_memory_get_data_handle(c->bias, &data);
-    if (status == dnnl_success) memcpy(data, bias, c->out * sizeof *bias);
+    for (size_t o = 0; status == dnnl_success && o < c->out; o++)
+        ((float *)data)[o] = c->scales ? bias[o] / c->scales[c->out + o] : bias[o];
     MD_FREE(md);
     return status;
 }
@@ -228,7 +293,10 @@ magpie_status conv_weights_create(onednn_device *device, const ops_conv_source *
                         .stride = source->stride,
                         .padding = source->padding,
                         .relu = source->relu,
-                        .residual = source->residual};
+                        .residual = source->residual,
+                        .in_range = source->range_in,
+                        .out_range = source->range_out,
+                        .residual_range = source->range_residual};
     int before = onednn_use_threads(1); /* as in matmul_weights_create */
     dnnl_status_t status = pack_all(c, source);
     (void)onednn_use_threads(before);
@@ -248,6 +316,7 @@ void conv_weights_free(conv_weights *c) {
         MD_FREE(c->packings[i].md);
     }
     if (c->bias) dnnl_memory_destroy(c->bias);
+    free(c->scales);
     free(c);
 }
 
@@ -272,7 +341,7 @@ static bool same_step(const step *a, const step *b) {
     return a->weights == b->weights && a->pooling.mean == b->pooling.mean &&
            a->pooling.kernel == b->pooling.kernel && a->pooling.stride == b->pooling.stride &&
            a->pooling.padding == b->pooling.padding && a->images == b->images && a->channels == b->channels &&
-           a->height == b->height && a->width == b->width;
+           a->height == b->height && a->width == b->width && a->negative == b->negative;
 }
 
 /* By the first of the algorithms that takes these threads and this shape. */
@@ -281,7 +350,7 @@ static dnnl_status_t describe_any(const ops_map *x, step *s, dnnl_primitive_desc
     dnnl_status_t status = dnnl_unimplemented;
     for (size_t i = 0; i < w->count && status != dnnl_success; i++) {
         const packing *p = &w->packings[i];
-        status = describe_conv(w, p->algorithm, s->images, x->height, x->width, &p->md, out);
+        status = describe_conv(w, p->algorithm, s->images, x, &p->md, out);
         s->packed = p->memory;
     }
     return status;
@@ -298,6 +367,7 @@ static magpie_status compile(conv_lane *lane, const ops_map *x, step *s) {
 
 static magpie_status run(conv_lane *lane, step wanted, const ops_map *x, ops_map *y) {
     wanted.channels = x->channels, wanted.height = x->height, wanted.width = x->width;
+    wanted.negative = x->range.negative;
     size_t i = 0;
     magpie_status status = MAGPIE_OK;
     int before = onednn_use_threads(onednn_queue_threads(lane->queue));
@@ -317,13 +387,11 @@ static magpie_status run(conv_lane *lane, step wanted, const ops_map *x, ops_map
 
 magpie_status conv_run(conv_lane *lane, const conv_weights *weights, const ops_map *x, size_t images,
                        ops_map *y) {
-    ops_map_shape(y, weights->out, ops_windows(x->height, weights->kernel, weights->stride, weights->padding),
-                  ops_windows(x->width, weights->kernel, weights->stride, weights->padding));
+    shape_of_conv(weights, x, y);
     return run(lane, (step){.weights = weights, .images = images}, x, y);
 }
 
 magpie_status conv_pool(conv_lane *lane, conv_pooling pooling, const ops_map *x, size_t images, ops_map *y) {
-    ops_map_shape(y, x->channels, ops_windows(x->height, pooling.kernel, pooling.stride, pooling.padding),
-                  ops_windows(x->width, pooling.kernel, pooling.stride, pooling.padding));
+    shape_of_pooling(pooling, x, y);
     return run(lane, (step){.pooling = pooling, .images = images}, x, y);
 }

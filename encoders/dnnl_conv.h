@@ -2,7 +2,12 @@
  *
  * Maps of pictures (3 channels) are NCHW; all others are blocked, nChw16c or nChw8c by the CPU's vectors, so
  * that one convolution's output is the next one's input without a reorder. oneDNN's own choice, NHWC, was
- * 5-15% slower in f32 and equal in bf16 (2.6, Zen 4). */
+ * 5-15% slower in f32 and equal in bf16 (2.6, Zen 4).
+ *
+ * In int8 all maps are NHWC: 2.6 has fast convolutions of 8 bits for no other layout. Weights are s8 with a step for
+ * each output channel, sums s32; what follows is one multiplication in f32:
+ *     y' = relu(shortcut' step(shortcut) / step(y) + (sum + bias / (step(x) step(w))) step(x) step(w) / step(y))
+ * where a dash marks what is stored. */
 #ifndef MAGPIE_DNNL_CONV_H
 #define MAGPIE_DNNL_CONV_H
 
@@ -22,9 +27,9 @@ MAGPIE_CHECK_RESULT magpie_status conv_lane_create(onednn_queue *queue, conv_lan
 void conv_lane_free(conv_lane *lane);
 
 /* Channels that lie side by side in a map: [images, channels / block, height, width, block]. */
-size_t conv_map_block(const ops_map *map);
+size_t conv_map_block(const onednn_device *device, const ops_map *map);
 
-/* The first `images` of x into y, whose shape is set; y += for weights with a residual. */
+/* The first `images` of x into y, whose shape and range are set; y += for weights with a residual. */
 MAGPIE_CHECK_RESULT magpie_status conv_run(conv_lane *lane, const conv_weights *weights, const ops_map *x,
                                            size_t images, ops_map *y);
 /* Windows of kernel x kernel, `stride` apart, with a border of `padding`: the largest or the mean. */

@@ -39,11 +39,13 @@ typedef enum magpie_backend {
 typedef enum magpie_precision {
     MAGPIE_PRECISION_F32,
     MAGPIE_PRECISION_BF16, /* matrix products and stored activations; sums, softmax and norms are f32 */
-    MAGPIE_PRECISION_AUTO  /* bf16 where the CPU multiplies it natively (AVX512_BF16, AMX), else f32 */
+    MAGPIE_PRECISION_AUTO, /* bf16 where the CPU multiplies it natively (AVX512_BF16, AMX), else f32 */
+    MAGPIE_PRECISION_INT8 /* pictures alone: convolutions of 8-bit whole numbers, on CPUs with AVX512_VNNI and for
+                              models that were calibrated (magpie_image_encoder_calibrate) */
 } magpie_precision;
 
 const char *magpie_backend_name(magpie_backend backend);       /* "cpu", "reference" */
-const char *magpie_precision_name(magpie_precision precision); /* "f32", "bf16", "auto" */
+const char *magpie_precision_name(magpie_precision precision); /* "f32", "bf16", "auto", "int8" */
 MAGPIE_CHECK_RESULT magpie_status magpie_backend_parse(const char *name, magpie_backend *out);
 MAGPIE_CHECK_RESULT magpie_status magpie_precision_parse(const char *name, magpie_precision *out);
 
@@ -167,6 +169,17 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_pixels(magpie_image_encod
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode_pixels(magpie_image_encoder *encoder,
                                                                      const uint8_t *pixels, size_t n,
                                                                      float *out);
+
+/* CALIBRATION. Whole numbers of 8 bits need to know how far each map of the network reaches: the largest values that
+ * these pictures bring about are written into the model's folder as int8.json, which opening with
+ * MAGPIE_PRECISION_INT8 reads. What reaches further later is cut off there, so the pictures should be like those to
+ * come; some hundred are plenty. The file names the model's fingerprint and is refused beside other weights. `encoder`
+ * has been opened with MAGPIE_PRECISION_F32; one bad picture fails the call. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *encoder,
+                                                                 const magpie_image *images, size_t n);
+/* pixels [n, input_size, input_size, 3] */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate_pixels(magpie_image_encoder *encoder,
+                                                                        const uint8_t *pixels, size_t n);
 
 /* What a model's folder can encode, from its configuration alone. */
 typedef struct magpie_model_senses {

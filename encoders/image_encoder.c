@@ -4,6 +4,7 @@
  * arithmetic without a queue, and there is not one barrier. One picture is run by all threads together. */
 #include "clip_config.h"
 #include "encoders.h"
+#include "image_calibration.h"
 #include "model_files.h"
 #include "resnet.h"
 
@@ -14,10 +15,11 @@
 
 struct magpie_image_encoder {
     magpie_image_encoder_info info;
-    char *name;
+    char *name, *directory;
     bool raw, full_decode; /* options */
     resnet_config config;
     image_preprocess preprocess;
+    float *largest; /* int8: the calibration */
     safetensors *file;
     const ops_table *ops;
     ops_device *device;
@@ -84,8 +86,18 @@ static magpie_status open_weights(magpie_image_encoder *e, const char *directory
 }
 
 static magpie_status need_network(magpie_image_encoder *e) {
-    return e->network ? MAGPIE_OK
-                      : resnet_create(e->ops, e->device, &e->config, e->file, e->pool, &e->network);
+    if (e->network) return MAGPIE_OK;
+    resnet_calibration calibration = {ops_picture_range(e->preprocess.mean, e->preprocess.std), e->largest};
+    return resnet_create(e->ops, e->device, &e->config, e->file, e->largest ? &calibration : NULL, e->pool,
+                         &e->network);
+}
+
+static magpie_status read_calibration(magpie_image_encoder *e) {
+    size_t count = resnet_ranges(&e->config);
+    if (e->info.precision != MAGPIE_PRECISION_INT8) return MAGPIE_OK;
+    e->largest = magpie_alloc(count, sizeof *e->largest);
+    if (!e->largest) return MAGPIE_E_NO_MEMORY;
+    return image_calibration_read(e->directory, e->info.fingerprint, e->largest, count);
 }
 
 magpie_status magpie_image_encoder_open(const char *directory, const magpie_encoder_options *options,
@@ -99,6 +111,8 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = resnet_config_read(directory, &e->config, &e->preprocess);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
+    if (status == MAGPIE_OK && !(e->directory = strdup(directory)))
+        status = magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
     if (status == MAGPIE_OK) status = open_weights(e, directory);
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
     if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
@@ -108,6 +122,7 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
         e->workers = magpie_alloc(e->info.threads, sizeof *e->workers);
         if (!e->workers) status = MAGPIE_E_NO_MEMORY;
     }
+    if (status == MAGPIE_OK) status = read_calibration(e);
     if (status == MAGPIE_OK && !options->defer_weights) status = need_network(e);
     if (status == MAGPIE_OK)
         *out = e;
@@ -131,6 +146,8 @@ void magpie_image_encoder_close(magpie_image_encoder *e) {
     if (e->device) e->ops->device_free(e->device);
     safetensors_close(e->file);
     magpie_pool_free(e->pool);
+    free(e->largest);
+    free(e->directory);
     free(e->name);
     free(e);
 }
@@ -175,6 +192,7 @@ typedef struct call {
     size_t n;
     float *out;               /* [n, dimension] */
     magpie_outcome *outcomes; /* [n] or NULL */
+    float *largest;           /* [threads, resnet_ranges], to be recorded; NULL: not */
 } call;
 
 static size_t pixel_bytes(const magpie_image_encoder *e) {
@@ -225,7 +243,9 @@ static magpie_status run_task(void *context, size_t i, unsigned worker) {
     const call *c = context;
     struct worker *w = &c->encoder->workers[worker];
     magpie_status status = w->lane ? MAGPIE_OK : resnet_lane_create(c->encoder->network, 1, 1, &w->lane);
-    return status == MAGPIE_OK ? run(c, w->lane, w, i) : status;
+    if (status != MAGPIE_OK) return status;
+    resnet_lane_record(w->lane, c->largest ? c->largest + worker * resnet_ranges(&c->encoder->config) : NULL);
+    return run(c, w->lane, w, i);
 }
 
 static magpie_status encode(call *c) {
@@ -245,4 +265,37 @@ magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_
 magpie_status magpie_image_encoder_encode_pixels(magpie_image_encoder *e, const uint8_t *pixels, size_t n,
                                                  float *out) {
     return encode(&(call){.encoder = e, .pixels = pixels, .n = n, .out = out});
+}
+
+/* ---- calibration ---- */
+
+/* The vectors are not wanted, only what is seen on the way to them. */
+static magpie_status calibrate(call c) {
+    magpie_image_encoder *e = c.encoder;
+    size_t count = resnet_ranges(&e->config);
+    if (e->info.precision != MAGPIE_PRECISION_F32)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "%s: is calibrated in f32, not in %s", e->directory,
+                           magpie_precision_name(e->info.precision));
+    if (c.n == 0) return magpie_fail(MAGPIE_E_ARGUMENT, "%s: no pictures to calibrate by", e->directory);
+    c.out = magpie_alloc(c.n * e->info.dimension, sizeof *c.out);
+    c.largest = magpie_alloc(e->info.threads * count, sizeof *c.largest);
+    magpie_status status = c.out && c.largest ? need_network(e) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = magpie_pool_run(e->pool, c.n, run_task, &c);
+    if (status == MAGPIE_OK) {
+        for (size_t i = count; i < e->info.threads * count; i++)
+            if (c.largest[i] > c.largest[i % count]) c.largest[i % count] = c.largest[i];
+        status = image_calibration_write(e->directory, e->info.fingerprint, c.n, c.largest, count);
+    }
+    free(c.largest);
+    free(c.out);
+    return status;
+}
+
+magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *e, const magpie_image *images, size_t n) {
+    return calibrate((call){.encoder = e, .images = images, .n = n});
+}
+
+magpie_status magpie_image_encoder_calibrate_pixels(magpie_image_encoder *e, const uint8_t *pixels,
+                                                    size_t n) {
+    return calibrate((call){.encoder = e, .pixels = pixels, .n = n});
 }

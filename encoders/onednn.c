@@ -18,6 +18,7 @@ typedef struct chunk {
 struct onednn_device {
     dnnl_engine_t engine;
     dnnl_data_type_t type;
+    bool int8;
     pthread_mutex_t lock; /* of the chunks: weights are packed by several threads */
     chunk *chunks;        /* the newest first */
 };
@@ -40,10 +41,22 @@ static bool has(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa
 bool onednn_native_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
 size_t onednn_channel_block(void) { return has(dnnl_cpu_isa_avx512_core) ? 16 : 8; }
 
-magpie_status onednn_device_create(bool bf16, onednn_device **out) {
+/* Without VNNI, products of 8 bits are added up in 16 that overflow. */
+magpie_status onednn_check_int8(void) {
+#if DNNL_VERSION_MAJOR >= 3
+    return magpie_fail(MAGPIE_E_UNSUPPORTED, "int8 is written for oneDNN 2; this one is %d",
+                       DNNL_VERSION_MAJOR);
+#else
+    if (has(dnnl_cpu_isa_avx512_core_vnni)) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_UNSUPPORTED, "int8 needs a CPU with AVX512_VNNI");
+#endif
+}
+
+magpie_status onednn_device_create(bool bf16, bool int8, onednn_device **out) {
     onednn_device *device = magpie_alloc(1, sizeof *device);
     if (!device) return MAGPIE_E_NO_MEMORY;
     device->type = bf16 ? dnnl_bf16 : dnnl_f32;
+    device->int8 = int8;
     pthread_mutex_init(&device->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&device->engine, dnnl_cpu, 0);
     if (status != dnnl_success) {
@@ -68,6 +81,7 @@ void onednn_device_free(onednn_device *device) {
 
 dnnl_engine_t onednn_engine(const onednn_device *device) { return device->engine; }
 dnnl_data_type_t onednn_type(const onednn_device *device) { return device->type; }
+bool onednn_int8(const onednn_device *device) { return device->int8; }
 
 int onednn_use_threads(int threads) {
     int before = omp_get_max_threads();

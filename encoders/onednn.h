@@ -24,13 +24,17 @@ typedef struct onednn_device onednn_device;
 
 /* Whether this CPU multiplies bf16 natively (AVX512_BF16 or AMX). */
 bool onednn_native_bf16(void);
-/* Channels that lie side by side in a feature map: a vector of the widest set of instructions. */
+/* MAGPIE_E_UNSUPPORTED, with the reason, where int8 is not to be had. */
+MAGPIE_CHECK_RESULT magpie_status onednn_check_int8(void);
+/* Channels that lie side by side in a blocked feature map: a vector of the widest set of instructions. */
 size_t onednn_channel_block(void);
 
-MAGPIE_CHECK_RESULT magpie_status onednn_device_create(bool bf16, onednn_device **out);
+MAGPIE_CHECK_RESULT magpie_status onednn_device_create(bool bf16, bool int8, onednn_device **out);
 void onednn_device_free(onednn_device *device);
 dnnl_engine_t onednn_engine(const onednn_device *device);
 dnnl_data_type_t onednn_type(const onednn_device *device); /* of weights and streams: bf16 or f32 */
+bool onednn_int8(
+    const onednn_device *device); /* whether maps and weights of convolutions are of 8 bits instead */
 
 MAGPIE_CHECK_RESULT magpie_status onednn_fail(dnnl_status_t status, const char *what);
 

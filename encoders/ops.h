@@ -60,12 +60,35 @@ typedef struct ops_embedding {
     const ops_norm *norm; /* NULL: none; then y is an OPS_SUM */
 } ops_embedding;
 
+/* How far the values of a map reach: 0 to largest, or -largest to largest. A device of int8 stores value / step in u8
+ * or s8; to others this says nothing. */
+typedef struct ops_range {
+    float largest;
+    bool negative;
+} ops_range;
+
+/* Of a map that is as good as zero, any. */
+static inline float ops_range_step(ops_range range) {
+    return range.largest > 1e-30f ? range.largest / (range.negative ? 127 : 255) : 1;
+}
+
+/* Of what image_load makes, whatever the picture. */
+static inline ops_range ops_picture_range(const float mean[3], const float std[3]) {
+    ops_range range = {.negative = true};
+    for (int c = 0; c < 3; c++) {
+        float reach = (mean[c] > 0.5f ? mean[c] : 1 - mean[c]) / std[c];
+        if (reach > range.largest) range.largest = reach;
+    }
+    return range;
+}
+
 /* Feature maps of a batch of pictures: images x channels x height x width, in the layout and precision that
  * the backend likes. A map is memory that takes the shape of what is written into it, as far as there is
  * room. */
 typedef struct ops_map {
     void *handle;
     size_t channels, height, width;
+    ops_range range;
 } ops_map;
 
 static inline void ops_map_shape(ops_map *map, size_t channels, size_t height, size_t width) {
@@ -90,6 +113,8 @@ typedef struct ops_conv_source {
     size_t in, out, kernel, stride, padding;
     size_t height, width; /* of the input that it is to be fast for; others work, too */
     bool relu, residual;
+    ops_range range_in, range_out; /* int8: of x and of y */
+    ops_range range_residual;      /* int8: of the y that is added to */
 } ops_conv_source;
 
 struct ops_table {
@@ -155,9 +180,11 @@ struct ops_table {
      * row by row, each plus its row of position [1 + height x width, channels]. y is an OPS_STREAM. */
     magpie_status (*map_rows)(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                               ops_tensor *y);
+    /* The largest absolute value in the map; infinite where one is not a number. */
+    magpie_status (*map_largest)(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 };
 
 extern const ops_table ops_reference; /* plain C that reads like the formula; f32 */
-extern const ops_table ops_cpu;       /* oneDNN and SIMD; f32 and bf16 */
+extern const ops_table ops_cpu;       /* oneDNN and SIMD; f32, bf16 and, of maps, int8 */
 
 #endif

@@ -1,10 +1,10 @@
 /* ops_cpu.c - the operations on the CPU: matrix products by oneDNN, everything between them by our SIMD
  * kernels.
  *
- * Streams of activations are f32 or bf16, sums are f32. A lane is one worker thread with operations of one
- * thread each (throughput: no barriers at all), or one caller whose matrix products use all threads (latency
- * of a short text, which is the time that the weights take to come out of memory; the rest is too small to
- * share). */
+ * Streams of activations are f32 or bf16, sums are f32; maps of pictures may be of 8 bits (dnnl_conv.h). A lane is one
+ * worker thread with operations of one thread each (throughput: no barriers at all), or one caller whose matrix
+ * products use all threads (latency of a short text, which is the time that the weights take to come out of memory; the
+ * rest is too small to share). */
 #include "ops_cpu.h"
 
 #include <stdlib.h>
@@ -18,12 +18,16 @@ static magpie_precision resolve(magpie_precision wanted) {
 }
 
 static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
+    bool int8 = precision == MAGPIE_PRECISION_INT8;
+    magpie_status status = int8 ? onednn_check_int8() : MAGPIE_OK;
+    if (status != MAGPIE_OK) return status;
     ops_device *device = magpie_alloc(1, sizeof *device);
     if (!device) return MAGPIE_E_NO_MEMORY;
     device->table = table;
     device->simd = simd_kernels();
     device->bf16 = resolve(precision) == MAGPIE_PRECISION_BF16;
-    magpie_status status = onednn_device_create(device->bf16, &device->onednn);
+    device->int8 = int8;
+    status = onednn_device_create(device->bf16, int8, &device->onednn);
     if (status == MAGPIE_OK)
         *out = device;
     else
@@ -38,7 +42,7 @@ static void device_free(ops_device *device) {
 }
 
 static magpie_precision device_precision(const ops_device *device) {
-    return device->bf16 ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
+    return device->int8 ? MAGPIE_PRECISION_INT8 : device->bf16 ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
 }
 
 /* ---- what outlives a batch ---- */
@@ -168,7 +172,8 @@ static magpie_status tensor_create(ops_lane *lane, size_t rows, size_t columns, 
 
 static magpie_status map_create(ops_lane *lane, size_t elements, ops_map *out) {
     *out = (ops_map){0};
-    return take_memory(lane, elements, ops_cpu_element(lane, OPS_STREAM), &out->handle);
+    size_t size = lane->device->int8 ? 1 : ops_cpu_element(lane, OPS_STREAM);
+    return take_memory(lane, elements, size, &out->handle);
 }
 
 static magpie_status need_scratch(ops_lane *lane, size_t floats) {
@@ -299,4 +304,5 @@ const ops_table ops_cpu = {
     .average_pool = ops_cpu_average_pool,
     .global_pool = ops_cpu_global_pool,
     .map_rows = ops_cpu_map_rows,
+    .map_largest = ops_cpu_map_largest,
 };

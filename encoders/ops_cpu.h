@@ -12,6 +12,7 @@ struct ops_device {
     onednn_device *onednn;
     const simd_table *simd;
     bool bf16;
+    bool int8; /* maps; tensors are f32 then */
 };
 
 struct ops_linear {
@@ -62,5 +63,6 @@ magpie_status ops_cpu_average_pool(ops_lane *lane, const ops_map *x, size_t imag
 magpie_status ops_cpu_global_pool(ops_lane *lane, const ops_map *x, size_t images, bool unit, float *out);
 magpie_status ops_cpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                                ops_tensor *y);
+magpie_status ops_cpu_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 
 #endif

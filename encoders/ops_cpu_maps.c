@@ -2,6 +2,7 @@
  * two ends by hand. */
 #include "ops_cpu.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,16 @@ static uint16_t narrow(float f) {
 
 /* ---- in ---- */
 
+/* Places of 3 channels, as the pixels are. */
+static void load_int8(const uint8_t *pixels, size_t places, float table[3][256], ops_map *y) {
+    float step = ops_range_step(y->range);
+    int8_t rounded[3][256];
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++) rounded[c][v] = (int8_t)lrintf(table[c][v] / step);
+    for (size_t p = 0; p < places; p++)
+        for (size_t c = 0; c < 3; c++) ((int8_t *)y->handle)[p * 3 + c] = rounded[c][pixels[p * 3 + c]];
+}
+
 /* A pixel has 256 values, so a table a channel is the whole arithmetic. */
 magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                  size_t width, const float mean[3], const float std[3], ops_map *y) {
@@ -69,6 +80,11 @@ magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
             narrowed[c][v] = narrow(table[c][v]);
         }
     ops_map_shape(y, 3, height, width);
+    y->range = ops_picture_range(mean, std);
+    if (lane->device->int8) {
+        load_int8(pixels, images * places, table, y);
+        return MAGPIE_OK;
+    }
     for (size_t i = 0; i < images; i++)
         for (size_t c = 0; c < 3; c++) {
             const uint8_t *from = pixels + i * places * 3 + c;
@@ -84,14 +100,23 @@ magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
 
 /* ---- out ---- */
 
+static void read_int8(const ops_map *x, size_t from, size_t count, float *out) {
+    float step = ops_range_step(x->range);
+    for (size_t k = 0; k < count; k++)
+        out[k] = step * (x->range.negative ? (float)((const int8_t *)x->handle)[from + k]
+                                           : (float)((const uint8_t *)x->handle)[from + k]);
+}
+
 /* out [channels]: one place of one image. */
 static void read_place(const ops_lane *lane, const ops_map *x, size_t image, size_t place, float *out) {
-    size_t block = conv_map_block(x), places = x->height * x->width;
+    size_t block = conv_map_block(lane->device->onednn, x), places = x->height * x->width;
     size_t blocks = (x->channels + block - 1) / block;
     for (size_t b = 0; b < blocks; b++) {
         size_t from = ((image * blocks + b) * places + place) * block, first = b * block;
         size_t count = x->channels - first < block ? x->channels - first : block;
-        if (lane->device->bf16)
+        if (lane->device->int8)
+            read_int8(x, from, count, out + first);
+        else if (lane->device->bf16)
             for (size_t k = 0; k < count; k++)
                 out[first + k] = widen(((const uint16_t *)x->handle)[from + k]);
         else
@@ -146,6 +171,22 @@ magpie_status ops_cpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, 
         for (size_t p = 0; p < places; p++) {
             read_place(lane, x, i, p, row);
             put_row(lane, row, position, p + 1, scratch, y, to + p + 1);
+        }
+    }
+    free(row);
+    return MAGPIE_OK;
+}
+
+magpie_status ops_cpu_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest) {
+    size_t places = x->height * x->width;
+    float *row = magpie_alloc(x->channels, sizeof *row);
+    if (!row) return MAGPIE_E_NO_MEMORY;
+    *largest = 0;
+    for (size_t i = 0; i < images * places; i++) {
+        read_place(lane, x, i / places, i % places, row);
+        for (size_t c = 0; c < x->channels; c++) {
+            float value = isnan(row[c]) ? INFINITY : fabsf(row[c]);
+            if (value > *largest) *largest = value;
         }
     }
     free(row);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
-    if (precision == MAGPIE_PRECISION_BF16)
+    if (precision != MAGPIE_PRECISION_F32 && precision != MAGPIE_PRECISION_AUTO)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "the reference backend computes in f32 alone");
     ops_device *device = magpie_alloc(1, sizeof *device);
     if (!device) return MAGPIE_E_NO_MEMORY;
@@ -299,4 +299,5 @@ const ops_table ops_reference = {
     .average_pool = ops_reference_average_pool,
     .global_pool = ops_reference_global_pool,
     .map_rows = ops_reference_map_rows,
+    .map_largest = ops_reference_map_largest,
 };

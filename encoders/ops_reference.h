@@ -44,5 +44,6 @@ magpie_status ops_reference_global_pool(ops_lane *lane, const ops_map *x, size_t
                                         float *out);
 magpie_status ops_reference_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                                      ops_tensor *y);
+magpie_status ops_reference_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 
 #endif

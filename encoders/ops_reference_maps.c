@@ -159,3 +159,14 @@ magpie_status ops_reference_map_rows(ops_lane *lane, const ops_map *x, size_t im
         }
     return MAGPIE_OK;
 }
+
+magpie_status ops_reference_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest) {
+    (void)lane;
+    *largest = 0;
+    for (size_t i = 0; i < images * x->channels * x->height * x->width; i++) {
+        float value = ((const float *)x->handle)[i];
+        value = isnan(value) ? INFINITY : fabsf(value);
+        if (value > *largest) *largest = value;
+    }
+    return MAGPIE_OK;
+}

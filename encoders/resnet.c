@@ -11,9 +11,14 @@ static const double batch_norm_epsilon = 1e-5;
 
 enum { STEM_MAX = 3, MAPS = 4 };
 
+/* Places in a calibration: those of the stem, then four a block, the last of them the shortcut's; 0 where there is no
+ * such convolution. Recording and loading both find them by block_place. */
+enum { BLOCK_PLACES = 4, SHORTCUT = 3 };
+
 typedef struct block {
-    size_t stage, index;           /* within the stage */
-    size_t in, inner, out;         /* channels */
+    size_t stage, index;   /* within the stage */
+    size_t in, inner, out; /* channels */
+    bool bottleneck;
     size_t stride, side, out_side; /* side: of its input */
     ops_conv *convs[3];            /* two in a basic block */
     ops_conv *shortcut;            /* NULL: the identity */
@@ -24,7 +29,8 @@ struct resnet {
     ops_device *device;
     resnet_config config;
     const safetensors *file;
-    const char *prefix; /* of the tensors' names */
+    const char *prefix;                    /* of the tensors' names */
+    const resnet_calibration *calibration; /* while being made; NULL: not of int8 */
     ops_conv *stem[STEM_MAX];
     size_t stem_count;
     block *blocks;
@@ -38,6 +44,7 @@ struct resnet_lane {
     resnet *network;
     ops_lane *lane;
     ops_map maps[MAPS];
+    float *largest;          /* [resnet_ranges], the caller's; NULL: nobody asks */
     size_t *starts, *firsts; /* clip: rows of each image, and its first; one block that begins at starts */
     ops_tensor rows, qkv, context, first, embedded; /* clip */
 };
@@ -99,6 +106,39 @@ static conv_names shortcut_names(const resnet *net, const block *b) {
     }
     return n;
 }
+
+/* ---- ranges ---- */
+
+static size_t stem_convs(const resnet_config *config) { return config->family == RESNET_CLIP ? 3 : 1; }
+
+static size_t block_place(const resnet *net, const block *b, size_t conv) {
+    return net->stem_count + (size_t)(b - net->blocks) * BLOCK_PLACES + conv;
+}
+
+static size_t last_conv(const block *b) { return b->bottleneck ? 2 : 1; }
+
+static ops_range range_at(const resnet *net, size_t place) {
+    return (ops_range){.largest = net->calibration ? net->calibration->largest[place] : 0};
+}
+
+static ops_range stem_input(const resnet *net, size_t i) {
+    if (i > 0) return range_at(net, i - 1);
+    return net->calibration ? net->calibration->picture : (ops_range){0};
+}
+
+static ops_range block_input(const resnet *net, const block *b) {
+    return b == net->blocks ? range_at(net, net->stem_count - 1)
+                            : range_at(net, block_place(net, b - 1, last_conv(b - 1)));
+}
+
+/* Only a shortcut with weights of its own is not cut off at zero: option A copies what was. */
+static ops_range shortcut_output(const resnet *net, const block *b) {
+    ops_range range = range_at(net, block_place(net, b, SHORTCUT));
+    range.negative = net->config.family != RESNET_CIFAR;
+    return range;
+}
+
+static bool has_shortcut(const block *b) { return b->stride != 1 || b->in != b->out; }
 
 /* ---- weights ---- */
 
@@ -163,7 +203,7 @@ static magpie_status make_option_a(const resnet *net, const block *b, ops_conv_s
 }
 
 static magpie_status make_shortcut(const resnet *net, block *b) {
-    if (b->stride == 1 && b->in == b->out) return MAGPIE_OK;
+    if (!has_shortcut(b)) return MAGPIE_OK;
     bool clip = net->config.family == RESNET_CLIP; /* there a mean does the stride's work, before */
     size_t side = clip ? b->out_side : b->side;
     ops_conv_source source = {.in = b->in,
@@ -171,7 +211,9 @@ static magpie_status make_shortcut(const resnet *net, block *b) {
                               .kernel = 1,
                               .stride = clip ? 1 : b->stride,
                               .height = side,
-                              .width = side};
+                              .width = side,
+                              .range_in = block_input(net, b),
+                              .range_out = shortcut_output(net, b)};
     if (net->config.family == RESNET_CIFAR) return make_option_a(net, b, source, &b->shortcut);
     conv_names names = shortcut_names(net, b);
     return make_conv(net, &names, source, &b->shortcut);
@@ -183,12 +225,13 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
     const resnet *net = context;
     const resnet_config *c = &net->config;
     block *b = &net->blocks[i];
-    size_t convs = c->bottleneck ? 3 : 2, in = b->in, side = b->side;
+    size_t in = b->in, side = b->side;
+    ops_range range = block_input(net, b);
     /* The convolution that has the stride; in clip's, a mean behind the 3 x 3 does its work. */
     size_t strided = c->bottleneck && !c->stride_in_first ? 1 : 0;
     magpie_status status = make_shortcut(net, b);
-    for (size_t k = 0; k < convs && status == MAGPIE_OK; k++) {
-        bool last = k == convs - 1;
+    for (size_t k = 0; k <= last_conv(b) && status == MAGPIE_OK; k++) {
+        bool last = k == last_conv(b);
         size_t kernel = !c->bottleneck || k == 1 ? 3 : 1;
         size_t stride = k == strided && c->family != RESNET_CLIP ? b->stride : 1;
         ops_conv_source source = {.in = in,
@@ -199,10 +242,14 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
                                   .height = side,
                                   .width = side,
                                   .relu = true,
-                                  .residual = last};
+                                  .residual = last,
+                                  .range_in = range,
+                                  .range_out = range_at(net, block_place(net, b, k))};
+        if (last) source.range_residual = has_shortcut(b) ? shortcut_output(net, b) : block_input(net, b);
         conv_names names = block_names(net, b, k);
         status = make_conv(net, &names, source, &b->convs[k]);
         in = source.out;
+        range = source.range_out;
         side = k == strided ? b->out_side : side;
     }
     return status;
@@ -213,7 +260,6 @@ static magpie_status make_stem(resnet *net) {
     bool clip = c->family == RESNET_CLIP;
     size_t side = c->side, in = 3;
     magpie_status status = MAGPIE_OK;
-    net->stem_count = clip ? 3 : 1;
     for (size_t i = 0; i < net->stem_count && status == MAGPIE_OK; i++) {
         size_t kernel = c->family == RESNET_PLAIN ? 7 : 3;
         ops_conv_source source = {.in = in,
@@ -223,7 +269,9 @@ static magpie_status make_stem(resnet *net) {
                                   .padding = kernel / 2,
                                   .height = side,
                                   .width = side,
-                                  .relu = true};
+                                  .relu = true,
+                                  .range_in = stem_input(net, i),
+                                  .range_out = range_at(net, i)};
         conv_names names = stem_names(net, i);
         status = make_conv(net, &names, source, &net->stem[i]);
         side = ops_windows(side, kernel, source.stride, source.padding);
@@ -259,6 +307,12 @@ size_t resnet_layers(const resnet_config *config) {
     return 2 + blocks * (config->bottleneck ? 3 : 2);
 }
 
+size_t resnet_ranges(const resnet_config *config) {
+    size_t blocks = 0;
+    for (size_t s = 0; s < config->stages; s++) blocks += config->blocks[s];
+    return stem_convs(config) + blocks * BLOCK_PLACES;
+}
+
 size_t resnet_dimension(const resnet_config *config) {
     return config->family == RESNET_CLIP ? config->embed : config->channels[config->stages - 1];
 }
@@ -287,6 +341,7 @@ static magpie_status plan_blocks(resnet *net) {
                          .in = in,
                          .inner = c->bottleneck ? c->channels[s] / 4 : c->channels[s],
                          .out = c->channels[s],
+                         .bottleneck = c->bottleneck,
                          .stride = stride,
                          .side = side,
                          .out_side = out_side};
@@ -298,10 +353,17 @@ static magpie_status plan_blocks(resnet *net) {
 }
 
 magpie_status resnet_create(const ops_table *ops, ops_device *device, const resnet_config *config,
-                            const safetensors *file, magpie_pool *pool, resnet **out) {
+                            const safetensors *file, const resnet_calibration *calibration, magpie_pool *pool,
+                            resnet **out) {
     resnet *net = magpie_alloc(1, sizeof *net);
     if (!net) return MAGPIE_E_NO_MEMORY;
-    *net = (resnet){.ops = ops, .device = device, .config = *config, .file = file, .prefix = ""};
+    *net = (resnet){.ops = ops,
+                    .device = device,
+                    .config = *config,
+                    .file = file,
+                    .prefix = "",
+                    .calibration = calibration,
+                    .stem_count = stem_convs(config)};
     /* Saved with a classifier on it, Hugging Face's encoder carries its name. */
     if (config->naming == RESNET_HUGGING_FACE &&
         safetensors_find(file, "resnet.embedder.embedder.convolution.weight"))
@@ -311,6 +373,7 @@ magpie_status resnet_create(const ops_table *ops, ops_device *device, const resn
     if (status == MAGPIE_OK) status = make_stem(net);
     if (status == MAGPIE_OK) status = magpie_pool_run(pool, net->count, make_block, net);
     if (status == MAGPIE_OK && config->family == RESNET_CLIP) status = make_pooling(net);
+    net->calibration = NULL;
     if (status == MAGPIE_OK)
         *out = net;
     else
@@ -390,7 +453,26 @@ void resnet_lane_free(resnet_lane *l) {
     free(l);
 }
 
+void resnet_lane_record(resnet_lane *l, float *largest) { l->largest = largest; }
+
 /* ---- running ---- */
+
+static magpie_status run_conv(resnet_lane *l, const ops_conv *conv, size_t place, const ops_map *x,
+                              size_t images, ops_map *y) {
+    const ops_table *ops = l->network->ops;
+    float largest = 0;
+    magpie_status status = ops->conv(l->lane, conv, x, images, y);
+    if (status != MAGPIE_OK || !l->largest) return status;
+    status = ops->map_largest(l->lane, y, images, &largest);
+    if (largest > l->largest[place]) l->largest[place] = largest;
+    return status;
+}
+
+static magpie_status run_block_conv(resnet_lane *l, const block *b, size_t k, const ops_map *x, size_t images,
+                                    ops_map *y) {
+    return run_conv(l, k == SHORTCUT ? b->shortcut : b->convs[k], block_place(l->network, b, k), x, images,
+                    y);
+}
 
 static void swap(ops_map **a, ops_map **b) {
     ops_map *keep = *a;
@@ -408,7 +490,7 @@ static magpie_status run_stem(resnet_lane *l, size_t images, hand *m) {
     const ops_table *ops = net->ops;
     magpie_status status = MAGPIE_OK;
     for (size_t i = 0; i < net->stem_count && status == MAGPIE_OK; i++) {
-        status = ops->conv(l->lane, net->stem[i], m->x, images, m->t);
+        status = run_conv(l, net->stem[i], i, m->x, images, m->t);
         swap(&m->x, &m->t);
     }
     if (status != MAGPIE_OK || net->config.family == RESNET_CIFAR) return status;
@@ -422,9 +504,9 @@ static magpie_status run_stem(resnet_lane *l, size_t images, hand *m) {
 static magpie_status run_block(resnet_lane *l, const block *b, size_t images, hand *m) {
     const ops_table *ops = l->network->ops;
     bool means = l->network->config.family == RESNET_CLIP && b->stride > 1;
-    magpie_status status = ops->conv(l->lane, b->convs[0], m->x, images, m->u);
-    if (status == MAGPIE_OK && b->convs[2]) {
-        status = ops->conv(l->lane, b->convs[1], m->u, images, m->t);
+    magpie_status status = run_block_conv(l, b, 0, m->x, images, m->u);
+    if (status == MAGPIE_OK && b->bottleneck) {
+        status = run_block_conv(l, b, 1, m->u, images, m->t);
         swap(&m->u, &m->t);
     }
     if (status == MAGPIE_OK && means) {
@@ -433,11 +515,10 @@ static magpie_status run_block(resnet_lane *l, const block *b, size_t images, ha
         if (status == MAGPIE_OK) status = ops->average_pool(l->lane, m->x, images, m->v);
     }
     if (status == MAGPIE_OK && b->shortcut) {
-        status = ops->conv(l->lane, b->shortcut, means ? m->v : m->x, images, m->t);
+        status = run_block_conv(l, b, SHORTCUT, means ? m->v : m->x, images, m->t);
         swap(&m->x, &m->t);
     }
-    return status == MAGPIE_OK ? ops->conv(l->lane, b->convs[b->convs[2] ? 2 : 1], m->u, images, m->x)
-                               : status;
+    return status == MAGPIE_OK ? run_block_conv(l, b, last_conv(b), m->u, images, m->x) : status;
 }
 
 static magpie_status run_pooling(resnet_lane *l, const ops_map *x, size_t images, bool unit, float *out) {

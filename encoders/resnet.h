@@ -39,12 +39,23 @@ MAGPIE_CHECK_RESULT magpie_status resnet_config_read(const char *directory, resn
 size_t resnet_layers(const resnet_config *config);    /* as in "ResNet-50" */
 size_t resnet_dimension(const resnet_config *config); /* of what comes out */
 
+/* What a device of int8 wants to know: how far maps reach, by resnet_lane_record. */
+typedef struct resnet_calibration {
+    ops_range picture;
+    const float *largest; /* [resnet_ranges] */
+} resnet_calibration;
+
+/* How many numbers a calibration has: one an output of a convolution, in the order of the blocks. */
+size_t resnet_ranges(const resnet_config *config);
+
 typedef struct resnet resnet; /* the packed weights */
 
-/* The file is only read; it must outlive the network. */
+/* The file is only read; it must outlive the network. `calibration` is read during the call; NULL for devices of
+ * other precisions. */
 MAGPIE_CHECK_RESULT magpie_status resnet_create(const ops_table *ops, ops_device *device,
                                                 const resnet_config *config, const safetensors *file,
-                                                magpie_pool *pool, resnet **out);
+                                                const resnet_calibration *calibration, magpie_pool *pool,
+                                                resnet **out);
 void resnet_free(resnet *network);
 
 typedef struct resnet_lane resnet_lane; /* the activations of one batch at a time */
@@ -53,6 +64,9 @@ typedef struct resnet_lane resnet_lane; /* the activations of one batch at a tim
 MAGPIE_CHECK_RESULT magpie_status resnet_lane_create(resnet *network, unsigned threads, size_t images,
                                                      resnet_lane **out);
 void resnet_lane_free(resnet_lane *lane);
+/* From now on, runs raise largest [resnet_ranges], the caller's, to the largest absolute values that they see; NULL:
+ * no more. */
+void resnet_lane_record(resnet_lane *lane, float *largest);
 
 /* pixels [images, side, side, 3] -> out [images, dimension], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status resnet_run(resnet_lane *lane, const uint8_t *pixels, size_t images,

@@ -48,7 +48,10 @@ const char *magpie_backend_name(magpie_backend backend) {
 }
 
 const char *magpie_precision_name(magpie_precision precision) {
-    return precision == MAGPIE_PRECISION_F32 ? "f32" : precision == MAGPIE_PRECISION_BF16 ? "bf16" : "auto";
+    return precision == MAGPIE_PRECISION_F32    ? "f32"
+           : precision == MAGPIE_PRECISION_BF16 ? "bf16"
+           : precision == MAGPIE_PRECISION_INT8 ? "int8"
+                                                : "auto";
 }
 
 magpie_status magpie_backend_parse(const char *name, magpie_backend *out) {
@@ -59,11 +62,11 @@ magpie_status magpie_backend_parse(const char *name, magpie_backend *out) {
 }
 
 magpie_status magpie_precision_parse(const char *name, magpie_precision *out) {
-    static const magpie_precision all[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
+    static const magpie_precision all[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16, MAGPIE_PRECISION_INT8,
                                            MAGPIE_PRECISION_AUTO};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(name, magpie_precision_name(all[i])) == 0) return *out = all[i], MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "no precision is called \"%s\": f32, bf16 or auto", name);
+    return magpie_fail(MAGPIE_E_ARGUMENT, "no precision is called \"%s\": f32, bf16, int8 or auto", name);
 }
 
 /* ---- what the folder says ---- */
@@ -164,6 +167,9 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
                                        magpie_text_encoder **out) {
     static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
     if (!options) options = &defaults;
+    if (options->precision == MAGPIE_PRECISION_INT8)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: int8 is for pictures alone; texts have f32 and bf16",
+                           directory);
     magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
     e->raw = options->raw;

@@ -31,7 +31,8 @@ const option_row model_options[] = {
      .argument = "P",
      .parse = parse_precision,
      .target = &encoder.precision,
-     .help = "f32, bf16 or auto: bf16 where the CPU has it (default: auto)"},
+     .help =
+         "f32, bf16, int8 (pictures alone; texts as by auto) or auto: bf16 where the CPU has it (default)"},
     {.name = "backend",
      .argument = "B",
      .parse = parse_backend,
@@ -86,7 +87,9 @@ static const magpie_encoder_options *options_with(bool defer_weights) {
 }
 
 magpie_status model_open_text(const char *folder, bool defer_weights, magpie_text_encoder **out) {
-    return magpie_text_encoder_open(folder, options_with(defer_weights), out);
+    magpie_encoder_options options = *options_with(defer_weights);
+    if (options.precision == MAGPIE_PRECISION_INT8) options.precision = MAGPIE_PRECISION_AUTO;
+    return magpie_text_encoder_open(folder, &options, out);
 }
 
 magpie_status model_open_image(const char *folder, bool defer_weights, magpie_image_encoder **out) {

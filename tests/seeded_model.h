@@ -1,6 +1,6 @@
 /* seeded_model.h - a model's folder with weights out of names alone, for tests against golden values of
  * networks whose real weights are too large to keep. Entries of tests/golden/image_features.json say what is
- * in it; tests/golden/README.md has the recipe, tests/golden/seeded.py is the same in Python. */
+ * in it; tests/golden/README.md has the recipe, tests/golden/seeded.py is the same in Python. And the pictures that the golden values are of. */
 #ifndef MAGPIE_TESTS_SEEDED_MODEL_H
 #define MAGPIE_TESTS_SEEDED_MODEL_H
 
@@ -195,6 +195,27 @@ static inline void seeded_remove(char *folder) {
     closedir(files);
     assert_int_equal(rmdir(folder), 0);
     free(folder);
+}
+
+enum { SEEDED_PICTURES = 4, SEEDED_SIDE = 224 };
+
+/* seeded.py's images(), every `step`-th pixel: pixels [SEEDED_PICTURES, side, side, 3]. */
+static inline void seeded_pictures(uint8_t *pixels, size_t side) {
+    const size_t picture = side * side * 3, step = SEEDED_SIDE / side;
+    random_state noise = {fnv1a64("image2")}, board = {fnv1a64("image3")};
+    for (size_t y = 0; y < SEEDED_SIDE; y++) {
+        for (size_t x = 0; x < SEEDED_SIDE; x++) {
+            for (size_t c = 0; c < 3; c++) {
+                const size_t ramps[] = {x * 255 / 223, y * 255 / 223, (x + y) * 255 / 446};
+                const size_t square = (x / 16 + y / 16) & 1 ? 200 - 40 * c : 30 + 50 * c;
+                const size_t values[SEEDED_PICTURES] = {ramps[c], (x ^ y) * (c + 1), random_u64(&noise) >> 56,
+                                                        square + (random_u64(&board) >> 60)};
+                if (x % step || y % step || x / step >= side || y / step >= side) continue;
+                for (size_t p = 0; p < SEEDED_PICTURES; p++)
+                    pixels[p * picture + (y / step * side + x / step) * 3 + c] = (uint8_t)values[p];
+            }
+        }
+    }
 }
 
 #endif

@@ -75,7 +75,7 @@ class WithoutStore(Case):
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
         for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
             self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
-        self.fails(2, "f32, bf16 or auto", "encode", "--model", MODEL, "--precision", "f8")
+        self.fails(2, "f32, bf16, int8 or auto", "encode", "--model", MODEL, "--precision", "f8")
         self.fails(2, "cpu or reference", "encode", "--model", MODEL, "--backend", "abacus")
         self.fails(2, "jsonl or npy", "encode", "--model", MODEL, "--format", "csv")
         self.fails(2, "passage or query", "encode", "--model", MODEL, "--role", "king")
@@ -557,6 +557,25 @@ class WithPictures(Case):
         self.assertEqual((info["sense"], info["name"], info["input_size"]), ("image", "pictures-1", 32))
         self.assertEqual([len(info[key]) for key in ("mean", "std")], [3, 3])
         self.assertIn("input_size      32\n", run("models", "info", self.image_model)[1])
+
+    def test_int8(self):
+        stdin = lines_of([dict(self.items[i], image=self.picture(i)) for i in (0, 1, 2)])
+
+        def vectors(precision):
+            _, out, err = run("encode", "--image-model", self.image_model, "--modality", "image",
+                              "--precision", precision, stdin=stdin, env={"MAGPIE_MODEL": ""})
+            return [json.loads(line)["vector"] for line in out.splitlines()], err
+
+        _, err = vectors("int8")
+        if "VNNI" in err or "oneDNN" in err:
+            self.skipTest(err)
+        self.assertIn("models calibrate", err)
+        calibrate = ["models", "calibrate", self.image_model]
+        self.fails(2, "PICTURE", *calibrate)
+        self.fails(1, "3.png", *calibrate, self.picture(0), self.picture(3))
+        self.assertEqual(run_json(*calibrate, *map(self.picture, (0, 1, 2))), {"pictures": 3})
+        for a, b in zip(vectors("f32")[0], vectors("int8")[0], strict=True):
+            self.assertGreater(sum(x * y for x, y in zip(a, b)), 0.999)
 
 
 class Joint(Case):

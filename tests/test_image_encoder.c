@@ -7,7 +7,7 @@
 #include "seeded_model.h"
 
 /* Pictures in the golden file, their size, and the largest batch, which repeats them. */
-enum { PICTURES = 4, SIDE = 224, BATCH = 9 };
+enum { PICTURES = SEEDED_PICTURES, SIDE = SEEDED_SIDE, BATCH = 9 };
 
 /* The framework's own f32 is within 1e-6 of its f64; an epsilon of batch norm forgotten shows at 4e-5. */
 #define F32_TOLERANCE 2e-5
@@ -27,25 +27,6 @@ typedef struct subject {
 
 static const char *chosen; /* for the setup of a group, which takes no arguments */
 
-/* seeded.py's images(), every `step`-th pixel. */
-static void make_pictures(uint8_t *pixels, size_t side) {
-    const size_t picture = side * side * 3, step = SIDE / side;
-    random_state noise = {fnv1a64("image2")}, board = {fnv1a64("image3")};
-    for (size_t y = 0; y < SIDE; y++) {
-        for (size_t x = 0; x < SIDE; x++) {
-            for (size_t c = 0; c < 3; c++) {
-                const size_t ramps[] = {x * 255 / 223, y * 255 / 223, (x + y) * 255 / 446};
-                const size_t square = (x / 16 + y / 16) & 1 ? 200 - 40 * c : 30 + 50 * c;
-                const size_t values[PICTURES] = {ramps[c], (x ^ y) * (c + 1), random_u64(&noise) >> 56,
-                                                 square + (random_u64(&board) >> 60)};
-                if (x % step || y % step || x / step >= side || y / step >= side) continue;
-                for (size_t p = 0; p < PICTURES; p++)
-                    pixels[p * picture + (y / step * side + x / step) * 3 + c] = (uint8_t)values[p];
-            }
-        }
-    }
-}
-
 static int subject_create(void **state) {
     subject *s = calloc(1, sizeof *s);
     assert_non_null(s);
@@ -55,7 +36,7 @@ static int subject_create(void **state) {
     s->dimension = (size_t)json_integer_value(json_object_get(s->entry, "dimension"));
     s->pixels = malloc(PICTURES * s->side * s->side * 3);
     assert_non_null(s->pixels);
-    make_pictures(s->pixels, s->side);
+    seeded_pictures(s->pixels, s->side);
     s->folder = seeded_model(s->entry);
     *state = s;
     return 0;

@@ -1,6 +1,7 @@
 /* image_bench.c - throughput of the image encoder, as ../shared/bench/image_bench.py measures its peers: pixels already
  * in memory, one JSON line a batch size. Usage: image_bench MODEL [f32|bf16|int8] [threads] [reps]; MODEL "seeded:NAME"
- * makes the weights of an entry of tests/golden/image_features.json (resnet50, say), since no real ones are at hand. */
+ * makes the weights of an entry of tests/golden/image_features.json (resnet50, say), since no real ones are at hand; in
+ * int8 they are calibrated on the pixels first. */
 #include "encoders.h"
 #include "seeded_model.h"
 
@@ -14,8 +15,8 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double images_per_second(magpie_image_encoder *encoder, const uint8_t *pixels, size_t batch, size_t reps,
-                                float *out) {
+static double images_per_second(magpie_image_encoder *encoder, const uint8_t *pixels, size_t batch,
+                                size_t reps, float *out) {
     size_t calls = batch < 32 ? 32 / batch : 1;
     double *seconds = malloc(reps * sizeof *seconds);
     if (!seconds) exit(1);
@@ -31,10 +32,27 @@ static double images_per_second(magpie_image_encoder *encoder, const uint8_t *pi
     return (double)(calls * batch) / median;
 }
 
+static void random_pixels(uint8_t *pixels, size_t bytes) {
+    random_state random = {7};
+    for (size_t i = 0; i < bytes; i++) pixels[i] = (uint8_t)random_u64(&random);
+}
+
+static void calibrate(const char *model) {
+    const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32};
+    magpie_image_encoder *encoder;
+    if (magpie_image_encoder_open(model, &options, &encoder) != MAGPIE_OK) die();
+    size_t side = magpie_image_encoder_get_info(encoder)->input_size, bytes = 4 * side * side * 3;
+    uint8_t *pixels = malloc(bytes);
+    if (!pixels) exit(1);
+    random_pixels(pixels, bytes);
+    if (magpie_image_encoder_calibrate_pixels(encoder, pixels, 4) != MAGPIE_OK) die();
+    free(pixels);
+    magpie_image_encoder_close(encoder);
+}
+
 static void measure(const char *model, const magpie_encoder_options *options, size_t reps) {
     static const size_t batches[] = {1, 8, 32};
     magpie_image_encoder *encoder;
-    random_state random = {7};
     double start = magpie_seconds();
     if (magpie_image_encoder_open(model, options, &encoder) != MAGPIE_OK) die();
     double open_seconds = magpie_seconds() - start;
@@ -43,7 +61,7 @@ static void measure(const char *model, const magpie_encoder_options *options, si
     uint8_t *pixels = malloc(bytes);
     float *out = malloc(32 * info->dimension * sizeof *out);
     if (!pixels || !out) exit(1);
-    for (size_t i = 0; i < bytes; i++) pixels[i] = (uint8_t)random_u64(&random);
+    random_pixels(pixels, bytes);
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
         (void)images_per_second(encoder, pixels, batches[i], 1, out); /* compiles the primitives */
         printf("{\"bench\": \"image\", \"peer\": \"magpie-%s\", \"workload\": \"%s batch %zu\", \"metric\": "
@@ -72,6 +90,7 @@ int main(int argc, char **argv) {
     }
     json_t *entry = seeded_entry(argv[1] + 7);
     char *folder = seeded_model(entry);
+    if (options.precision == MAGPIE_PRECISION_INT8) calibrate(folder);
     measure(folder, &options, reps);
     seeded_remove(folder);
     json_decref(entry);

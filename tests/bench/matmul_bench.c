@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     setup s;
     if (argc > 1 && magpie_precision_parse(argv[1], &precision) != MAGPIE_OK) die();
     if (magpie_pool_create(argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0, &pool) != MAGPIE_OK) die();
-    if (onednn_device_create(precision == MAGPIE_PRECISION_BF16, &s.device) != MAGPIE_OK) die();
+    if (onednn_device_create(precision == MAGPIE_PRECISION_BF16, false, &s.device) != MAGPIE_OK) die();
     float *weights = magpie_alloc(1536 * 384, sizeof *weights), *bias = magpie_alloc(1536, sizeof *bias);
     if (!weights || !bias) die();
     for (size_t i = 0; i < SHAPES; i++)
