@@ -1,7 +1,7 @@
-/* encoders.h - from text and pictures (and, later, sound) to vectors.
+/* encoders.h - from text, pictures and sounds to vectors.
  *
  * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
- * sentence encoders 1_Pooling/config.json and sentence_bert_config.json, for pictures
+ * sentence encoders 1_Pooling/config.json and sentence_bert_config.json, for pictures and sounds
  * preprocessor_config.json. A joint model (CLIP) is opened twice, once for each sense; its two encoders share
  * a fingerprint and their vectors a space. A model is data: mapped, checked, never executed. A file that is
  * missing, contradicts another or has a tensor of the wrong shape is an error that names it.
@@ -58,6 +58,7 @@ typedef struct magpie_encoder_options {
     bool raw;           /* vectors as they leave the network, not scaled to unit length */
     bool full_decode;   /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
+    double audio_seconds; /* of a sound, that are heard; 0: MAGPIE_AUDIO_SECONDS; INFINITY: all */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").
      * NULL: what config_sentence_transformers.json names under "prompts" ("query"; "passage" or "document"),
      * else nothing. */
@@ -108,26 +109,30 @@ MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode(magpie_text_encoder
                                                              const magpie_string *texts, size_t n,
                                                              magpie_text_role role, float *out);
 
-/* ---- pictures ---- */
+/* ---- files of pictures and sounds ---- */
 
-enum {
-    MAGPIE_IMAGE_BYTES_MAX = 64 << 20,  /* of a file */
-    MAGPIE_IMAGE_PIXELS_MAX = 64 << 20, /* width x height; refused before anything is allocated for them */
-    MAGPIE_REASON_MAX = 256
-};
-
-/* A JPEG (any colour space, EXIF orientation obeyed) or a PNG (any kind, transparency composed on white),
- * told apart by their first bytes. `path` NULL: `bytes`. */
-typedef struct magpie_image {
+/* `path` NULL: `bytes`. */
+typedef struct magpie_media {
     const char *path;
     magpie_string bytes;
-} magpie_image;
+} magpie_media;
+
+enum { MAGPIE_REASON_MAX = 256 };
 
 /* How one item of many fared. */
 typedef struct magpie_outcome {
     magpie_status status;
     char reason[MAGPIE_REASON_MAX]; /* in words, where status is not MAGPIE_OK; else empty */
 } magpie_outcome;
+
+/* ---- pictures ---- */
+
+/* A JPEG (any colour space, EXIF orientation obeyed) or a PNG (any kind, transparency composed on white),
+ * told apart by their first bytes. */
+enum {
+    MAGPIE_IMAGE_BYTES_MAX = 64 << 20,  /* of a file */
+    MAGPIE_IMAGE_PIXELS_MAX = 64 << 20  /* width x height; refused before anything is allocated for them */
+};
 
 typedef struct magpie_image_encoder magpie_image_encoder;
 
@@ -158,13 +163,13 @@ const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_imag
  * encodes its own share. A picture that cannot be decoded has its reason in outcomes [n] and a vector of
  * zeros; the others are not touched by it. With `outcomes` NULL it fails the call. */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode(magpie_image_encoder *encoder,
-                                                              const magpie_image *images, size_t n,
+                                                              const magpie_media *images, size_t n,
                                                               float *out, magpie_outcome *outcomes);
 
 /* The two halves of it. One picture to what the network looks at: pixels [input_size, input_size, 3], RGB.
  * Thread-safe. */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_pixels(magpie_image_encoder *encoder,
-                                                              const magpie_image *image, uint8_t *pixels);
+                                                              const magpie_media *image, uint8_t *pixels);
 /* pixels [n, input_size, input_size, 3] -> out [n, dimension] */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode_pixels(magpie_image_encoder *encoder,
                                                                      const uint8_t *pixels, size_t n,
@@ -176,14 +181,85 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode_pixels(magpie_imag
  * come; some hundred are plenty. The file names the model's fingerprint and is refused beside other weights. `encoder`
  * has been opened with MAGPIE_PRECISION_F32; one bad picture fails the call. */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *encoder,
-                                                                 const magpie_image *images, size_t n);
+                                                                 const magpie_media *images, size_t n);
 /* pixels [n, input_size, input_size, 3] */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate_pixels(magpie_image_encoder *encoder,
                                                                         const uint8_t *pixels, size_t n);
 
+/* ---- sounds ----
+ *
+ * WAV, FLAC, Ogg (Vorbis, Opus), MP3 or AIFF, told apart by their first bytes; 1 to MAGPIE_AUDIO_CHANNELS_MAX channels,
+ * of which the mean is taken; resampled to the model's rate (soxr, high quality, as librosa does). Files are streamed:
+ * memory does not grow with their length.
+ *
+ * WINDOWS. A network hears a fixed number of spectrogram frames at once. A longer sound is heard window after window,
+ * without overlap, and its vector is the mean of theirs, brought to unit length at the end; what is left behind the last
+ * whole window is not heard, as in the models' own implementations. A sound shorter than one window fills it as the
+ * model's preprocessor_config.json says: repeated from its start, or with the padding value. At most the first
+ * options.audio_seconds of a file are heard.
+ *
+ * Silence is a sound and has a vector. MAGPIE_E_INPUT: no samples at all; a sample that is not a finite number (with its
+ * place); a file that breaks off before its first sample. A file that is damaged further on is heard up to there, as
+ * every player does. MAGPIE_E_UNSUPPORTED: another format (named where it is known), too many channels, a rate outside
+ * the bounds below. */
+
+enum {
+    MAGPIE_AUDIO_CHANNELS_MAX = 8,
+    MAGPIE_AUDIO_RATE_MIN = 1000, /* Hz */
+    MAGPIE_AUDIO_RATE_MAX = 768000,
+    MAGPIE_AUDIO_SECONDS = 600 /* of a sound, that are heard where the options do not say */
+};
+
+typedef struct magpie_audio_encoder magpie_audio_encoder;
+
+typedef struct magpie_audio_encoder_info {
+    const char *name;                         /* of the model's folder */
+    const char *architecture;                 /* "audio-resnet", "musicnn-vgg" or "ast" */
+    char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of weights and configuration */
+    size_t dimension;
+    size_t sample_rate;    /* Hz */
+    size_t bands;          /* of the spectrogram */
+    size_t frames;         /* of it, in a window */
+    double window_seconds; /* from one window's start to the next one's */
+    double audio_seconds;  /* that are heard; INFINITY: all */
+    size_t layers;         /* with weights */
+    uint64_t parameters;
+    size_t tags; /* that it can tell; 0: none */
+    magpie_backend backend;
+    magpie_precision precision; /* never AUTO */
+    unsigned threads;
+} magpie_audio_encoder_info;
+
+/* `options` NULL: the cpu backend, automatic precision, all CPUs; prefixes are ignored. */
+MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_open(const char *directory,
+                                                            const magpie_encoder_options *options,
+                                                            magpie_audio_encoder **out);
+void magpie_audio_encoder_close(magpie_audio_encoder *encoder);
+/* Valid as long as the encoder. */
+const magpie_audio_encoder_info *magpie_audio_encoder_get_info(const magpie_audio_encoder *encoder);
+
+/* sounds [n] -> out [n, dimension], unit length (unless options.raw), the caller's. Threads, outcomes [n] and failures
+ * as in magpie_image_encoder_encode. */
+MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *encoder,
+                                                              const magpie_media *sounds, size_t n,
+                                                              float *out, magpie_outcome *outcomes);
+/* samples [count], mono, -1 to 1, at the model's rate -> out [dimension] */
+MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode_samples(magpie_audio_encoder *encoder,
+                                                                      const float *samples, size_t count,
+                                                                      float *out);
+
+/* How likely each of the model's tags is, 0 to 1, independent of each other: the mean over the windows; out [tags].
+ * MAGPIE_E_UNSUPPORTED for a model that has none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_tags(magpie_audio_encoder *encoder,
+                                                            const magpie_media *sound, float *out);
+/* The name of tag i, as long as the encoder. */
+const char *magpie_audio_encoder_tag(const magpie_audio_encoder *encoder, size_t i);
+
+/* ---- models ---- */
+
 /* What a model's folder can encode, from its configuration alone. */
 typedef struct magpie_model_senses {
-    bool text, image;
+    bool text, image, audio;
 } magpie_model_senses;
 
 MAGPIE_CHECK_RESULT magpie_status magpie_model_get_senses(const char *directory, magpie_model_senses *out);

@@ -159,7 +159,7 @@ const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_imag
 /* ---- pictures to pixels ---- */
 
 static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder,
-                                 image_resizer *resizer, const magpie_image *image, uint8_t *pixels) {
+                                 image_resizer *resizer, const magpie_media *image, uint8_t *pixels) {
     const image_geometry *geometry = &e->preprocess.geometry;
     /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the bound. */
     size_t shortest = geometry->shortest ? geometry->shortest : geometry->side;
@@ -170,7 +170,7 @@ static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *d
     return status == MAGPIE_OK ? image_resize(resizer, &picture, geometry, pixels) : status;
 }
 
-magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_image *image,
+magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_media *image,
                                           uint8_t *pixels) {
     image_decoder *decoder = NULL;
     image_resizer *resizer = NULL;
@@ -187,7 +187,7 @@ magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_
 /* What the tasks of one call share. */
 typedef struct call {
     magpie_image_encoder *encoder;
-    const magpie_image *images; /* [n], or NULL: */
+    const magpie_media *images; /* [n], or NULL: */
     const uint8_t *pixels;      /* [n, side, side, 3] */
     size_t n;
     float *out;               /* [n, dimension] */
@@ -257,7 +257,7 @@ static magpie_status encode(call *c) {
     return status == MAGPIE_OK ? run(c, e->together, &e->workers[0], 0) : status;
 }
 
-magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_image *images, size_t n,
+magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_media *images, size_t n,
                                           float *out, magpie_outcome *outcomes) {
     return encode(&(call){.encoder = e, .images = images, .n = n, .out = out, .outcomes = outcomes});
 }
@@ -291,7 +291,7 @@ static magpie_status calibrate(call c) {
     return status;
 }
 
-magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *e, const magpie_image *images, size_t n) {
+magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *e, const magpie_media *images, size_t n) {
     return calibrate((call){.encoder = e, .images = images, .n = n});
 }
 

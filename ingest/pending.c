@@ -149,7 +149,7 @@ static magpie_status encode_all_texts(magpie_pending *pending, magpie_text_encod
 
 typedef struct picture_block {
     magpie_pending_item *items[BLOCK_PICTURES];
-    magpie_image images[BLOCK_PICTURES];
+    magpie_media images[BLOCK_PICTURES];
     char *paths[BLOCK_PICTURES]; /* owned */
     magpie_outcome outcomes[BLOCK_PICTURES];
     size_t n, most;
@@ -192,7 +192,7 @@ static magpie_status add_picture(picture_block *b, magpie_pending_item *item, co
         return is_no_fault_of_a_picture(status) ? status : refuse_picture(item, false, magpie_error(), hooks);
     }
     b->items[b->n] = item;
-    b->images[b->n] = (magpie_image){.path = path};
+    b->images[b->n] = (magpie_media){.path = path};
     b->paths[b->n++] = path;
     return MAGPIE_OK;
 }

@@ -39,7 +39,7 @@ static struct {
 typedef struct selection {
     size_t lines[BLOCK_LINES]; /* [n], of the block */
     magpie_string texts[BLOCK_LINES];
-    magpie_image images[BLOCK_LINES];
+    magpie_media images[BLOCK_LINES];
     magpie_outcome outcomes[BLOCK_LINES];
     float *vectors; /* [BLOCK_LINES, dimension] */
     size_t n;
@@ -157,7 +157,7 @@ static void choose(selection *s, const block *b, bool pictures) {
         if (!b->pictures[i] == pictures) continue;
         s->lines[s->n] = i;
         s->texts[s->n] = b->lines[i].item.text;
-        s->images[s->n++] = (magpie_image){.path = b->pictures[i]};
+        s->images[s->n++] = (magpie_media){.path = b->pictures[i]};
     }
     memset(s->outcomes, 0, s->n * sizeof *s->outcomes);
 }

@@ -100,7 +100,7 @@ static exit_code run_info(const char *folder) {
 static exit_code run_calibrate(const char *folder, char **paths, size_t n) {
     const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32};
     magpie_image_encoder *encoder = NULL;
-    magpie_image *pictures = magpie_alloc(n, sizeof *pictures);
+    magpie_media *pictures = magpie_alloc(n, sizeof *pictures);
     magpie_status status =
         pictures ? magpie_image_encoder_open(folder, &options, &encoder) : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; status == MAGPIE_OK && i < n; i++) pictures[i].path = paths[i];

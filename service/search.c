@@ -135,7 +135,7 @@ static magpie_status make_query(search *s, size_t dimension) {
         return magpie_text_encoder_encode(s->text_encoder, &text, 1, MAGPIE_QUERY, s->query);
     }
     if (given.image)
-        return magpie_image_encoder_encode(s->image_encoder, &(magpie_image){.path = given.image}, 1,
+        return magpie_image_encoder_encode(s->image_encoder, &(magpie_media){.path = given.image}, 1,
                                            s->query, NULL);
     magpie_item item;
     const float *vector;

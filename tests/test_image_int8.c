@@ -208,7 +208,7 @@ static void wrong_uses(void **state) {
     magpie_image_encoder *encoder = open_precision(s, MAGPIE_PRECISION_F32, 1);
     check_refused(magpie_image_encoder_calibrate_pixels(encoder, s->pixels, 0), MAGPIE_E_ARGUMENT,
                   "no pictures");
-    const magpie_image none = {.path = "/nonexistent.jpg"};
+    const magpie_media none = {.path = "/nonexistent.jpg"};
     check_refused(magpie_image_encoder_calibrate(encoder, &none, 1), MAGPIE_E_NOT_FOUND, "nonexistent");
     magpie_image_encoder_close(encoder);
     encoder = open_precision(s, MAGPIE_PRECISION_INT8, 1);
