@@ -103,20 +103,14 @@ static dnnl_status_t set_scales(dnnl_primitive_attr_t attributes, const conv_wei
 #endif
 }
 
-/* `w` NULL: a pooling, nothing follows it. */
 static dnnl_status_t make_attributes(const conv_weights *w, dnnl_primitive_attr_t *out) {
-    dnnl_primitive_attr_t attributes = NULL;
     dnnl_post_ops_t operations = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && w && w->scales) status = set_scales(attributes, w);
-    if (status == dnnl_success && w) {
-        status = dnnl_post_ops_create(&operations);
-        if (status == dnnl_success) status = append_post_ops(operations, w);
-        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, operations);
-        dnnl_post_ops_destroy(operations);
-    }
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t status = dnnl_post_ops_create(&operations);
+    if (status == dnnl_success) status = append_post_ops(operations, w);
+    if (status == dnnl_success) status = onednn_make_attributes(operations, &attributes);
+    if (status == dnnl_success && w->scales) status = set_scales(attributes, w);
+    dnnl_post_ops_destroy(operations);
     if (status == dnnl_success)
         *out = attributes;
     else
@@ -200,7 +194,7 @@ static dnnl_status_t describe_pooling(const onednn_device *device, conv_pooling 
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_status_t status = describe_map(device, images, m, &x);
     if (status == dnnl_success) status = describe_map(device, images, &result, &y);
-    if (status == dnnl_success) status = make_attributes(NULL, &attributes);
+    if (status == dnnl_success) status = onednn_make_attributes(NULL, &attributes);
     if (status == dnnl_success) status = pooling_descriptor(device, p, x, y, attributes, out);
     dnnl_primitive_attr_destroy(attributes);
     MD_FREE(x);

@@ -54,21 +54,12 @@ static dnnl_status_t append_activation(dnnl_post_ops_t operations, ops_activatio
 }
 
 static dnnl_status_t make_attributes(ops_activation activation, dnnl_primitive_attr_t *out) {
-    dnnl_primitive_attr_t attributes = NULL;
     dnnl_post_ops_t operations = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && activation != OPS_IDENTITY) {
-        status = dnnl_post_ops_create(&operations);
-        if (status == dnnl_success) status = append_activation(operations, activation);
-        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, operations);
-        dnnl_post_ops_destroy(operations);
-    }
-    if (status == dnnl_success)
-        *out = attributes;
-    else
-        dnnl_primitive_attr_destroy(attributes);
+    if (activation == OPS_IDENTITY) return onednn_make_attributes(NULL, out);
+    dnnl_status_t status = dnnl_post_ops_create(&operations);
+    if (status == dnnl_success) status = append_activation(operations, activation);
+    if (status == dnnl_success) status = onednn_make_attributes(operations, out);
+    dnnl_post_ops_destroy(operations);
     return status;
 }
 

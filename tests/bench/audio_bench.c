@@ -66,7 +66,8 @@ static void measure_mel(const char *path, size_t reps) {
         for (size_t i = 0; i < clips; i++) hear(s, samples + i * CLIP);
         seconds[r] = magpie_seconds() - start;
     }
-    printf("{\"bench\": \"audio\", \"peer\": \"magpie\", \"workload\": \"10 s clips\", \"metric\": \"clips_per_s\", "
+    printf("{\"bench\": \"audio\", \"peer\": \"magpie\", \"workload\": \"10 s clips\", \"metric\": "
+           "\"clips_per_s\", "
            "\"value\": %.1f, \"threads\": 1}\n",
            (double)clips / median(seconds, reps));
     free(seconds);
@@ -96,7 +97,8 @@ static void measure_network(const char *model, const magpie_encoder_options *opt
         if (magpie_audio_encoder_encode_samples(encoder, samples, n, out) != MAGPIE_OK) die();
         seconds[r] = magpie_seconds() - start;
     }
-    printf("{\"bench\": \"audio\", \"peer\": \"magpie-%s\", \"workload\": \"%s\", \"metric\": \"windows_per_s\", "
+    printf("{\"bench\": \"audio\", \"peer\": \"magpie-%s\", \"workload\": \"%s\", \"metric\": "
+           "\"windows_per_s\", "
            "\"value\": %.2f, \"window_s\": %.3f, \"threads\": %u}\n",
            magpie_precision_name(info->precision), info->architecture, WINDOWS / median(seconds, reps),
            info->window_seconds, info->threads);
@@ -109,7 +111,8 @@ static void measure_network(const char *model, const magpie_encoder_options *opt
 int main(int argc, char **argv) {
     magpie_encoder_options options = {.precision = MAGPIE_PRECISION_AUTO};
     if (argc < 2 || (strcmp(argv[1], "mel") == 0 && argc < 3)) {
-        fprintf(stderr, "usage: audio_bench mel CLIPS [reps] | MODEL|seeded:NAME [f32|bf16] [threads] [reps]\n");
+        fprintf(stderr,
+                "usage: audio_bench mel CLIPS [reps] | MODEL|seeded:NAME [f32|bf16] [threads] [reps]\n");
         return 2;
     }
     if (strcmp(argv[1], "mel") == 0) {
