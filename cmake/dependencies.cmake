@@ -29,6 +29,7 @@ target_include_directories(magpie_dnnl INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(magpie_dnnl INTERFACE ${DNNL_LIBRARY})
 
 include(${CMAKE_CURRENT_LIST_DIR}/faiss.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/kissfft.cmake)
 
 set(MAGPIE_LIBRARIES magpie_lmdb magpie_jansson magpie_utf8proc magpie_xxhash magpie_dnnl magpie_turbojpeg
                      magpie_spng magpie_faiss OpenMP::OpenMP_C Threads::Threads m)
