@@ -25,15 +25,15 @@ enum {
 };
 
 /* Files of a block, for the same reason; 0: it is no matter. */
-static const size_t files_a_thread[MODEL_SENSES] = {[MODEL_IMAGE] = 8, [MODEL_AUDIO] = 2};
+static const size_t files_a_thread[SENSES] = {[SENSE_IMAGE] = 8, [SENSE_AUDIO] = 2};
 
 static struct {
     const char *output;
     sink_format format;
     magpie_text_role role;
-    model_sense modality; /* MODEL_SENSES: what there is a model for */
+    model_sense modality; /* SENSES: what there is a model for */
     bool skip_bad;
-} given = {.modality = MODEL_SENSES};
+} given = {.modality = SENSES};
 
 /* What of a block is of one sense, side by side as an encoder wants it. */
 typedef struct selection {
@@ -58,7 +58,7 @@ typedef struct block {
 } block;
 
 typedef struct encoding {
-    model_encoder encoders[MODEL_SENSES]; /* what has none open is passed over */
+    model_encoder encoders[SENSES]; /* what has none open is passed over */
     size_t dimension;
     magpie_lines *input;
     const char *input_path, *input_name;
@@ -66,7 +66,7 @@ typedef struct encoding {
     handover *writer;
     block blocks[2];
     selection chosen;
-    size_t lines, skipped, refused[MODEL_SENSES], files_a_block;
+    size_t lines, skipped, refused[SENSES], files_a_block;
     uint64_t bytes; /* of the input, read */
     double started;
     bool at_end;
@@ -86,20 +86,20 @@ static void clear_block(block *b) {
 }
 
 static magpie_string part_of(const magpie_item *item, model_sense sense) {
-    return sense == MODEL_TEXT ? item->text : sense == MODEL_IMAGE ? item->image : item->audio;
+    return sense == SENSE_TEXT ? item->text : sense == SENSE_IMAGE ? item->image : item->audio;
 }
 
 /* A text may be "", a path may not. */
 static bool has_part(const magpie_item *item, model_sense sense) {
     magpie_string part = part_of(item, sense);
-    return sense == MODEL_TEXT ? part.data != NULL : part.size != 0;
+    return sense == SENSE_TEXT ? part.data != NULL : part.size != 0;
 }
 
 /* Why none of a line's parts is it: of those that there is an encoder for it has several, or none. */
 static magpie_status fail_to_choose(const encoding *e, const magpie_item *item, bool several) {
     static const char *const with_article[] = {"a text", "an image", "a sound"};
     magpie_text list = {0};
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES; sense++) {
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++) {
         if (!e->encoders[sense].name || (several && !has_part(item, sense))) continue;
         magpie_text_printf(&list, "%s%s",
                            !list.size ? ""
@@ -119,7 +119,7 @@ static magpie_status fail_to_choose(const encoding *e, const magpie_item *item, 
 /* Which of its parts a line is encoded for. */
 static magpie_status choose_part(const encoding *e, const magpie_item *item, model_sense *out) {
     unsigned n = 0;
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
         if (e->encoders[sense].name && has_part(item, sense)) *out = sense, n++;
     return n == 1 ? MAGPIE_OK : fail_to_choose(e, item, n > 1);
 }
@@ -140,7 +140,7 @@ static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
     magpie_status status = parse_line(line, parsed);
     if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, sense);
     *path = NULL;
-    if (status == MAGPIE_OK && *sense != MODEL_TEXT &&
+    if (status == MAGPIE_OK && *sense != SENSE_TEXT &&
         !(*path = magpie_catalogue_resolve(e->input_path, part_of(&parsed->item, *sense))))
         status = MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) {
@@ -235,7 +235,7 @@ static magpie_status encode_block(encoding *e, block *b) {
                                                 .items = e->lines,
                                                 .seconds = magpie_seconds() - e->started});
     magpie_status status = MAGPIE_OK;
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES && status == MAGPIE_OK; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         status = encode_sense(e, b, sense);
     return status == MAGPIE_OK ? handover_give(e->writer, b) : status;
 }
@@ -262,10 +262,10 @@ static magpie_status encode_all(encoding *e) {
 static magpie_status open_encoder(encoding *e, const model_folders *folders, model_sense sense) {
     model_encoder *encoder = &e->encoders[sense];
     const char *folder = folders->of[sense];
-    if (!folder || (given.modality != MODEL_SENSES && sense != given.modality)) return MAGPIE_OK;
+    if (!folder || (given.modality != SENSES && sense != given.modality)) return MAGPIE_OK;
     magpie_status status = model_open(folder, sense, false, encoder);
     if (status != MAGPIE_OK) return status;
-    for (model_sense before = MODEL_TEXT; before < sense; before++)
+    for (model_sense before = SENSE_TEXT; before < sense; before++)
         if (e->encoders[before].name && strcmp(e->encoders[before].fingerprint, encoder->fingerprint) != 0)
             return magpie_fail(
                 MAGPIE_E_MISMATCH,
@@ -282,9 +282,9 @@ static magpie_status open_encoders(encoding *e) {
     const char *folder;
     e->files_a_block = BLOCK_LINES;
     magpie_status status = model_find(&folders);
-    if (status == MAGPIE_OK && given.modality != MODEL_SENSES)
+    if (status == MAGPIE_OK && given.modality != SENSES)
         status = model_require(&folders, given.modality, &folder);
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES && status == MAGPIE_OK; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         status = open_encoder(e, &folders, sense);
     return status;
 }
@@ -313,13 +313,13 @@ static void close_all(encoding *e) {
         free(e->blocks[i].vectors);
     }
     free(e->chosen.vectors);
-    for (size_t i = 0; i < MODEL_SENSES; i++) model_close(&e->encoders[i]);
+    for (size_t i = 0; i < SENSES; i++) model_close(&e->encoders[i]);
     magpie_lines_close(e->input);
 }
 
 static exit_code report(const encoding *e) {
     exit_code code = e->skipped ? EXIT_MISSING : EXIT_FINE;
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES; sense++) {
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++) {
         if (!e->refused[sense]) continue;
         print_error("%zu %s could not be encoded; their lines say why", e->refused[sense],
                     model_sense_things(sense));
@@ -362,7 +362,7 @@ static magpie_status parse_role(const char *value, void *target) {
 
 static magpie_status parse_modality(const char *value, void *target) {
     model_sense sense = model_sense_find(value);
-    if (sense == MODEL_SENSES)
+    if (sense == SENSES)
         return magpie_fail(MAGPIE_E_ARGUMENT, "text, image or audio is wanted, not \"%s\"", value);
     *(model_sense *)target = sense;
     return MAGPIE_OK;

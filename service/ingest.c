@@ -165,29 +165,29 @@ static magpie_status check_catalogue(const char *path) {
     return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
-static magpie_status open_encoders(model_encoder out[MODEL_SENSES]) {
+static magpie_status open_encoders(model_encoder out[SENSES]) {
     model_folders folders;
     magpie_status status = model_find(&folders);
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES && status == MAGPIE_OK; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         if (folders.of[sense]) status = model_open(folders.of[sense], sense, true, &out[sense]);
     return status;
 }
 
 static exit_code run_ingest(char **operands, int count) {
     (void)count;
-    model_encoder opened[MODEL_SENSES] = {0};
+    model_encoder opened[SENSES] = {0};
     magpie_store *store = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = open_encoders(opened);
     if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
-    const magpie_ingest_encoders encoders = {opened[MODEL_TEXT].text, opened[MODEL_IMAGE].image,
-                                             opened[MODEL_AUDIO].audio};
+    const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
+                                             opened[SENSE_AUDIO].audio};
     exit_code code =
         status == MAGPIE_OK ? ingest_into(store, &encoders, operands[0], rejects) : print_failure();
     magpie_store_close(store);
-    for (size_t i = 0; i < MODEL_SENSES; i++) model_close(&opened[i]);
+    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
     free(own_rejects);
     return code;
 }

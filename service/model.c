@@ -9,9 +9,9 @@ enum { THREADS_MAX = 1024 };
 
 static const struct {
     const char *name, *things, *option;
-} senses[MODEL_SENSES] = {[MODEL_TEXT] = {"text", "text", "--model"},
-                          [MODEL_IMAGE] = {"image", "pictures", "--image-model"},
-                          [MODEL_AUDIO] = {"audio", "sounds", "--audio-model"}};
+} senses[SENSES] = {[SENSE_TEXT] = {"text", "text", "--model"},
+                    [SENSE_IMAGE] = {"image", "pictures", "--image-model"},
+                    [SENSE_AUDIO] = {"audio", "sounds", "--audio-model"}};
 
 static const char *directory, *image_directory, *audio_directory;
 static size_t threads;
@@ -24,11 +24,11 @@ static magpie_status parse_precision(const char *value, void *target) {
 /* Digits and a point: strtod alone takes "inf", "-1" and "0x1p4" too. */
 static magpie_status parse_seconds(const char *value, void *target) {
     char *end;
-    double seconds = strcmp(value, "all") == 0 ? INFINITY : strtod(value, &end);
-    bool number = strspn(value, "0123456789.") == strlen(value) && !*end && seconds > 0 && isfinite(seconds);
-    if (!number && strcmp(value, "all") != 0)
+    double seconds = strtod(value, &end);
+    bool all = strcmp(value, "all") == 0, digits = !*end && strspn(value, "0123456789.") == strlen(value);
+    if (!all && !(digits && seconds > 0))
         return magpie_fail(MAGPIE_E_ARGUMENT, "all or a number of seconds is wanted, not \"%s\"", value);
-    *(double *)target = seconds;
+    *(double *)target = all ? INFINITY : seconds;
     return MAGPIE_OK;
 }
 
@@ -95,15 +95,15 @@ const option_row query_prefix_options[] = {{.name = "query-prefix",
 const char *model_sense_name(model_sense sense) { return senses[sense].name; }
 
 model_sense model_sense_find(const char *name) {
-    model_sense sense = MODEL_TEXT;
-    while (sense < MODEL_SENSES && strcmp(name, senses[sense].name) != 0) sense++;
+    model_sense sense = SENSE_TEXT;
+    while (sense < SENSES && strcmp(name, senses[sense].name) != 0) sense++;
     return sense;
 }
 
 const char *model_sense_things(model_sense sense) { return senses[sense].things; }
 
 bool model_has_sense(const magpie_model_senses *of, model_sense sense) {
-    return sense == MODEL_TEXT ? of->text : sense == MODEL_IMAGE ? of->image : of->audio;
+    return sense == SENSE_TEXT ? of->text : sense == SENSE_IMAGE ? of->image : of->audio;
 }
 
 /* What the option says, else the environment; NULL: neither. */
@@ -115,13 +115,13 @@ static const char *choose(const char *option, const char *variable) {
 magpie_status model_find(model_folders *out) {
     const char *model = choose(directory, "MAGPIE_MODEL");
     magpie_model_senses has = {0};
-    *out = (model_folders){{[MODEL_IMAGE] = choose(image_directory, "MAGPIE_IMAGE_MODEL"),
-                            [MODEL_AUDIO] = choose(audio_directory, "MAGPIE_AUDIO_MODEL")}};
-    if (!model && !out->of[MODEL_IMAGE] && !out->of[MODEL_AUDIO])
+    *out = (model_folders){{[SENSE_IMAGE] = choose(image_directory, "MAGPIE_IMAGE_MODEL"),
+                            [SENSE_AUDIO] = choose(audio_directory, "MAGPIE_AUDIO_MODEL")}};
+    if (!model && !out->of[SENSE_IMAGE] && !out->of[SENSE_AUDIO])
         return magpie_fail(MAGPIE_E_ARGUMENT,
                            "no model is given: name its folder by --model DIR or in MAGPIE_MODEL");
     magpie_status status = model ? magpie_model_get_senses(model, &has) : MAGPIE_OK;
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
         if (model_has_sense(&has, sense) && !out->of[sense]) out->of[sense] = model;
     return status;
 }
@@ -146,14 +146,14 @@ magpie_status model_open(const char *folder, model_sense sense, bool defer_weigh
     magpie_status status;
     options.threads = (unsigned)threads;
     options.defer_weights = defer_weights;
-    if (sense != MODEL_IMAGE && options.precision == MAGPIE_PRECISION_INT8)
+    if (sense != SENSE_IMAGE && options.precision == MAGPIE_PRECISION_INT8)
         options.precision = MAGPIE_PRECISION_AUTO;
     *out = (model_encoder){0};
-    if (sense == MODEL_TEXT) {
+    if (sense == SENSE_TEXT) {
         if ((status = magpie_text_encoder_open(folder, &options, &out->text)) != MAGPIE_OK) return status;
         const magpie_text_encoder_info *info = magpie_text_encoder_get_info(out->text);
         describe(out, info->name, info->fingerprint, info->dimension, info->threads);
-    } else if (sense == MODEL_IMAGE) {
+    } else if (sense == SENSE_IMAGE) {
         if ((status = magpie_image_encoder_open(folder, &options, &out->image)) != MAGPIE_OK) return status;
         const magpie_image_encoder_info *info = magpie_image_encoder_get_info(out->image);
         describe(out, info->name, info->fingerprint, info->dimension, info->threads);

@@ -10,11 +10,11 @@ extern const option_row model_options[];
 extern const option_row audio_seconds_options[], passage_prefix_options[], query_prefix_options[];
 
 /* What can be encoded. */
-typedef enum model_sense { MODEL_TEXT, MODEL_IMAGE, MODEL_AUDIO, MODEL_SENSES } model_sense;
+typedef enum model_sense { SENSE_TEXT, SENSE_IMAGE, SENSE_AUDIO, SENSES } model_sense;
 
 /* "text", "image", "audio": in answers, and as the values of options. */
 const char *model_sense_name(model_sense sense);
-/* The sense of that name; MODEL_SENSES: none is called so. */
+/* The sense of that name; SENSES: none is called so. */
 model_sense model_sense_find(const char *name);
 /* What it is of, in sentences: "text", "pictures", "sounds". */
 const char *model_sense_things(model_sense sense);
@@ -22,7 +22,7 @@ bool model_has_sense(const magpie_model_senses *senses, model_sense sense);
 
 /* Which folder encodes what; NULL: none does. */
 typedef struct model_folders {
-    const char *of[MODEL_SENSES];
+    const char *of[SENSES];
 } model_folders;
 
 /* --model (else MAGPIE_MODEL) is the model of texts, of pictures, of sounds, or of several, as it has these senses;

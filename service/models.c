@@ -64,7 +64,7 @@ static void append_tail(magpie_text *out, uint64_t parameters, magpie_backend ba
 }
 
 static void append_text_side(magpie_text *out, const magpie_text_encoder_info *info) {
-    append_head(out, MODEL_TEXT, info->name, info->architecture);
+    append_head(out, SENSE_TEXT, info->name, info->architecture);
     append_text(out, "pooling", info->pooling);
     append_text(out, "fingerprint", info->fingerprint);
     append_number(out, "dimension", info->dimension);
@@ -79,7 +79,7 @@ static void append_text_side(magpie_text *out, const magpie_text_encoder_info *i
 }
 
 static void append_image_side(magpie_text *out, const magpie_image_encoder_info *info) {
-    append_head(out, MODEL_IMAGE, info->name, info->architecture);
+    append_head(out, SENSE_IMAGE, info->name, info->architecture);
     append_text(out, "fingerprint", info->fingerprint);
     append_number(out, "dimension", info->dimension);
     append_number(out, "layers", info->layers);
@@ -91,7 +91,7 @@ static void append_image_side(magpie_text *out, const magpie_image_encoder_info 
 }
 
 static void append_audio_side(magpie_text *out, const magpie_audio_encoder_info *info) {
-    append_head(out, MODEL_AUDIO, info->name, info->architecture);
+    append_head(out, SENSE_AUDIO, info->name, info->architecture);
     append_text(out, "fingerprint", info->fingerprint);
     append_number(out, "dimension", info->dimension);
     append_number(out, "layers", info->layers);
@@ -119,20 +119,20 @@ static exit_code print_side(const model_encoder *encoder) {
 }
 
 static exit_code run_info(const char *folder) {
-    model_encoder sides[MODEL_SENSES] = {0};
+    model_encoder sides[SENSES] = {0};
     magpie_model_senses senses;
     bool printed = false;
     magpie_status status = magpie_model_get_senses(folder, &senses);
-    for (model_sense sense = MODEL_TEXT; sense < MODEL_SENSES && status == MAGPIE_OK; sense++)
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         if (model_has_sense(&senses, sense)) status = model_open(folder, sense, true, &sides[sense]);
     exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();
-    for (size_t i = 0; i < MODEL_SENSES && code == EXIT_FINE; i++) {
+    for (size_t i = 0; i < SENSES && code == EXIT_FINE; i++) {
         if (!sides[i].name) continue;
         if (printed && !output_json) putchar('\n');
         code = print_side(&sides[i]);
         printed = true;
     }
-    for (size_t i = 0; i < MODEL_SENSES; i++) model_close(&sides[i]);
+    for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
 }
 

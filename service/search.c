@@ -69,11 +69,11 @@ static magpie_status check_model(search *s) {
 
 /* By what a space is filled. */
 static model_sense sense_of_space(magpie_space space) {
-    return space == MAGPIE_SPACE_IMAGE ? MODEL_IMAGE : space == MAGPIE_SPACE_AUDIO ? MODEL_AUDIO : MODEL_TEXT;
+    return space == MAGPIE_SPACE_IMAGE ? SENSE_IMAGE : space == MAGPIE_SPACE_AUDIO ? SENSE_AUDIO : SENSE_TEXT;
 }
 
 static model_sense sense_of_query(void) {
-    return given.text ? MODEL_TEXT : given.image ? MODEL_IMAGE : MODEL_AUDIO;
+    return given.text ? SENSE_TEXT : given.image ? SENSE_IMAGE : SENSE_AUDIO;
 }
 
 /* The model of the space, by the side of it that takes the query. */

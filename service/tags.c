@@ -28,9 +28,6 @@ static int compare_tags(const void *a, const void *b) {
 /* The model's tags, likeliest first. *out is to be freed. */
 static magpie_status tell(magpie_audio_encoder *encoder, tag **out, size_t *count) {
     const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(encoder);
-    if (!info->tags)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s has no tags: it makes vectors of sounds, and no more",
-                           info->name);
     float *probabilities = magpie_alloc(info->tags, sizeof *probabilities);
     tag *tags = magpie_alloc(info->tags, sizeof *tags);
     magpie_status status = probabilities && tags ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
@@ -76,8 +73,8 @@ static exit_code run_tags(char **operands, int count) {
     tag *tags = NULL;
     size_t told = 0;
     magpie_status status = model_find(&folders);
-    if (status == MAGPIE_OK) status = model_require(&folders, MODEL_AUDIO, &folder);
-    if (status == MAGPIE_OK) status = model_open(folder, MODEL_AUDIO, false, &model);
+    if (status == MAGPIE_OK) status = model_require(&folders, SENSE_AUDIO, &folder);
+    if (status == MAGPIE_OK) status = model_open(folder, SENSE_AUDIO, false, &model);
     double start = magpie_seconds();
     if (status == MAGPIE_OK) status = tell(model.audio, &tags, &told);
     exit_code code =
