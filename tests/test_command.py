@@ -17,7 +17,7 @@ from sample import (binary, item, model_or_skip, run, run_json, write_catalogue,
 
 MODEL = model_or_skip()
 ITEMS = 200
-COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "models"]
+COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "tags", "models"]
 
 
 def lines_of(items):
@@ -69,9 +69,9 @@ class WithoutStore(Case):
         self.fails(2, "options only", "stats", "--store", "x", "more")
         for query in ([], ["--text", "a", "--like", "b"], ["--text", "a", "--image", "b"],
                       ["--image", "a", "--like", "b"]):
-            self.fails(2, "either --text, --image or --like", "search", "--store", "x", *query)
-        self.fails(2, "fused, text or image", "search", "--store", "x", "--text", "a", "--space", "outer")
-        self.fails(2, "text or image", "encode", "--model", MODEL, "--modality", "smell")
+            self.fails(2, "either --text, --image, --audio or --like", "search", "--store", "x", *query)
+        self.fails(2, "fused, text, image or audio", "search", "--store", "x", "--text", "a", "--space", "outer")
+        self.fails(2, "text, image or audio", "encode", "--model", MODEL, "--modality", "smell")
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
         for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
             self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
