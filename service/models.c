@@ -49,52 +49,50 @@ static exit_code print_and_free(magpie_text *out) {
 }
 
 /* What models of every sense have: at the beginning, and at the end. */
-static void append_head(magpie_text *out, model_sense sense, const char *name, const char *architecture) {
+static void append_head(magpie_text *out, model_sense sense, const model_encoder *model,
+                        const char *architecture, size_t layers) {
     append_text(out, "sense", model_sense_name(sense));
-    append_text(out, "name", name);
+    append_text(out, "name", model->name);
     append_text(out, "architecture", architecture);
+    append_text(out, "fingerprint", model->fingerprint);
+    append_number(out, "dimension", model->dimension);
+    append_number(out, "layers", layers);
 }
 
-static void append_tail(magpie_text *out, uint64_t parameters, magpie_backend backend,
-                        magpie_precision precision, unsigned threads) {
+static void append_tail(magpie_text *out, const model_encoder *model, uint64_t parameters,
+                        magpie_backend backend, magpie_precision precision) {
     append_number(out, "parameters", parameters);
     append_text(out, "backend", magpie_backend_name(backend));
     append_text(out, "precision", magpie_precision_name(precision));
-    append_number(out, "threads", threads);
+    append_number(out, "threads", model->threads);
 }
 
-static void append_text_side(magpie_text *out, const magpie_text_encoder_info *info) {
-    append_head(out, SENSE_TEXT, info->name, info->architecture);
+static void append_text_side(magpie_text *out, const model_encoder *model) {
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(model->text);
+    append_head(out, SENSE_TEXT, model, info->architecture, info->layers);
     append_text(out, "pooling", info->pooling);
-    append_text(out, "fingerprint", info->fingerprint);
-    append_number(out, "dimension", info->dimension);
-    append_number(out, "layers", info->layers);
     append_number(out, "heads", info->heads);
     append_number(out, "intermediate", info->intermediate);
     append_number(out, "vocabulary", info->vocabulary);
     append_number(out, "max_tokens", info->max_tokens);
-    append_tail(out, info->parameters, info->backend, info->precision, info->threads);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
     append_text(out, "query_prefix", info->query_prefix);
     append_text(out, "passage_prefix", info->passage_prefix);
 }
 
-static void append_image_side(magpie_text *out, const magpie_image_encoder_info *info) {
-    append_head(out, SENSE_IMAGE, info->name, info->architecture);
-    append_text(out, "fingerprint", info->fingerprint);
-    append_number(out, "dimension", info->dimension);
-    append_number(out, "layers", info->layers);
+static void append_image_side(magpie_text *out, const model_encoder *model) {
+    const magpie_image_encoder_info *info = magpie_image_encoder_get_info(model->image);
+    append_head(out, SENSE_IMAGE, model, info->architecture, info->layers);
     append_number(out, "input_size", info->input_size);
     append_text(out, "filter", info->filter);
     append_channels(out, "mean", info->mean);
     append_channels(out, "std", info->std);
-    append_tail(out, info->parameters, info->backend, info->precision, info->threads);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
 }
 
-static void append_audio_side(magpie_text *out, const magpie_audio_encoder_info *info) {
-    append_head(out, SENSE_AUDIO, info->name, info->architecture);
-    append_text(out, "fingerprint", info->fingerprint);
-    append_number(out, "dimension", info->dimension);
-    append_number(out, "layers", info->layers);
+static void append_audio_side(magpie_text *out, const model_encoder *model) {
+    const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(model->audio);
+    append_head(out, SENSE_AUDIO, model, info->architecture, info->layers);
     append_number(out, "sample_rate", info->sample_rate);
     append_number(out, "bands", info->bands);
     append_number(out, "frames", info->frames);
@@ -104,17 +102,17 @@ static void append_audio_side(magpie_text *out, const magpie_audio_encoder_info 
     else
         append_real(out, "audio_seconds", info->audio_seconds);
     append_number(out, "tags", info->tags);
-    append_tail(out, info->parameters, info->backend, info->precision, info->threads);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
 }
 
-static exit_code print_side(const model_encoder *encoder) {
+static exit_code print_side(const model_encoder *model) {
     magpie_text out = {0};
-    if (encoder->text)
-        append_text_side(&out, magpie_text_encoder_get_info(encoder->text));
-    else if (encoder->image)
-        append_image_side(&out, magpie_image_encoder_get_info(encoder->image));
+    if (model->text)
+        append_text_side(&out, model);
+    else if (model->image)
+        append_image_side(&out, model);
     else
-        append_audio_side(&out, magpie_audio_encoder_get_info(encoder->audio));
+        append_audio_side(&out, model);
     return print_and_free(&out);
 }
 
