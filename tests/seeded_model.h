@@ -178,18 +178,14 @@ static inline char *seeded_model(const json_t *entry) {
     return folder;
 }
 
-/* Entry `name` of a file of tests/golden, to be given back with json_decref. */
-static inline json_t *seeded_entry_of(const char *file, const char *name) {
-    char *path = magpie_path_join(MAGPIE_SOURCE_DIR "/tests/golden", file);
-    json_t *all = json_load_file(path, 0, NULL);
+/* Entry `name` of image_features.json, to be given back with json_decref. */
+static inline json_t *seeded_entry(const char *name) {
+    json_t *all = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/image_features.json", 0, NULL);
     json_t *entry = json_incref(json_object_get(all, name));
-    if (!entry) fail_msg("%s has no \"%s\"", path, name);
+    if (!entry) fail_msg("tests/golden/image_features.json has no \"%s\"", name);
     json_decref(all);
-    free(path);
     return entry;
 }
-
-static inline json_t *seeded_entry(const char *name) { return seeded_entry_of("image_features.json", name); }
 
 static inline void seeded_remove(char *folder) {
     DIR *files = opendir(folder);

@@ -5,7 +5,7 @@
 
 #include "encoders.h"
 #include "golden_vectors.h"
-#include "seeded_sounds.h"
+#include "test_sounds.h"
 
 /* Of vectors whose spectrograms two programs made in f32. */
 #define F32_TOLERANCE 2e-4

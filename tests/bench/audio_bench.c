@@ -126,7 +126,7 @@ int main(int argc, char **argv) {
         measure_network(argv[1], &options, reps);
         return 0;
     }
-    json_t *entry = seeded_entry_of("audio_features.json", argv[1] + 7);
+    json_t *entry = seeded_audio_entry(argv[1] + 7);
     char *folder = seeded_model(entry);
     measure_network(folder, &options, reps);
     seeded_remove(folder);
