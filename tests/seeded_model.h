@@ -1,6 +1,7 @@
 /* seeded_model.h - a model's folder with weights out of names alone, for tests against golden values of
- * networks whose real weights are too large to keep. Entries of tests/golden/image_features.json say what is
- * in it; tests/golden/README.md has the recipe, tests/golden/seeded.py is the same in Python. And the pictures that the golden values are of. */
+ * networks whose real weights are too large to keep. Entries of tests/golden/image_features.json and
+ * audio_features.json say what is in it; tests/golden/README.md has the recipe, tests/golden/seeded.py is the
+ * same in Python. And the pictures that the golden values are of. */
 #ifndef MAGPIE_TESTS_SEEDED_MODEL_H
 #define MAGPIE_TESTS_SEEDED_MODEL_H
 
@@ -9,6 +10,7 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
+#include <sys/stat.h>
 
 static inline uint64_t fnv1a64(const char *text) {
     uint64_t value = UINT64_C(0xcbf29ce484222325);
@@ -55,14 +57,27 @@ typedef struct seeded_rule {
     double times, plus, bound;
 } seeded_rule;
 
+/* How large values of two or more dimensions get; README.md has why. */
+static inline double seeded_bound(const seeded_tensor *t) {
+    static const char *const unit[] = {"cls_token", "distillation_token", "position_embeddings"};
+    static const struct {
+        const char *end;
+        double times;
+    } loud[] = {{"q_proj.weight", 4},
+                {"k_proj.weight", 4},
+                {"positional_embedding", 4},
+                {"query.weight", 2},
+                {"key.weight", 2}};
+    for (size_t i = 0; i < sizeof unit / sizeof *unit; i++)
+        if (seeded_ends_with(t->name, unit[i])) return 1;
+    double bound = sqrt(6.0 / (double)(t->elements / t->shape[0]));
+    for (size_t i = 0; i < sizeof loud / sizeof *loud; i++)
+        if (seeded_ends_with(t->name, loud[i].end)) return loud[i].times * bound;
+    return bound;
+}
+
 static inline seeded_rule seeded_rule_of(const seeded_tensor *t) {
-    if (t->rank >= 2) {
-        double bound = sqrt(6.0 / (double)(t->elements / t->shape[0]));
-        bool loud = seeded_ends_with(t->name, "q_proj.weight") ||
-                    seeded_ends_with(t->name, "k_proj.weight") ||
-                    seeded_ends_with(t->name, "positional_embedding");
-        return (seeded_rule){2, -1, loud ? 4 * bound : bound};
-    }
+    if (t->rank >= 2) return (seeded_rule){2, -1, seeded_bound(t)};
     if (seeded_ends_with(t->name, "running_var")) return (seeded_rule){1, 0.5, 1};
     if (seeded_ends_with(t->name, "running_mean") || seeded_ends_with(t->name, "bias"))
         return (seeded_rule){0.2, -0.1, 1};
@@ -178,13 +193,29 @@ static inline char *seeded_model(const json_t *entry) {
     return folder;
 }
 
-/* Entry `name` of image_features.json, to be given back with json_decref. */
-static inline json_t *seeded_entry(const char *name) {
-    json_t *all = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/image_features.json", 0, NULL);
+/* The entry's files, and weights of another seed, into a folder that is made where there is none. */
+static inline void seeded_write_as(const char *folder, json_t *entry, unsigned seed) {
+    char text[32];
+    snprintf(text, sizeof text, "%u", seed);
+    json_object_set_new(entry, "seed", json_string(text));
+    if (mkdir(folder, 0777) != 0) assert_true(magpie_path_exists(folder));
+    seeded_write(folder, entry);
+}
+
+/* Entry `name` of a file of tests/golden, to be given back with json_decref. */
+static inline json_t *seeded_entry_in(const char *file, const char *name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tests/golden/%s", MAGPIE_SOURCE_DIR, file);
+    json_t *all = json_load_file(path, 0, NULL);
     json_t *entry = json_incref(json_object_get(all, name));
-    if (!entry) fail_msg("tests/golden/image_features.json has no \"%s\"", name);
+    if (!entry) fail_msg("%s has no \"%s\"", path, name);
     json_decref(all);
     return entry;
+}
+
+static inline json_t *seeded_entry(const char *name) { return seeded_entry_in("image_features.json", name); }
+static inline json_t *seeded_audio_entry(const char *name) {
+    return seeded_entry_in("audio_features.json", name);
 }
 
 static inline void seeded_remove(char *folder) {

@@ -58,12 +58,8 @@ static inline void write_picture(const char *path, unsigned seed) {
 
 /* Makes `folder` with the model `name` of tests/golden/image_features.json in it; each seed has its own weights. */
 static inline void write_seeded_model(const char *folder, const char *name, unsigned seed) {
-    char text[32];
     json_t *entry = seeded_entry(name);
-    snprintf(text, sizeof text, "%u", seed);
-    json_object_set_new(entry, "seed", json_string(text));
-    if (mkdir(folder, 0777) != 0) assert_true(magpie_path_exists(folder));
-    seeded_write(folder, entry);
+    seeded_write_as(folder, entry, seed);
     json_decref(entry);
 }
 

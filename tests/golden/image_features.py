@@ -89,15 +89,6 @@ def noise(x32, x64):
     return float((x32.double() - x64).abs().max() / x64.abs().max())
 
 
-def rounded(numbers):
-    return [float(f"{x:.7g}") for x in numbers]
-
-
-def features(x64):
-    return [{"norm": rounded([v.norm()])[0], "first": rounded(v[:64].tolist()),
-             "sums": rounded(seeded.sums(v.numpy()))} for v in x64]
-
-
 def both(model, run):
     """What `run` says in f32 and in f64."""
     with torch.inference_mode():
@@ -126,7 +117,7 @@ def image_entry(seed, model, run, last, side, mean_std, files, **more):
     x32, x64 = both(model, lambda m, dtype: run(m, ((x.double() / 255 - mean) / std).to(dtype)))
     report(seed, x32, x64)
     return {"seed": seed, "dimension": x64.shape[1], "input_size": side, **more, "files": files,
-            "features": features(x64), "manifest": lines}
+            "features": [seeded.digest(v.numpy()) for v in x64], "manifest": lines}
 
 
 def torchvision_entry(name):
@@ -178,7 +169,7 @@ def clip_entry(name, base, vision, text, tokenizer, tokenizer_files, **more):
     x32, x64 = both(model, lambda m, dtype: m.encode_text(ids))
     report(name + " text", x32, x64)
     entry["texts"] = [{"text": text, "ids": row[: int(row.argmax()) + 1].tolist(), **vector}
-                      for text, row, vector in zip(TEXTS, ids, features(x64))]
+                      for text, row, vector in zip(TEXTS, ids, [seeded.digest(v.numpy()) for v in x64])]
     return entry
 
 

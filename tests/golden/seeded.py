@@ -1,17 +1,21 @@
-"""Weights, pictures and signs out of names alone, so that tests in C can make the same: see README.md here.
+"""Weights, pictures, sounds and signs out of names alone, so that tests in C can make the same: see README.md here.
 
-Used by image_features.py. tests/seeded_model.h is the same in C."""
+tests/seeded_model.h and tests/seeded_sounds.h are the same in C."""
 import numpy
 
 MASK = (1 << 64) - 1
 BATCH_NORM = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-# Four times as large as others: else attention would be all but uniform over the places of a picture.
-LOUD = ("q_proj.weight", "k_proj.weight", "positional_embedding")
+# As many times as large as others: else attention would be all but uniform over the places of a picture. AST's inputs
+# are of unit size; four times would be one place alone, and what bf16 does to it no more than luck.
+LOUD = {"q_proj.weight": 4, "k_proj.weight": 4, "positional_embedding": 4, "query.weight": 2, "key.weight": 2}
+# Up to 1: AST adds them to patches of about that size, and their first dimension is no count of inputs.
+UNIT = ("cls_token", "distillation_token", "position_embeddings")
 
 
 def fnv1a64(text):
+    """Of a name, or of bytes."""
     value = 0xCBF29CE484222325
-    for byte in text.encode():
+    for byte in text.encode() if isinstance(text, str) else text:
         value = ((value ^ byte) * 0x100000001B3) & MASK
     return value
 
@@ -31,8 +35,8 @@ def values(seed, name, shape, last):
     count = int(numpy.prod(shape, dtype=numpy.int64))
     u = (stream(f"{seed}.{name}", count) >> numpy.uint64(40)).astype(numpy.float64) / (1 << 24)
     if len(shape) >= 2:
-        bound = numpy.sqrt(6.0 / (count // shape[0]))
-        v = (2 * u - 1) * (4 * bound if name.endswith(LOUD) else bound)
+        bound = 1.0 if name.endswith(UNIT) else numpy.sqrt(6.0 / (count // shape[0]))
+        v = (2 * u - 1) * (bound * next((times for end, times in LOUD.items() if name.endswith(end)), 1))
     elif name.endswith("running_var"):
         v = 0.5 + u
     elif name.endswith("running_mean") or name.endswith("bias"):
@@ -98,3 +102,75 @@ def sums(vector):
     """32 sums over a vector with seeded signs: sum k takes element j negative where bit k of number j is set."""
     bits = stream("signs", len(vector))[:, None] >> numpy.arange(32, dtype=numpy.uint64) & numpy.uint64(1)
     return (vector[:, None] * (1.0 - 2.0 * bits)).sum(0)
+
+
+def rounded(numbers):
+    return [float(f"{x:.7g}") for x in numbers]
+
+
+def digest(vector):
+    """What a file of golden values holds of a vector (numpy, f64)."""
+    return {"norm": rounded([numpy.linalg.norm(vector)])[0], "first": rounded(vector[:64]), "sums": rounded(sums(vector))}
+
+
+# ---- sounds ----
+
+MELODY = (22000, 26163, 32963, 44000, 39200, 32963, 26163, 32963,
+          17461, 22000, 26163, 34923, 32963, 26163, 22000, 26163)  # 0.01 Hz
+NOTE, BEAT = 3200, 8000  # samples, 0.2 and 0.5 s at the 16 kHz that frequencies here are meant for
+
+
+def fade(level, n, half):
+    """What is left of `level` after n samples: half of it after each `half`, straight lines between."""
+    level = level >> numpy.minimum(n // half, 40)
+    return level - level * (n % half) // (2 * half)
+
+
+def triangle(n, frequency, level):
+    """A triangular wave of 0.01 Hz at sample n, from -level up to almost level."""
+    phase = n * frequency * 65536 // 1600000 & 65535
+    return (numpy.where(phase < 32768, phase, 65535 - phase) * level >> 14) - level
+
+
+def square(n, frequency, level):
+    return numpy.where(n * 2 * frequency // 1600000 & 1, -level, level)
+
+
+def white(name, count):
+    """Numbers of 16 bits."""
+    return (stream(name, count) >> numpy.uint64(48)).astype(numpy.int64)
+
+
+def pluck(i):
+    """A string plucked anew at every note, the last four ringing on: a triangle, and two squares that die away sooner."""
+    x = numpy.zeros_like(i)
+    for back in range(4):
+        note = i // NOTE - back
+        n, frequency = i - note * NOTE, numpy.array(MELODY)[note % len(MELODY)]
+        ringing = triangle(n, frequency, fade(numpy.full_like(i, 2000), n, NOTE))
+        ringing += square(n, 2 * frequency, fade(numpy.full_like(i, 500), n, NOTE // 2))
+        ringing += square(n, 3 * frequency, fade(numpy.full_like(i, 250), n, NOTE // 4))
+        x += numpy.where(note >= 0, ringing, 0)
+    return x
+
+
+def drums(i):
+    """A low drum on every beat, a snare on every second, a cymbal on every half."""
+    n = i % BEAT
+    level = fade(numpy.full_like(i, 1200), i % (BEAT // 2), 200)
+    level += numpy.where(i // BEAT % 2 == 1, fade(numpy.full_like(i, 4000), n, 900), 0)
+    return (white("drums", len(i)) * level >> 15) - level + triangle(n, 5500, fade(numpy.full_like(i, 6000), n, 1400))
+
+
+SOUNDS = {"pluck": pluck, "drums": drums, "noise": lambda i: white("noise", len(i)) - 32768,
+          "click": lambda i: numpy.where(i % 4001 == 37, 16384, 0)}
+
+
+def sound(name, count):
+    """The first `count` samples, int16: "pluck", "drums", "noise" (white, as loud as can be) or "click" (silence but
+    for sample 37 and every 4,001st after it)."""
+    return SOUNDS[name](numpy.arange(count, dtype=numpy.int64)).astype("<i2")
+
+
+def hash_of(sound):
+    return f"{fnv1a64(sound.tobytes()):016x}"
