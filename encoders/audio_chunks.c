@@ -116,8 +116,8 @@ magpie_status audio_find_wav(audio_source *source, audio_raw *out) {
         if (long_sizes && is(&c, "ds64") && audio_source_peek(source, c.offset, ds64, DS64) == DS64) {
             long_size = audio_u64(ds64 + 8, big);
         } else if (!has_format && is(&c, "fmt ")) {
-            size_t size =
-                audio_source_peek(source, c.offset, fmt, c.size < FMT_MAX ? (size_t)c.size : FMT_MAX);
+            size_t size = c.size < FMT_MAX ? (size_t)c.size : FMT_MAX;
+            if (audio_source_peek(source, c.offset, fmt, size) < size) break;
             magpie_status status = read_fmt(fmt, size, big, out);
             if (status != MAGPIE_OK) return status;
             has_format = true;
@@ -192,8 +192,8 @@ magpie_status audio_find_aiff(audio_source *source, audio_raw *out) {
     for (size_t n = 0; n < CHUNKS_MAX && !(has_format && has_samples) && next_chunk(source, &at, true, &c);
          n++) {
         if (!has_format && is(&c, "COMM")) {
-            size_t size =
-                audio_source_peek(source, c.offset, comm, c.size < COMM_MAX ? (size_t)c.size : COMM_MAX);
+            size_t size = c.size < COMM_MAX ? (size_t)c.size : COMM_MAX;
+            if (audio_source_peek(source, c.offset, comm, size) < size) break;
             magpie_status status = read_comm(comm, size, form[11] == 'C', out);
             if (status != MAGPIE_OK) return status;
             has_format = true;

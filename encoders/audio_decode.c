@@ -95,12 +95,15 @@ static bool has(const file_head *head, size_t at, const char *magic, size_t size
     return head->size >= at + size && memcmp(head->bytes + at, magic, size) == 0;
 }
 
+/* No control characters, and most of it ASCII. */
 static bool is_text(const file_head *head) {
+    size_t ascii = 0;
     for (size_t i = 0; i < head->size; i++) {
         unsigned char c = head->bytes[i];
         if (c == 0x7F || (c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f')) return false;
+        ascii += c < 0x80;
     }
-    return head->size >= 8;
+    return head->size >= 12 && 2 * ascii > head->size; /* a WAV that is cut off sooner is none */
 }
 
 /* No format of ours: says what it is, where that is plain. */
@@ -131,6 +134,7 @@ static magpie_status refuse(const file_head *head) {
                  {"an AAC", 0, 2, "\xFF\xF1"},
                  {"an AAC", 0, 2, "\xFF\xF9"},
                  {"an 8SVX", 8, 4, "8SVX"},
+                 {"a 16SV", 8, 4, "16SV"},
                  {"an AVI", 8, 4, "AVI "},
                  {"a WebP picture", 8, 4, "WEBP"},
                  {"a JPEG picture", 0, 3, "\xFF\xD8\xFF"},
