@@ -654,7 +654,7 @@ class WithSounds(WithFiles, Case):
         self.fails(2, "--audio FILE is needed", "tags", "--audio-model", self.own_model)
 
     def test_tags(self):
-        model = write_model("audio", self.own.name + "/tags", 1, "vgg-small")
+        model = write_model("audio", self.own.name + "/tags", 1, "musicnn-small")
         path = self.own.name + "/sound.wav"
         write_sound(path, 5, 4)
         tags = ("tags", "--audio", path, "--audio-model", model)
