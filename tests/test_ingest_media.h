@@ -17,30 +17,10 @@ typedef struct medium_kind {
     void (*write_model)(const char *folder, unsigned seed);
 } medium_kind;
 
-/* A second at 16 kHz: a tone of its own for each seed, in some noise. */
-static inline void write_sound(const char *path, unsigned seed) {
-    enum { RATE = 16000 };
-    int16_t samples[RATE];
-    random_state r = {seed};
-    const int64_t frequency = 10000 + (int64_t)random_below(&r, 200000); /* of 0.01 Hz */
-    for (int i = 0; i < RATE; i++)
-        samples[i] = (int16_t)(seeded_triangle(i, frequency, 8000) + (int64_t)random_below(&r, 1000));
-    write_wav(path, samples, RATE, RATE);
-}
-
-static inline void write_audio_model(const char *folder, unsigned seed) {
-    write_seeded_audio_model(folder, "audio-resnet-small", seed);
-}
-
-static inline magpie_audio_encoder *open_audio_model(const char *folder) {
-    magpie_audio_encoder *encoder;
-    const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32, .threads = 2};
-    assert_ok(magpie_audio_encoder_open(folder, &options, &encoder));
-    return encoder;
-}
+static inline void write_second(const char *path, unsigned seed) { write_sound(path, seed, 1.0); }
 
 static const medium_kind pictures = {"image", "png", MAGPIE_SPACE_IMAGE, write_picture, write_image_model};
-static const medium_kind sounds = {"audio", "wav", MAGPIE_SPACE_AUDIO, write_sound, write_audio_model};
+static const medium_kind sounds = {"audio", "wav", MAGPIE_SPACE_AUDIO, write_second, write_audio_model};
 
 /* ---- encoders ------------------------------------------------------------------------------------------ */
 
