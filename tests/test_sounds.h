@@ -1,4 +1,5 @@
-/* test_sounds.h - sounds and a model out of nothing: WAV files, and a folder of an audio network with seeded weights. */
+/* test_sounds.h - sounds and a model out of nothing: WAV files, and a folder of an audio network with seeded
+ * weights. */
 #ifndef TEST_SOUNDS_H
 #define TEST_SOUNDS_H
 
@@ -37,7 +38,8 @@ static inline void write_wav(const char *path, const int16_t *samples, size_t co
 
 /* ---- a model ---- */
 
-/* Makes `folder` with the model `name` of tests/golden/audio_features.json in it; each seed has its own weights. */
+/* Makes `folder` with the model `name` of tests/golden/audio_features.json in it; each seed has its own
+ * weights. */
 static inline void write_seeded_audio_model(const char *folder, const char *name, unsigned seed) {
     json_t *entry = seeded_audio_entry(name);
     seeded_write_as(folder, entry, seed);
