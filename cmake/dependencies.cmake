@@ -17,6 +17,12 @@ magpie_find(utf8proc libutf8proc libutf8proc-dev)
 magpie_find(xxhash libxxhash libxxhash-dev)
 magpie_find(turbojpeg libturbojpeg libturbojpeg0-dev)
 magpie_find(spng spng libspng-dev)
+magpie_find(sndfile sndfile libsndfile1-dev)
+magpie_find(ogg ogg libogg-dev)
+magpie_find(vorbis vorbis libvorbis-dev)
+magpie_find(opus opus libopus-dev)
+magpie_find(mpg123 libmpg123 libmpg123-dev)
+magpie_find(soxr soxr libsoxr-dev)
 magpie_find(openblas openblas libopenblas-openmp-dev)
 
 find_path(DNNL_INCLUDE_DIR dnnl.h)
@@ -29,6 +35,8 @@ target_include_directories(magpie_dnnl INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(magpie_dnnl INTERFACE ${DNNL_LIBRARY})
 
 include(${CMAKE_CURRENT_LIST_DIR}/faiss.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/kissfft.cmake)
 
 set(MAGPIE_LIBRARIES magpie_lmdb magpie_jansson magpie_utf8proc magpie_xxhash magpie_dnnl magpie_turbojpeg
-                     magpie_spng magpie_faiss OpenMP::OpenMP_C Threads::Threads m)
+                     magpie_spng magpie_sndfile magpie_ogg magpie_vorbis magpie_opus magpie_mpg123 magpie_soxr
+                     magpie_faiss OpenMP::OpenMP_C Threads::Threads m)

@@ -43,9 +43,12 @@ struct conv_lane {
 
 /* ---- descriptors ---- */
 
+/* A picture or a spectrogram, not a network's own map. */
+static bool is_input(const ops_map *map) { return map->channels <= 3; }
+
 size_t conv_map_block(const onednn_device *device, const ops_map *map) {
     if (onednn_int8(device)) return map->channels;
-    return map->channels == 3 ? 1 : onednn_channel_block();
+    return is_input(map) ? 1 : onednn_channel_block();
 }
 
 static dnnl_data_type_t range_type(ops_range range) { return range.negative ? dnnl_s8 : dnnl_u8; }
@@ -55,7 +58,7 @@ static dnnl_status_t describe_map(const onednn_device *device, size_t images, co
                               (dnnl_dim_t)m->width};
     if (onednn_int8(device)) return onednn_describe(out, 4, dims, range_type(m->range), dnnl_nhwc);
     dnnl_format_tag_t blocked = onednn_channel_block() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
-    return onednn_describe(out, 4, dims, onednn_type(device), m->channels == 3 ? dnnl_nchw : blocked);
+    return onednn_describe(out, 4, dims, onednn_type(device), is_input(m) ? dnnl_nchw : blocked);
 }
 
 static void shape_of_conv(const conv_weights *c, const ops_map *x, ops_map *y) {
@@ -65,8 +68,9 @@ static void shape_of_conv(const conv_weights *c, const ops_map *x, ops_map *y) {
 }
 
 static void shape_of_pooling(conv_pooling p, const ops_map *x, ops_map *y) {
-    ops_map_shape(y, x->channels, ops_windows(x->height, p.kernel, p.stride, p.padding),
-                  ops_windows(x->width, p.kernel, p.stride, p.padding));
+    const ops_pool_window *w = &p.window;
+    ops_map_shape(y, x->channels, ops_windows(x->height, w->height, w->stride_down, w->border),
+                  ops_windows(x->width, w->width, w->stride_across, w->border));
     y->range = x->range;
 }
 
@@ -99,20 +103,14 @@ static dnnl_status_t set_scales(dnnl_primitive_attr_t attributes, const conv_wei
 #endif
 }
 
-/* `w` NULL: a pooling, nothing follows it. */
 static dnnl_status_t make_attributes(const conv_weights *w, dnnl_primitive_attr_t *out) {
-    dnnl_primitive_attr_t attributes = NULL;
     dnnl_post_ops_t operations = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && w && w->scales) status = set_scales(attributes, w);
-    if (status == dnnl_success && w) {
-        status = dnnl_post_ops_create(&operations);
-        if (status == dnnl_success) status = append_post_ops(operations, w);
-        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, operations);
-        dnnl_post_ops_destroy(operations);
-    }
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t status = dnnl_post_ops_create(&operations);
+    if (status == dnnl_success) status = append_post_ops(operations, w);
+    if (status == dnnl_success) status = onednn_make_attributes(operations, &attributes);
+    if (status == dnnl_success && w->scales) status = set_scales(attributes, w);
+    dnnl_post_ops_destroy(operations);
     if (status == dnnl_success)
         *out = attributes;
     else
@@ -141,9 +139,10 @@ static dnnl_status_t conv_descriptor(const conv_weights *c, dnnl_alg_kind_t algo
 
 static dnnl_status_t pooling_descriptor(const onednn_device *device, conv_pooling p, md_t x, md_t y,
                                         dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
-    const dnnl_dims_t kernel = {(dnnl_dim_t)p.kernel, (dnnl_dim_t)p.kernel};
-    const dnnl_dims_t strides = {(dnnl_dim_t)p.stride, (dnnl_dim_t)p.stride};
-    const dnnl_dims_t padding = {(dnnl_dim_t)p.padding, (dnnl_dim_t)p.padding};
+    const ops_pool_window *window = &p.window;
+    const dnnl_dims_t kernel = {(dnnl_dim_t)window->height, (dnnl_dim_t)window->width};
+    const dnnl_dims_t strides = {(dnnl_dim_t)window->stride_down, (dnnl_dim_t)window->stride_across};
+    const dnnl_dims_t padding = {(dnnl_dim_t)window->border, (dnnl_dim_t)window->border};
     dnnl_alg_kind_t kind = p.mean ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
     dnnl_engine_t engine = onednn_engine(device);
 #if DNNL_VERSION_MAJOR >= 3
@@ -195,7 +194,7 @@ static dnnl_status_t describe_pooling(const onednn_device *device, conv_pooling 
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_status_t status = describe_map(device, images, m, &x);
     if (status == dnnl_success) status = describe_map(device, images, &result, &y);
-    if (status == dnnl_success) status = make_attributes(NULL, &attributes);
+    if (status == dnnl_success) status = onednn_make_attributes(NULL, &attributes);
     if (status == dnnl_success) status = pooling_descriptor(device, p, x, y, attributes, out);
     dnnl_primitive_attr_destroy(attributes);
     MD_FREE(x);
@@ -338,9 +337,10 @@ void conv_lane_free(conv_lane *lane) {
 }
 
 static bool same_step(const step *a, const step *b) {
-    return a->weights == b->weights && a->pooling.mean == b->pooling.mean &&
-           a->pooling.kernel == b->pooling.kernel && a->pooling.stride == b->pooling.stride &&
-           a->pooling.padding == b->pooling.padding && a->images == b->images && a->channels == b->channels &&
+    const ops_pool_window *v = &a->pooling.window, *w = &b->pooling.window;
+    return a->weights == b->weights && a->pooling.mean == b->pooling.mean && v->height == w->height &&
+           v->width == w->width && v->stride_down == w->stride_down && v->stride_across == w->stride_across &&
+           v->border == w->border && a->images == b->images && a->channels == b->channels &&
            a->height == b->height && a->width == b->width && a->negative == b->negative;
 }
 

@@ -1,6 +1,6 @@
 /* dnnl_conv.h - convolutions and poolings of feature maps by oneDNN. Private to the cpu backend.
  *
- * Maps of pictures (3 channels) are NCHW; all others are blocked, nChw16c or nChw8c by the CPU's vectors, so
+ * Maps of pictures (3 channels) and of spectrograms (1) are NCHW; all others are blocked, nChw16c or nChw8c by the CPU's vectors, so
  * that one convolution's output is the next one's input without a reorder. oneDNN's own choice, NHWC, was
  * 5-15% slower in f32 and equal in bf16 (2.6, Zen 4).
  *
@@ -32,10 +32,10 @@ size_t conv_map_block(const onednn_device *device, const ops_map *map);
 /* The first `images` of x into y, whose shape and range are set; y += for weights with a residual. */
 MAGPIE_CHECK_RESULT magpie_status conv_run(conv_lane *lane, const conv_weights *weights, const ops_map *x,
                                            size_t images, ops_map *y);
-/* Windows of kernel x kernel, `stride` apart, with a border of `padding`: the largest or the mean. */
+/* The largest or the mean of each window. */
 typedef struct conv_pooling {
     bool mean;
-    size_t kernel, stride, padding;
+    ops_pool_window window;
 } conv_pooling;
 MAGPIE_CHECK_RESULT magpie_status conv_pool(conv_lane *lane, conv_pooling pooling, const ops_map *x,
                                             size_t images, ops_map *y);

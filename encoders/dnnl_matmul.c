@@ -41,31 +41,25 @@ static dnnl_status_t describe(md_t *md, size_t rows, size_t columns, dnnl_data_t
     return onednn_describe(md, 2, dims, type, tag);
 }
 
-/* oneDNN's swish is x sigmoid(alpha x). */
-static dnnl_status_t append_quick_gelu(dnnl_post_ops_t operations) {
+/* oneDNN's swish is x sigmoid(alpha x), its ReLU's alpha the slope below 0. */
+static dnnl_status_t append_activation(dnnl_post_ops_t operations, ops_activation activation) {
+    bool quick = activation == OPS_QUICK_GELU;
+    dnnl_alg_kind_t kind = quick ? dnnl_eltwise_swish : dnnl_eltwise_relu;
+    float alpha = quick ? 1.702f : 0;
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_swish, 1.702f, 0);
+    return dnnl_post_ops_append_eltwise(operations, kind, alpha, 0);
 #else
-    return dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_swish, 1.702f, 0);
+    return dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, 0);
 #endif
 }
 
 static dnnl_status_t make_attributes(ops_activation activation, dnnl_primitive_attr_t *out) {
-    dnnl_primitive_attr_t attributes = NULL;
     dnnl_post_ops_t operations = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && activation == OPS_QUICK_GELU) {
-        status = dnnl_post_ops_create(&operations);
-        if (status == dnnl_success) status = append_quick_gelu(operations);
-        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, operations);
-        dnnl_post_ops_destroy(operations);
-    }
-    if (status == dnnl_success)
-        *out = attributes;
-    else
-        dnnl_primitive_attr_destroy(attributes);
+    if (activation == OPS_IDENTITY) return onednn_make_attributes(NULL, out);
+    dnnl_status_t status = dnnl_post_ops_create(&operations);
+    if (status == dnnl_success) status = append_activation(operations, activation);
+    if (status == dnnl_success) status = onednn_make_attributes(operations, out);
+    dnnl_post_ops_destroy(operations);
     return status;
 }
 

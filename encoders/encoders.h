@@ -130,8 +130,8 @@ typedef struct magpie_outcome {
 /* A JPEG (any colour space, EXIF orientation obeyed) or a PNG (any kind, transparency composed on white),
  * told apart by their first bytes. */
 enum {
-    MAGPIE_IMAGE_BYTES_MAX = 64 << 20,  /* of a file */
-    MAGPIE_IMAGE_PIXELS_MAX = 64 << 20  /* width x height; refused before anything is allocated for them */
+    MAGPIE_IMAGE_BYTES_MAX = 64 << 20, /* of a file */
+    MAGPIE_IMAGE_PIXELS_MAX = 64 << 20 /* width x height; refused before anything is allocated for them */
 };
 
 typedef struct magpie_image_encoder magpie_image_encoder;

@@ -225,17 +225,15 @@ extern const image_table image_base;
 extern const image_table image_v3, image_v4;
 #endif
 
-/* The CPU is asked in one place, simd.c; here its answer is looked up. */
 const image_table *image_kernels(size_t below) {
-    static const image_table *const levels[] = {&image_base,
+    const image_table *levels[3];
+    size_t n = 0;
 #ifdef MAGPIE_SIMD_X86
-                                                &image_v3, &image_v4
+    if (simd_runs_v4()) levels[n++] = &image_v4;
+    if (simd_runs_v3()) levels[n++] = &image_v3;
 #endif
-    };
-    size_t count = sizeof levels / sizeof *levels, widest = 0;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(levels[i]->name, simd_kernels()->name) == 0) widest = i;
-    return below <= widest ? levels[widest - below] : NULL;
+    levels[n++] = &image_base;
+    return below < n ? levels[below] : NULL;
 }
 
 void image_resizer_use(image_resizer *resizer, const image_table *kernels) { resizer->kernels = kernels; }

@@ -16,18 +16,28 @@ static magpie_status kind_of(const model_json *file, model_kind *out) {
     magpie_status status = model_json_string(file, "model_type", "", &type);
     if (status == MAGPIE_OK) status = model_json_string(file, "architecture", "", &architecture);
     if (status != MAGPIE_OK) return status;
-    static const char *const resnets[] = {"resnet", "cifar-resnet", "torchvision-resnet"};
-    for (size_t i = 0; i < sizeof resnets / sizeof *resnets; i++)
-        if (strcmp(type, resnets[i]) == 0) return *out = MODEL_RESNET, MAGPIE_OK;
+    static const struct {
+        const char *type;
+        model_kind kind;
+    } known[] = {{"resnet", MODEL_RESNET},
+                 {"cifar-resnet", MODEL_RESNET},
+                 {"torchvision-resnet", MODEL_RESNET},
+                 {"audio-resnet", MODEL_AUDIO},
+                 {"musicnn-vgg", MODEL_AUDIO},
+                 {"audio-spectrogram-transformer", MODEL_AUDIO},
+                 {"bert", MODEL_BERT}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(type, known[i].type) == 0) return *out = known[i].kind, MAGPIE_OK;
     if (!*type && is_resnet_name(architecture)) return *out = MODEL_RESNET, MAGPIE_OK;
     bool bare_bert = !*type && !*architecture && json_object_get(file->root, "hidden_size");
-    if (strcmp(type, "bert") == 0 || bare_bert) return *out = MODEL_BERT, MAGPIE_OK;
+    if (bare_bert) return *out = MODEL_BERT, MAGPIE_OK;
     if (!*type && !*architecture)
         return magpie_fail(MAGPIE_E_UNSUPPORTED,
                            "%s: neither \"model_type\" nor \"architecture\" says what it is", file->path);
     return magpie_fail(MAGPIE_E_UNSUPPORTED,
-                       "%s: a model of type \"%s\"; bert, clip and resnet are supported", file->path,
-                       *type ? type : architecture);
+                       "%s: a model of type \"%s\"; bert, clip, resnet, audio-resnet, musicnn-vgg and "
+                       "audio-spectrogram-transformer are supported",
+                       file->path, *type ? type : architecture);
 }
 
 magpie_status model_kind_read(const char *directory, model_kind *out) {
@@ -47,6 +57,8 @@ magpie_status magpie_model_get_senses(const char *directory, magpie_model_senses
     model_kind kind;
     magpie_status status = model_kind_read(directory, &kind);
     if (status == MAGPIE_OK)
-        *out = (magpie_model_senses){.text = kind != MODEL_RESNET, .image = kind != MODEL_BERT};
+        *out = (magpie_model_senses){.text = kind == MODEL_BERT || kind == MODEL_CLIP,
+                                     .image = kind == MODEL_RESNET || kind == MODEL_CLIP,
+                                     .audio = kind == MODEL_AUDIO};
     return status;
 }

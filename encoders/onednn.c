@@ -205,6 +205,20 @@ static dnnl_status_t memory_of(const onednn_queue *queue, const_dnnl_primitive_d
                               DNNL_MEMORY_NONE);
 }
 
+dnnl_status_t onednn_make_attributes(dnnl_post_ops_t operations, dnnl_primitive_attr_t *out) {
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && operations)
+        status = dnnl_primitive_attr_set_post_ops(attributes, operations);
+    if (status == dnnl_success)
+        *out = attributes;
+    else
+        dnnl_primitive_attr_destroy(attributes);
+    return status;
+}
+
 magpie_status onednn_compile(onednn_queue *queue, dnnl_primitive_desc_t descriptor, const char *what,
                              onednn_compiled *out) {
     onednn_compiled made = {0};

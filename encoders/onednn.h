@@ -70,6 +70,9 @@ typedef struct onednn_compiled {
     dnnl_memory_t x, y, scratchpad;
 } onednn_compiled;
 
+/* The lane's scratchpad, and what follows the primitive: `operations`, which stay the caller's (NULL: nothing). */
+dnnl_status_t onednn_make_attributes(dnnl_post_ops_t operations, dnnl_primitive_attr_t *out);
+
 /* Takes over `descriptor`. A primitive has to be made and run with the same number of threads: the caller
  * brackets both with onednn_use_threads. */
 MAGPIE_CHECK_RESULT magpie_status onednn_compile(onednn_queue *queue, dnnl_primitive_desc_t descriptor,

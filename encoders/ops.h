@@ -25,6 +25,7 @@ typedef struct ops_conv ops_conv; /* weights of a convolution */
 
 typedef enum ops_activation {
     OPS_IDENTITY,
+    OPS_RELU,
     OPS_GELU,      /* x Phi(x), by erf */
     OPS_QUICK_GELU /* x sigmoid(1.702 x): what CLIP was trained with */
 } ops_activation;
@@ -82,8 +83,8 @@ static inline ops_range ops_picture_range(const float mean[3], const float std[3
     return range;
 }
 
-/* Feature maps of a batch of pictures: images x channels x height x width, in the layout and precision that
- * the backend likes. A map is memory that takes the shape of what is written into it, as far as there is
+/* Feature maps of a batch of pictures (or spectrograms): images x channels x height x width, in the layout and precision
+ * that the backend likes. A map is memory that takes the shape of what is written into it, as far as there is
  * room. */
 typedef struct ops_map {
     void *handle;
@@ -106,16 +107,23 @@ static inline size_t ops_windows(size_t side, size_t kernel, size_t stride, size
 }
 
 /* A convolution with what follows it: y = relu(conv(x) + bias), or y = relu(y + conv(x) + bias) with
- * `residual`. Batch norm is folded into weights and bias by the network. */
+ * `residual`. Batch norm is folded into weights and bias by the network; one that comes behind the ReLU cannot be, and is
+ * `scale` and `offset`: y = scale relu(...) + offset. */
 typedef struct ops_conv_source {
-    const float *weight; /* [out, in, kernel, kernel]; copied */
-    const float *bias;   /* [out]; copied */
+    const float *weight;         /* [out, in, kernel, kernel]; copied */
+    const float *bias;           /* [out]; copied */
+    const float *scale, *offset; /* [out] each, copied; NULL: none. Not with int8. */
     size_t in, out, kernel, stride, padding;
     size_t height, width; /* of the input that it is to be fast for; others work, too */
     bool relu, residual;
     ops_range range_in, range_out; /* int8: of x and of y */
     ops_range range_residual;      /* int8: of the y that is added to */
 } ops_conv_source;
+
+/* What a pooling looks at: windows of height x width, stride_down and stride_across apart, with a border. */
+typedef struct ops_pool_window {
+    size_t height, width, stride_down, stride_across, border;
+} ops_pool_window;
 
 struct ops_table {
     magpie_status (*device_create)(const ops_table *table, magpie_precision precision, ops_device **out);
@@ -141,6 +149,8 @@ struct ops_table {
     /* Room for maps of up to `elements` by ops_map_elements. Owned by the lane, as tensors are. */
     magpie_status (*map_create)(ops_lane *lane, size_t elements, ops_map *out);
 
+    /* y = values [count, columns of y], host memory. */
+    magpie_status (*rows_load)(ops_lane *lane, const float *values, size_t count, ops_tensor *y);
     /* y[i] = norm(word[ids[i]] + position[i - start of its text] + type[0]) */
     magpie_status (*embed)(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
                            const size_t *starts, size_t texts, ops_tensor *y);
@@ -165,12 +175,16 @@ struct ops_table {
                           ops_pooling pooling, bool unit, float *out);
 
     /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory. This and
-     * the next three work on the first `images` and set the shape of y. */
+     * the next four work on the first `images` and set the shape of y. */
     magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                 size_t width, const float mean[3], const float std[3], ops_map *y);
+    /* y = values, one channel; values [images, height, width], host memory. */
+    magpie_status (*map_load)(ops_lane *lane, const float *values, size_t images, size_t height, size_t width,
+                              ops_map *y);
     magpie_status (*conv)(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images, ops_map *y);
-    /* Largest of each window of 3 x 3, 2 apart, with a border of 1: the stem of ResNets. */
-    magpie_status (*max_pool)(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
+    /* Largest of each window; the border is never it. */
+    magpie_status (*max_pool)(ops_lane *lane, const ops_pool_window *window, const ops_map *x, size_t images,
+                              ops_map *y);
     /* Mean of each 2 x 2. */
     magpie_status (*average_pool)(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
     /* out [images, channels], host memory: mean over the map, divided by its Euclidean length where `unit`
@@ -180,6 +194,8 @@ struct ops_table {
      * row by row, each plus its row of position [1 + height x width, channels]. y is an OPS_STREAM. */
     magpie_status (*map_rows)(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                               ops_tensor *y);
+    /* out [images, height x width, channels], host memory: the map itself. */
+    magpie_status (*map_read)(ops_lane *lane, const ops_map *x, size_t images, float *out);
     /* The largest absolute value in the map; infinite where one is not a number. */
     magpie_status (*map_largest)(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 };

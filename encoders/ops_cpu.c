@@ -188,6 +188,15 @@ static magpie_status need_scratch(ops_lane *lane, size_t floats) {
 
 /* ---- operations ---- */
 
+static magpie_status rows_load(ops_lane *lane, const float *values, size_t count, ops_tensor *y) {
+    size_t n = count * y->columns;
+    if (ops_cpu_bf16(lane, y->storage))
+        for (size_t i = 0; i < n; i++) ((uint16_t *)y->handle)[i] = ops_cpu_narrow(values[i]);
+    else
+        memcpy(y->handle, values, n * sizeof *values);
+    return MAGPIE_OK;
+}
+
 static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
                            const size_t *starts, size_t texts, ops_tensor *y) {
     size_t n = y->columns;
@@ -292,6 +301,7 @@ const ops_table ops_cpu = {
     .conv_create = ops_cpu_conv_create,
     .conv_free = ops_cpu_conv_free,
     .map_create = map_create,
+    .rows_load = rows_load,
     .embed = embed,
     .linear = linear,
     .add_norm = add_norm,
@@ -299,10 +309,12 @@ const ops_table ops_cpu = {
     .gather = gather,
     .pool = pool,
     .image_load = ops_cpu_image_load,
+    .map_load = ops_cpu_map_load,
     .conv = ops_cpu_conv,
     .max_pool = ops_cpu_max_pool,
     .average_pool = ops_cpu_average_pool,
     .global_pool = ops_cpu_global_pool,
     .map_rows = ops_cpu_map_rows,
+    .map_read = ops_cpu_map_read,
     .map_largest = ops_cpu_map_largest,
 };

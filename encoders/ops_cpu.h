@@ -7,6 +7,8 @@
 #include "dnnl_matmul.h"
 #include "simd.h"
 
+#include <string.h>
+
 struct ops_device {
     const ops_table *table;
     onednn_device *onednn;
@@ -52,17 +54,28 @@ static inline void *ops_cpu_at(const ops_lane *lane, const ops_tensor *x, size_t
     return (unsigned char *)x->handle + (row * x->columns + column) * ops_cpu_element(lane, x->storage);
 }
 
+/* To bf16, to nearest, ties to even; of finite values. */
+static inline uint16_t ops_cpu_narrow(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
 /* ops_cpu_maps.c: as ops_table has them. */
 magpie_status ops_cpu_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out);
 void ops_cpu_conv_free(ops_conv *conv);
 magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                  size_t width, const float mean[3], const float std[3], ops_map *y);
+magpie_status ops_cpu_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
+                               size_t width, ops_map *y);
 magpie_status ops_cpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images, ops_map *y);
-magpie_status ops_cpu_max_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
+magpie_status ops_cpu_max_pool(ops_lane *lane, const ops_pool_window *window, const ops_map *x, size_t images,
+                               ops_map *y);
 magpie_status ops_cpu_average_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
 magpie_status ops_cpu_global_pool(ops_lane *lane, const ops_map *x, size_t images, bool unit, float *out);
 magpie_status ops_cpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                                ops_tensor *y);
+magpie_status ops_cpu_map_read(ops_lane *lane, const ops_map *x, size_t images, float *out);
 magpie_status ops_cpu_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 
 #endif

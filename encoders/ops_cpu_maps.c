@@ -8,36 +8,62 @@
 
 struct ops_conv {
     conv_weights *weights;
+    float *scale, *offset; /* [out, rounded up to a block], one block that begins at scale; NULL: none */
 };
+
+enum { BLOCK_MAX = 16 /* channels side by side */ };
+
+static magpie_status copy_scale(const ops_conv_source *source, ops_conv *conv) {
+    size_t n = (source->out + BLOCK_MAX - 1) / BLOCK_MAX * BLOCK_MAX;
+    conv->scale = magpie_alloc(2 * n, sizeof *conv->scale);
+    if (!conv->scale) return MAGPIE_E_NO_MEMORY;
+    conv->offset = conv->scale + n;
+    memcpy(conv->scale, source->scale, source->out * sizeof *conv->scale);
+    memcpy(conv->offset, source->offset, source->out * sizeof *conv->offset);
+    return MAGPIE_OK;
+}
 
 magpie_status ops_cpu_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out) {
     ops_conv *conv = magpie_alloc(1, sizeof *conv);
     if (!conv) return MAGPIE_E_NO_MEMORY;
     magpie_status status = conv_weights_create(device->onednn, source, &conv->weights);
+    if (status == MAGPIE_OK && source->scale) status = copy_scale(source, conv);
     if (status == MAGPIE_OK)
         *out = conv;
     else
-        free(conv);
+        ops_cpu_conv_free(conv);
     return status;
 }
 
 void ops_cpu_conv_free(ops_conv *conv) {
     if (!conv) return;
     conv_weights_free(conv->weights);
+    free(conv->scale);
     free(conv);
+}
+
+static void scale_channels(const ops_lane *lane, const ops_conv *conv, size_t images, ops_map *y) {
+    size_t block = conv_map_block(lane->device->onednn, y), blocks = (y->channels + block - 1) / block;
+    size_t places = y->height * y->width, bytes = places * block * ops_cpu_element(lane, OPS_STREAM);
+    for (size_t i = 0; i < images * blocks; i++)
+        lane->device->simd->affine((unsigned char *)y->handle + i * bytes, conv->scale + i % blocks * block,
+                                   conv->offset + i % blocks * block, places, block, lane->device->bf16);
 }
 
 magpie_status ops_cpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images,
                            ops_map *y) {
-    return conv_run(lane->conv, conv->weights, x, images, y);
+    magpie_status status = conv_run(lane->conv, conv->weights, x, images, y);
+    if (status == MAGPIE_OK && conv->scale) scale_channels(lane, conv, images, y);
+    return status;
 }
 
-magpie_status ops_cpu_max_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
-    return conv_pool(lane->conv, (conv_pooling){.kernel = 3, .stride = 2, .padding = 1}, x, images, y);
+magpie_status ops_cpu_max_pool(ops_lane *lane, const ops_pool_window *window, const ops_map *x, size_t images,
+                               ops_map *y) {
+    return conv_pool(lane->conv, (conv_pooling){.window = *window}, x, images, y);
 }
 
 magpie_status ops_cpu_average_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
-    return conv_pool(lane->conv, (conv_pooling){.mean = true, .kernel = 2, .stride = 2}, x, images, y);
+    return conv_pool(lane->conv, (conv_pooling){.mean = true, .window = {2, 2, 2, 2, 0}}, x, images, y);
 }
 
 /* ---- bf16 ---- */
@@ -47,13 +73,6 @@ static float widen(uint16_t h) {
     float f;
     memcpy(&f, &u, sizeof f);
     return f;
-}
-
-/* To nearest, ties to even; of finite values. */
-static uint16_t narrow(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
 /* ---- in ---- */
@@ -77,7 +96,7 @@ magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
     for (int c = 0; c < 3; c++)
         for (int v = 0; v < 256; v++) {
             table[c][v] = ((float)v / 255 - mean[c]) / std[c];
-            narrowed[c][v] = narrow(table[c][v]);
+            narrowed[c][v] = ops_cpu_narrow(table[c][v]);
         }
     ops_map_shape(y, 3, height, width);
     y->range = ops_picture_range(mean, std);
@@ -95,6 +114,17 @@ magpie_status ops_cpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
             else
                 for (size_t p = 0; p < places; p++) ((float *)y->handle)[to + p] = table[c][from[p * 3]];
         }
+    return MAGPIE_OK;
+}
+
+magpie_status ops_cpu_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
+                               size_t width, ops_map *y) {
+    size_t n = images * height * width;
+    ops_map_shape(y, 1, height, width);
+    if (lane->device->bf16)
+        for (size_t i = 0; i < n; i++) ((uint16_t *)y->handle)[i] = ops_cpu_narrow(values[i]);
+    else
+        memcpy(y->handle, values, n * sizeof *values);
     return MAGPIE_OK;
 }
 
@@ -154,7 +184,7 @@ static void put_row(const ops_lane *lane, const float *row, const tensor *positi
     tensor_read_f32(position, i * n, n, scratch);
     for (size_t c = 0; c < n; c++) scratch[c] += row[c];
     if (ops_cpu_bf16(lane, y->storage))
-        for (size_t c = 0; c < n; c++) ((uint16_t *)out)[c] = narrow(scratch[c]);
+        for (size_t c = 0; c < n; c++) ((uint16_t *)out)[c] = ops_cpu_narrow(scratch[c]);
     else
         memcpy(out, scratch, n * sizeof *scratch);
 }
@@ -174,6 +204,13 @@ magpie_status ops_cpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, 
         }
     }
     free(row);
+    return MAGPIE_OK;
+}
+
+magpie_status ops_cpu_map_read(ops_lane *lane, const ops_map *x, size_t images, float *out) {
+    size_t places = x->height * x->width;
+    for (size_t i = 0; i < images; i++)
+        for (size_t p = 0; p < places; p++, out += x->channels) read_place(lane, x, i, p, out);
     return MAGPIE_OK;
 }
 

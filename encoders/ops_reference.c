@@ -137,6 +137,12 @@ static void normalise(const ops_norm *norm, float *x) {
         x[j] = (float)(((double)x[j] - mean) * scale * (double)norm->gamma[j] + (double)norm->beta[j]);
 }
 
+static magpie_status rows_load(ops_lane *lane, const float *values, size_t count, ops_tensor *y) {
+    (void)lane;
+    memcpy(y->handle, values, count * y->columns * sizeof *values);
+    return MAGPIE_OK;
+}
+
 static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const int32_t *ids,
                            const size_t *starts, size_t texts, ops_tensor *y) {
     (void)lane;
@@ -162,6 +168,7 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
 
 static double activate(ops_activation activation, double x) {
     switch (activation) {
+    case OPS_RELU: return fmax(x, 0);
     case OPS_GELU: return x * 0.5 * (1 + erf(x / sqrt(2)));
     case OPS_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     default: return x;
@@ -287,6 +294,7 @@ const ops_table ops_reference = {
     .conv_create = ops_reference_conv_create,
     .conv_free = ops_reference_conv_free,
     .map_create = map_create,
+    .rows_load = rows_load,
     .embed = embed,
     .linear = linear,
     .add_norm = add_norm,
@@ -294,10 +302,12 @@ const ops_table ops_reference = {
     .gather = gather,
     .pool = pool,
     .image_load = ops_reference_image_load,
+    .map_load = ops_reference_map_load,
     .conv = ops_reference_conv,
     .max_pool = ops_reference_max_pool,
     .average_pool = ops_reference_average_pool,
     .global_pool = ops_reference_global_pool,
     .map_rows = ops_reference_map_rows,
+    .map_read = ops_reference_map_read,
     .map_largest = ops_reference_map_largest,
 };

@@ -36,14 +36,18 @@ magpie_status ops_reference_conv_create(ops_device *device, const ops_conv_sourc
 void ops_reference_conv_free(ops_conv *conv);
 magpie_status ops_reference_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                        size_t width, const float mean[3], const float std[3], ops_map *y);
+magpie_status ops_reference_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
+                                     size_t width, ops_map *y);
 magpie_status ops_reference_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images,
                                  ops_map *y);
-magpie_status ops_reference_max_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
+magpie_status ops_reference_max_pool(ops_lane *lane, const ops_pool_window *window, const ops_map *x,
+                                     size_t images, ops_map *y);
 magpie_status ops_reference_average_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y);
 magpie_status ops_reference_global_pool(ops_lane *lane, const ops_map *x, size_t images, bool unit,
                                         float *out);
 magpie_status ops_reference_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
                                      ops_tensor *y);
+magpie_status ops_reference_map_read(ops_lane *lane, const ops_map *x, size_t images, float *out);
 magpie_status ops_reference_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 
 #endif

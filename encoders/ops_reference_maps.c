@@ -9,8 +9,9 @@
 struct ops_conv {
     size_t in, out, kernel, stride, padding;
     bool relu, residual;
-    float *weight; /* [out, in, kernel, kernel] */
-    float *bias;   /* [out] */
+    float *weight;         /* [out, in, kernel, kernel] */
+    float *bias;           /* [out] */
+    float *scale, *offset; /* [out] */
 };
 
 magpie_status ops_reference_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out) {
@@ -26,13 +27,19 @@ magpie_status ops_reference_conv_create(ops_device *device, const ops_conv_sourc
                        source->relu,
                        source->residual,
                        magpie_alloc(elements, sizeof(float)),
+                       magpie_alloc(source->out, sizeof(float)),
+                       magpie_alloc(source->out, sizeof(float)),
                        magpie_alloc(source->out, sizeof(float))};
-    if (!conv->weight || !conv->bias) {
+    if (!conv->weight || !conv->bias || !conv->scale || !conv->offset) {
         ops_reference_conv_free(conv);
         return MAGPIE_E_NO_MEMORY;
     }
     memcpy(conv->weight, source->weight, elements * sizeof(float));
     memcpy(conv->bias, source->bias, source->out * sizeof(float));
+    for (size_t o = 0; o < source->out; o++) {
+        conv->scale[o] = source->scale ? source->scale[o] : 1;
+        conv->offset[o] = source->offset ? source->offset[o] : 0;
+    }
     *out = conv;
     return MAGPIE_OK;
 }
@@ -41,6 +48,8 @@ void ops_reference_conv_free(ops_conv *conv) {
     if (!conv) return;
     free(conv->weight);
     free(conv->bias);
+    free(conv->scale);
+    free(conv->offset);
     free(conv);
 }
 
@@ -58,6 +67,14 @@ magpie_status ops_reference_image_load(ops_lane *lane, const uint8_t *pixels, si
             for (size_t p = 0; p < height * width; p++)
                 plane(y, i, c)[p] =
                     ((float)pixels[(i * height * width + p) * 3 + c] / 255 - mean[c]) / std[c];
+    return MAGPIE_OK;
+}
+
+magpie_status ops_reference_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
+                                     size_t width, ops_map *y) {
+    (void)lane;
+    ops_map_shape(y, 1, height, width);
+    memcpy(y->handle, values, images * height * width * sizeof *values);
     return MAGPIE_OK;
 }
 
@@ -92,27 +109,36 @@ magpie_status ops_reference_conv(ops_lane *lane, const ops_conv *conv, const ops
                     size_t at = h * y->width + w;
                     double sum = window(conv, x, i, weight, h, w) + (double)conv->bias[o];
                     if (conv->residual) sum += (double)out[at];
-                    out[at] = (float)(conv->relu ? fmax(sum, 0) : sum);
+                    if (conv->relu) sum = fmax(sum, 0);
+                    out[at] = (float)((double)conv->scale[o] * sum + (double)conv->offset[o]);
                 }
         }
     return MAGPIE_OK;
 }
 
-magpie_status ops_reference_max_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
+/* The largest of x's plane `in` in the window at (row, column) of the output. */
+static float largest_in(const ops_map *x, const float *in, const ops_pool_window *window, size_t row,
+                        size_t column) {
+    size_t top = row * window->stride_down, left = column * window->stride_across;
+    float largest = -INFINITY;
+    for (size_t r = top; r < top + window->height; r++)
+        for (size_t c = left; c < left + window->width; c++) {
+            if (r < window->border || c < window->border) continue;
+            size_t h = r - window->border, w = c - window->border;
+            if (h < x->height && w < x->width) largest = fmaxf(largest, in[h * x->width + w]);
+        }
+    return largest;
+}
+
+magpie_status ops_reference_max_pool(ops_lane *lane, const ops_pool_window *window, const ops_map *x,
+                                     size_t images, ops_map *y) {
     (void)lane;
-    ops_map_shape(y, x->channels, ops_windows(x->height, 3, 2, 1), ops_windows(x->width, 3, 2, 1));
-    for (size_t i = 0; i < images * x->channels; i++) {
-        const float *in = plane(x, 0, i);
+    ops_map_shape(y, x->channels, ops_windows(x->height, window->height, window->stride_down, window->border),
+                  ops_windows(x->width, window->width, window->stride_across, window->border));
+    for (size_t i = 0; i < images * x->channels; i++)
         for (size_t h = 0; h < y->height; h++)
-            for (size_t w = 0; w < y->width; w++) {
-                float largest = -INFINITY;
-                for (size_t r = 2 * h; r < 2 * h + 3; r++)
-                    for (size_t c = 2 * w; c < 2 * w + 3; c++)
-                        if (r >= 1 && c >= 1 && r - 1 < x->height && c - 1 < x->width)
-                            largest = fmaxf(largest, in[(r - 1) * x->width + c - 1]);
-                plane(y, 0, i)[h * y->width + w] = largest;
-            }
-    }
+            for (size_t w = 0; w < y->width; w++)
+                plane(y, 0, i)[h * y->width + w] = largest_in(x, plane(x, 0, i), window, h, w);
     return MAGPIE_OK;
 }
 
@@ -157,6 +183,15 @@ magpie_status ops_reference_map_rows(ops_lane *lane, const ops_map *x, size_t im
             tensor_read_f32(position, r * n, n, out);
             for (size_t c = 0; c < n; c++) out[c] += r ? plane(x, i, c)[r - 1] : mean_of_plane(x, i, c);
         }
+    return MAGPIE_OK;
+}
+
+magpie_status ops_reference_map_read(ops_lane *lane, const ops_map *x, size_t images, float *out) {
+    (void)lane;
+    size_t places = x->height * x->width;
+    for (size_t i = 0; i < images; i++)
+        for (size_t p = 0; p < places; p++)
+            for (size_t c = 0; c < x->channels; c++) *out++ = plane(x, i, c)[p];
     return MAGPIE_OK;
 }
 

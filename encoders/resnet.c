@@ -15,13 +15,18 @@ enum { STEM_MAX = 3, MAPS = 4 };
  * such convolution. Recording and loading both find them by block_place. */
 enum { BLOCK_PLACES = 4, SHORTCUT = 3 };
 
+typedef struct area {
+    size_t height, width;
+} area;
+
 typedef struct block {
     size_t stage, index;   /* within the stage */
     size_t in, inner, out; /* channels */
     bool bottleneck;
-    size_t stride, side, out_side; /* side: of its input */
-    ops_conv *convs[3];            /* two in a basic block */
-    ops_conv *shortcut;            /* NULL: the identity */
+    size_t stride;
+    area input, output;
+    ops_conv *convs[3]; /* two in a basic block */
+    ops_conv *shortcut; /* NULL: the identity */
 } block;
 
 struct resnet {
@@ -35,9 +40,9 @@ struct resnet {
     size_t stem_count;
     block *blocks;
     size_t count;
-    size_t last_side;                         /* of the last map */
+    area last;                                /* of the last map */
     ops_linear *pooling_qkv, *pooling_output; /* clip */
-    const tensor *position;                   /* clip: [1 + last_side^2, channels], in the map */
+    const tensor *position;                   /* clip: [1 + places of the last map, channels], in the file */
 };
 
 struct resnet_lane {
@@ -48,6 +53,19 @@ struct resnet_lane {
     size_t *starts, *firsts; /* clip: rows of each image, and its first; one block that begins at starts */
     ops_tensor rows, qkv, context, first, embedded; /* clip */
 };
+
+/* ---- areas ---- */
+
+static area windows(area side, size_t kernel, size_t stride, size_t padding) {
+    return (area){ops_windows(side.height, kernel, stride, padding),
+                  ops_windows(side.width, kernel, stride, padding)};
+}
+
+static size_t places_of(area side) { return side.height * side.width; }
+
+static size_t elements(size_t images, size_t channels, area side) {
+    return ops_map_elements(images, channels, side.height, side.width);
+}
 
 /* ---- names ---- */
 
@@ -205,13 +223,13 @@ static magpie_status make_option_a(const resnet *net, const block *b, ops_conv_s
 static magpie_status make_shortcut(const resnet *net, block *b) {
     if (!has_shortcut(b)) return MAGPIE_OK;
     bool clip = net->config.family == RESNET_CLIP; /* there a mean does the stride's work, before */
-    size_t side = clip ? b->out_side : b->side;
+    area side = clip ? b->output : b->input;
     ops_conv_source source = {.in = b->in,
                               .out = b->out,
                               .kernel = 1,
                               .stride = clip ? 1 : b->stride,
-                              .height = side,
-                              .width = side,
+                              .height = side.height,
+                              .width = side.width,
                               .range_in = block_input(net, b),
                               .range_out = shortcut_output(net, b)};
     if (net->config.family == RESNET_CIFAR) return make_option_a(net, b, source, &b->shortcut);
@@ -225,7 +243,8 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
     const resnet *net = context;
     const resnet_config *c = &net->config;
     block *b = &net->blocks[i];
-    size_t in = b->in, side = b->side;
+    size_t in = b->in;
+    area side = b->input;
     ops_range range = block_input(net, b);
     /* The convolution that has the stride; in clip's, a mean behind the 3 x 3 does its work. */
     size_t strided = c->bottleneck && !c->stride_in_first ? 1 : 0;
@@ -239,8 +258,8 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
                                   .kernel = kernel,
                                   .stride = stride,
                                   .padding = kernel / 2,
-                                  .height = side,
-                                  .width = side,
+                                  .height = side.height,
+                                  .width = side.width,
                                   .relu = true,
                                   .residual = last,
                                   .range_in = range,
@@ -250,7 +269,7 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
         status = make_conv(net, &names, source, &b->convs[k]);
         in = source.out;
         range = source.range_out;
-        side = k == strided ? b->out_side : side;
+        if (k == strided) side = b->output;
     }
     return status;
 }
@@ -258,7 +277,8 @@ static magpie_status make_block(void *context, size_t i, unsigned worker) {
 static magpie_status make_stem(resnet *net) {
     const resnet_config *c = &net->config;
     bool clip = c->family == RESNET_CLIP;
-    size_t side = c->side, in = 3;
+    size_t in = c->inputs;
+    area side = {c->height, c->width};
     magpie_status status = MAGPIE_OK;
     for (size_t i = 0; i < net->stem_count && status == MAGPIE_OK; i++) {
         size_t kernel = c->family == RESNET_PLAIN ? 7 : 3;
@@ -267,14 +287,14 @@ static magpie_status make_stem(resnet *net) {
                                   .kernel = kernel,
                                   .stride = i == 0 && c->family != RESNET_CIFAR ? 2 : 1,
                                   .padding = kernel / 2,
-                                  .height = side,
-                                  .width = side,
+                                  .height = side.height,
+                                  .width = side.width,
                                   .relu = true,
                                   .range_in = stem_input(net, i),
                                   .range_out = range_at(net, i)};
         conv_names names = stem_names(net, i);
         status = make_conv(net, &names, source, &net->stem[i]);
-        side = ops_windows(side, kernel, source.stride, source.padding);
+        side = windows(side, kernel, source.stride, source.padding);
         in = source.out;
     }
     return status;
@@ -284,7 +304,7 @@ static magpie_status make_stem(resnet *net) {
 static magpie_status make_pooling(resnet *net) {
     static const char *const names[] = {"q_proj", "k_proj", "v_proj", "c_proj"};
     size_t n = net->config.channels[net->config.stages - 1];
-    const size_t position[] = {1 + net->last_side * net->last_side, n};
+    const size_t position[] = {1 + places_of(net->last), n};
     ops_linear_source qkv = {.parts = 3, .output = OPS_STREAM}, output = {.parts = 1, .output = OPS_SUM};
     magpie_status status = find(net, 2, position, &net->position, "attnpool.positional_embedding");
     for (int p = 0; p < 4 && status == MAGPIE_OK; p++) {
@@ -317,15 +337,16 @@ size_t resnet_dimension(const resnet_config *config) {
     return config->family == RESNET_CLIP ? config->embed : config->channels[config->stages - 1];
 }
 
-static size_t halved(const resnet *net, size_t side) {
-    return net->config.family == RESNET_CLIP ? ops_windows(side, 2, 2, 0) : ops_windows(side, 3, 2, 1);
+static area halved(const resnet *net, area side) {
+    return net->config.family == RESNET_CLIP ? windows(side, 2, 2, 0) : windows(side, 3, 2, 1);
 }
 
 static magpie_status plan_blocks(resnet *net) {
     const resnet_config *c = &net->config;
-    size_t side = c->side, in = c->stem;
+    size_t in = c->stem;
+    area side = {c->height, c->width};
     if (c->family != RESNET_CIFAR) {
-        side = ops_windows(side, 3, 2, 1); /* of 7 x 7 with a border of 3, too */
+        side = windows(side, 3, 2, 1); /* of 7 x 7 with a border of 3, too */
         side = halved(net, side);
     }
     for (size_t s = 0; s < c->stages; s++) net->count += c->blocks[s];
@@ -335,7 +356,7 @@ static magpie_status plan_blocks(resnet *net) {
     for (size_t s = 0; s < c->stages; s++)
         for (size_t i = 0; i < c->blocks[s]; i++, b++) {
             size_t stride = i == 0 && (s > 0 || c->first_stage_halves) ? 2 : 1;
-            size_t out_side = stride == 2 ? halved(net, side) : side;
+            area output = stride == 2 ? halved(net, side) : side;
             *b = (block){.stage = s,
                          .index = i,
                          .in = in,
@@ -343,12 +364,12 @@ static magpie_status plan_blocks(resnet *net) {
                          .out = c->channels[s],
                          .bottleneck = c->bottleneck,
                          .stride = stride,
-                         .side = side,
-                         .out_side = out_side};
+                         .input = side,
+                         .output = output};
             in = b->out;
-            side = out_side;
+            side = output;
         }
-    net->last_side = side;
+    net->last = side;
     return MAGPIE_OK;
 }
 
@@ -369,6 +390,8 @@ magpie_status resnet_create(const ops_table *ops, ops_device *device, const resn
         safetensors_find(file, "resnet.embedder.embedder.convolution.weight"))
         net->prefix = "resnet.";
     if (config->family == RESNET_CLIP) net->prefix = "visual.";
+    if (config->inputs == 1 && safetensors_find(file, "audio_encoder.conv1.weight")) /* Wav2CLIP's */
+        net->prefix = "audio_encoder.";
     magpie_status status = plan_blocks(net);
     if (status == MAGPIE_OK) status = make_stem(net);
     if (status == MAGPIE_OK) status = magpie_pool_run(pool, net->count, make_block, net);
@@ -399,14 +422,14 @@ void resnet_free(resnet *net) {
 /* Of the largest map. */
 static size_t room(const resnet *net, size_t images) {
     const resnet_config *c = &net->config;
-    size_t stem_side = c->family == RESNET_CIFAR ? c->side : ops_windows(c->side, 3, 2, 1);
-    size_t most = ops_map_elements(images, 3, c->side, c->side);
-    size_t stem = ops_map_elements(images, c->stem, stem_side, stem_side);
+    area side = {c->height, c->width}, stem_side = c->family == RESNET_CIFAR ? side : windows(side, 3, 2, 1);
+    size_t most = elements(images, c->inputs, side);
+    size_t stem = elements(images, c->stem, stem_side);
     if (stem > most) most = stem;
     for (size_t i = 0; i < net->count; i++) {
         const block *b = &net->blocks[i];
-        size_t inner = ops_map_elements(images, b->inner, b->side, b->side);
-        size_t out = ops_map_elements(images, b->out, b->out_side, b->out_side);
+        size_t inner = elements(images, b->inner, b->input);
+        size_t out = elements(images, b->out, b->output);
         if (inner > most) most = inner;
         if (out > most) most = out;
     }
@@ -416,7 +439,7 @@ static size_t room(const resnet *net, size_t images) {
 static magpie_status create_pooling(resnet_lane *l, size_t images) {
     const resnet *net = l->network;
     const ops_table *ops = net->ops;
-    size_t n = net->config.channels[net->config.stages - 1], each = 1 + net->last_side * net->last_side;
+    size_t n = net->config.channels[net->config.stages - 1], each = 1 + places_of(net->last);
     size_t rows = images * each;
     l->starts = magpie_alloc(2 * (images + 1), sizeof *l->starts);
     if (!l->starts) return MAGPIE_E_NO_MEMORY;
@@ -485,6 +508,8 @@ typedef struct hand {
     ops_map *x, *t, *u, *v;
 } hand;
 
+static const ops_pool_window stem_pool = {3, 3, 2, 2, 1};
+
 static magpie_status run_stem(resnet_lane *l, size_t images, hand *m) {
     const resnet *net = l->network;
     const ops_table *ops = net->ops;
@@ -495,7 +520,7 @@ static magpie_status run_stem(resnet_lane *l, size_t images, hand *m) {
     }
     if (status != MAGPIE_OK || net->config.family == RESNET_CIFAR) return status;
     status = net->config.family == RESNET_CLIP ? ops->average_pool(l->lane, m->x, images, m->t)
-                                               : ops->max_pool(l->lane, m->x, images, m->t);
+                                               : ops->max_pool(l->lane, &stem_pool, m->x, images, m->t);
     swap(&m->x, &m->t);
     return status;
 }
@@ -537,16 +562,32 @@ static magpie_status run_pooling(resnet_lane *l, const ops_map *x, size_t images
     return status;
 }
 
-magpie_status resnet_run(resnet_lane *l, const uint8_t *pixels, size_t images,
-                         const image_preprocess *preprocess, bool unit, float *out) {
+/* From the input, which is in the first map. */
+static magpie_status run(resnet_lane *l, size_t images, bool unit, float *out) {
     const resnet *net = l->network;
     hand m = {&l->maps[0], &l->maps[1], &l->maps[2], &l->maps[3]};
-    magpie_status status = net->ops->image_load(l->lane, pixels, images, net->config.side, net->config.side,
-                                                preprocess->mean, preprocess->std, m.x);
-    if (status == MAGPIE_OK) status = run_stem(l, images, &m);
+    magpie_status status = run_stem(l, images, &m);
     for (size_t i = 0; i < net->count && status == MAGPIE_OK; i++)
         status = run_block(l, &net->blocks[i], images, &m);
     if (status != MAGPIE_OK) return status;
     return net->config.family == RESNET_CLIP ? run_pooling(l, m.x, images, unit, out)
                                              : net->ops->global_pool(l->lane, m.x, images, unit, out);
 }
+
+magpie_status resnet_run(resnet_lane *l, const uint8_t *pixels, size_t images,
+                         const image_preprocess *preprocess, bool unit, float *out) {
+    const resnet *net = l->network;
+    magpie_status status =
+        net->ops->image_load(l->lane, pixels, images, net->config.height, net->config.width, preprocess->mean,
+                             preprocess->std, &l->maps[0]);
+    return status == MAGPIE_OK ? run(l, images, unit, out) : status;
+}
+
+magpie_status resnet_run_values(resnet_lane *l, const float *values, size_t images, float *out) {
+    const resnet *net = l->network;
+    magpie_status status =
+        net->ops->map_load(l->lane, values, images, net->config.height, net->config.width, &l->maps[0]);
+    return status == MAGPIE_OK ? run(l, images, false, out) : status;
+}
+
+ops_lane *resnet_lane_ops(const resnet_lane *l) { return l->lane; }

@@ -1,4 +1,4 @@
-/* resnet.h - residual networks for pictures on the table of operations. Private to encoders/.
+/* resnet.h - residual networks for pictures and spectrograms on the table of operations. Private to encoders/.
  *
  *     plain   He et al. 2015 with the strides of v1.5 (in the 3 x 3 convolution), as torchvision, timm and Hugging
  *             Face's ResNetModel have them: ResNet-18/34/50/101/152, or any depths and widths that a config gives
@@ -26,10 +26,12 @@ typedef struct resnet_config {
     bool first_stage_halves;
     size_t stem;                                                           /* channels */
     size_t stages, blocks[RESNET_STAGES_MAX], channels[RESNET_STAGES_MAX]; /* that a stage puts out */
-    size_t heads, embed; /* clip: of the attention pooling */
-    size_t side;         /* of the input, in pixels */
+    size_t heads, embed;          /* clip: of the attention pooling */
+    size_t inputs, height, width; /* of the input: 3 channels of a picture, or 1 of a spectrogram */
 } resnet_config;
 
+/* ResNet-18/34/50/101/152 as torchvision has them; their input is left to be said. False for other depths. */
+bool resnet_config_of_depth(size_t depth, resnet_config *out);
 /* What config.json (or, of CLIP, open_clip_config.json) says; `preprocess` is filled with what this
  * architecture is usually given, for image_preprocess_read to correct. config.json names torchvision's and
  * timm's networks by "architecture": "resnet50", Hugging Face's by "model_type": "resnet"; for CIFAR's there is no
@@ -68,8 +70,13 @@ void resnet_lane_free(resnet_lane *lane);
  * no more. */
 void resnet_lane_record(resnet_lane *lane, float *largest);
 
-/* pixels [images, side, side, 3] -> out [images, dimension], unit length where `unit` says so. */
+/* pixels [images, height, width, 3] -> out [images, dimension], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status resnet_run(resnet_lane *lane, const uint8_t *pixels, size_t images,
                                              const image_preprocess *preprocess, bool unit, float *out);
+/* Of one channel: values [images, height, width] -> out [images, dimension], as they leave the network. */
+MAGPIE_CHECK_RESULT magpie_status resnet_run_values(resnet_lane *lane, const float *values, size_t images,
+                                                    float *out);
+/* For what follows the network. The resnet_lane's. */
+ops_lane *resnet_lane_ops(const resnet_lane *lane);
 
 #endif

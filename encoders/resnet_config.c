@@ -22,28 +22,36 @@ static void set_preprocess(image_preprocess *p, size_t shortest, size_t side, im
 
 /* ---- torchvision and timm ---- */
 
-static magpie_status read_torchvision(const model_json *file, const char *name, resnet_config *c,
-                                      image_preprocess *p) {
+bool resnet_config_of_depth(size_t depth, resnet_config *c) {
     static const struct {
-        const char *name;
+        size_t depth;
         bool bottleneck;
         size_t blocks[4];
-    } known[] = {{"resnet18", false, {2, 2, 2, 2}},
-                 {"resnet34", false, {3, 4, 6, 3}},
-                 {"resnet50", true, {3, 4, 6, 3}},
-                 {"resnet101", true, {3, 4, 23, 3}},
-                 {"resnet152", true, {3, 8, 36, 3}}};
+    } known[] = {{18, false, {2, 2, 2, 2}},
+                 {34, false, {3, 4, 6, 3}},
+                 {50, true, {3, 4, 6, 3}},
+                 {101, true, {3, 4, 23, 3}},
+                 {152, true, {3, 8, 36, 3}}};
     *c = (resnet_config){.family = RESNET_PLAIN, .naming = RESNET_TORCHVISION, .stem = 64, .stages = 4};
-    set_preprocess(p, 256, 224, IMAGE_BILINEAR, imagenet_mean, imagenet_std);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(name, known[i].name) != 0) continue;
+        if (depth != known[i].depth) continue;
         c->bottleneck = known[i].bottleneck;
         for (size_t s = 0; s < 4; s++) {
             c->blocks[s] = known[i].blocks[s];
             c->channels[s] = ((size_t)64 << s) * (c->bottleneck ? 4 : 1);
         }
-        return MAGPIE_OK;
+        return true;
     }
+    return false;
+}
+
+static magpie_status read_torchvision(const model_json *file, const char *name, resnet_config *c,
+                                      image_preprocess *p) {
+    size_t depth;
+    int end = 0;
+    set_preprocess(p, 256, 224, IMAGE_BILINEAR, imagenet_mean, imagenet_std);
+    if (sscanf(name, "resnet%3zu%n", &depth, &end) == 1 && !name[end] && resnet_config_of_depth(depth, c))
+        return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_UNSUPPORTED,
                        "%s: \"architecture\" is \"%s\"; resnet18, 34, 50, 101 and 152 are supported",
                        file->path, name);
@@ -183,7 +191,8 @@ magpie_status resnet_config_read(const char *directory, resnet_config *out, imag
     if (status == MAGPIE_OK) status = image_preprocess_read(directory, preprocess);
     if (status != MAGPIE_OK) return status;
     size_t side = preprocess->geometry.side;
-    out->side = side;
+    out->inputs = 3;
+    out->height = out->width = side;
     if (side < 32 || side > SIDE_MAX)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: an input of %zu x %zu pixels; 32 to %d are supported",
                            directory, side, side, SIDE_MAX);

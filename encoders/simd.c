@@ -6,19 +6,33 @@ extern const simd_table simd_base;
 extern const simd_table simd_v3, simd_v4, simd_v4_bf16;
 #endif
 
+bool simd_runs_v3(void) {
+#ifdef MAGPIE_SIMD_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+    return false;
+#endif
+}
+
+bool simd_runs_v4(void) {
+#ifdef MAGPIE_SIMD_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
 const simd_table *simd_level(size_t i) {
     const simd_table *levels[4];
     size_t n = 0;
 #ifdef MAGPIE_SIMD_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-        if (__builtin_cpu_supports("avx512bf16")) levels[n++] = &simd_v4_bf16;
-        levels[n++] = &simd_v4;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-        levels[n++] = &simd_v3;
+    if (simd_runs_v4() && __builtin_cpu_supports("avx512bf16")) levels[n++] = &simd_v4_bf16;
+    if (simd_runs_v4()) levels[n++] = &simd_v4;
+    if (simd_runs_v3()) levels[n++] = &simd_v3;
 #endif
     levels[n++] = &simd_base;
     return i < n ? levels[i] : NULL;

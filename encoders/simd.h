@@ -25,11 +25,16 @@ typedef struct simd_table {
      * floats, 64-byte aligned. */
     void (*attention)(const void *query, const void *key, const void *value, size_t stride, size_t length,
                       size_t d, bool causal, bool bf16, float *scratch, void *y, size_t y_stride);
+    /* x [rows, n], f32 or bf16, becomes scale [n] x + offset [n], in place */
+    void (*affine)(void *x, const float *scale, const float *offset, size_t rows, size_t n, bool bf16);
     /* out [n] = the mean of rows [count, n] */
     void (*mean)(const void *rows, size_t count, size_t n, bool bf16, float *out);
     /* x [n] divided by its Euclidean length */
     void (*unit)(float *x, size_t n);
 } simd_table;
+
+/* Whether this CPU runs what is compiled for x86-64-v3 and -v4. */
+bool simd_runs_v3(void), simd_runs_v4(void);
 
 const simd_table *simd_kernels(void);
 const simd_table *simd_level(size_t i); /* of those that this CPU runs, the widest first; NULL past them */

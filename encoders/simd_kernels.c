@@ -8,88 +8,32 @@
  * bf16, keys, queries, values and the softmax's weights stay pairs and sums are f32: half the
  * multiplications. */
 #include "simd.h"
+#include "simd_vectors.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#if defined(__SSE__)
-#include <immintrin.h>
-#endif
-
-#if defined(__AVX512F__)
-#define VL 16
 #if defined(__AVX512BF16__)
 #define PAIRS 1
-#define SIMD_TABLE simd_v4_bf16
-#define SIMD_NAME "x86-64-v4 with bf16"
 #else
 #define PAIRS 0
-#define SIMD_TABLE simd_v4
-#define SIMD_NAME "x86-64-v4"
 #endif
-#elif defined(__AVX2__)
-#define VL 8
-#define PAIRS 0
-#define SIMD_TABLE simd_v3
-#define SIMD_NAME "x86-64-v3"
-#else
-#define VL 4
-#define PAIRS 0
-#define SIMD_TABLE simd_base
-#define SIMD_NAME "baseline"
-#endif
-
-/* What is constant where a kernel is called is constant within: forms, numbers of vectors. */
-#define INLINE static inline __attribute__((always_inline))
 
 /* Rows of keys or coordinates a tile: few, since a text of one key more pays for a whole tile; 8 measured the
  * same otherwise. TILE x 2 accumulators hide the latency of a multiplication, and fit 16 registers. */
 #define TILE 4
 
-typedef float vf __attribute__((vector_size(VL * 4)));
-typedef int32_t vi __attribute__((vector_size(VL * 4)));
-typedef uint32_t vu __attribute__((vector_size(VL * 4)));
 typedef uint16_t vh __attribute__((vector_size(VL * 2)));
 
-/* The lanes' numbers; and for shuffles of two vectors, lanes by turns, of their lower and of their upper
- * halves. */
+/* The lanes' numbers. */
 #if VL == 16
 #define LANES ((vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
-#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif VL == 8
 #define LANES ((vi){0, 1, 2, 3, 4, 5, 6, 7})
-#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
-#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
 #else
 #define LANES ((vi){0, 1, 2, 3})
-#define LOWER 0, 4, 1, 5
-#define UPPER 2, 6, 3, 7
 #endif
-
-static inline vf load(const void *p) {
-    vf v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static inline void store(void *p, vf v) { memcpy(p, &v, sizeof v); }
-static inline vf splat(float x) { return x - (vf){0}; }
-
-/* One instruction, which GCC does not find in a comparison and a choice between whole vectors. */
-static inline vf vmax(vf a, vf b) {
-#if VL == 16
-    return _mm512_max_ps(a, b);
-#elif VL == 8
-    return _mm256_max_ps(a, b);
-#elif defined(__SSE__)
-    return _mm_max_ps(a, b);
-#else
-    vi m = a > b;
-    return (vf)(((vi)a & m) | ((vi)b & ~m));
-#endif
-}
 
 /* Over all lanes, by halves. */
 static inline float sum_of(vf v) {
@@ -338,18 +282,6 @@ INLINE const void *row_at(const void *x, size_t row, size_t stride, words form) 
     return (const char *)x + offset(row, stride, form);
 }
 
-/* x as a matrix of VL x VL, transposed in place: log2(VL) perfect shuffles of its rows. */
-INLINE void transpose(vf x[VL]) {
-    for (int width = 1; width < VL; width *= 2) {
-        vf y[VL];
-        for (int i = 0; i < VL / 2; i++) {
-            y[2 * i] = __builtin_shufflevector(x[i], x[i + VL / 2], LOWER);
-            y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + VL / 2], UPPER);
-        }
-        memcpy(x, y, sizeof y);
-    }
-}
-
 /* out [n rounded up to VL, vectors x VL]: the words of `rows` queries, a query a lane. Lanes past the last
  * repeat it: they have to be numbers, and nobody reads what becomes of them. */
 INLINE void queries_to_columns(const void *query, size_t stride, size_t rows, size_t n, int vectors,
@@ -528,6 +460,23 @@ static void attention(const void *query, const void *key, const void *value, siz
 
 /* ---- pooling ---- */
 
+INLINE void affine_typed(void *x, const float *scale, const float *offset, size_t rows, size_t n, bool bf16) {
+    size_t whole = n - n % VL;
+    for (size_t i = 0; i < rows; i++) {
+        size_t row = i * n, j = 0;
+        for (; j < whole; j += VL)
+            store_any(x, row + j, load_any(x, row + j, bf16) * load(scale + j) + load(offset + j), bf16);
+        for (; j < n; j++) set_any(x, row + j, get_any(x, row + j, bf16) * scale[j] + offset[j], bf16);
+    }
+}
+
+static void affine(void *x, const float *scale, const float *offset, size_t rows, size_t n, bool bf16) {
+    if (bf16)
+        affine_typed(x, scale, offset, rows, n, true);
+    else
+        affine_typed(x, scale, offset, rows, n, false);
+}
+
 static void mean(const void *rows, size_t count, size_t n, bool bf16, float *out) {
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < count; i++) {
@@ -546,5 +495,5 @@ static void unit(float *x, size_t n) {
     for (size_t j = 0; j < n; j++) x[j] *= scale;
 }
 
-extern const simd_table SIMD_TABLE;
-const simd_table SIMD_TABLE = {SIMD_NAME, add, norm, gelu, attention, mean, unit};
+extern const simd_table SIMD_LEVEL(simd);
+const simd_table SIMD_LEVEL(simd) = {SIMD_NAME, add, norm, gelu, attention, affine, mean, unit};

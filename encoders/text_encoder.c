@@ -149,9 +149,9 @@ static magpie_status open_model(magpie_text_encoder *e, const char *directory) {
     model_kind kind;
     magpie_status status = model_kind_read(directory, &kind);
     if (status != MAGPIE_OK) return status;
-    if (kind == MODEL_RESNET)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a model of pictures alone: it encodes no text",
-                           directory);
+    if (kind != MODEL_BERT && kind != MODEL_CLIP)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a model of %s alone: it encodes no text", directory,
+                           kind == MODEL_AUDIO ? "sounds" : "pictures");
     e->architecture = kind == MODEL_CLIP ? &text_clip : &text_bert;
     return e->architecture->open(directory, &e->model);
 }

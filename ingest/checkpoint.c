@@ -40,16 +40,22 @@ static void append_identity(magpie_text *text, const magpie_catalogue_identity *
                        (long long)identity->modified, (unsigned long long)identity->salt);
 }
 
+/* "sounds" is missing in what was written before there were any: then none were refused. */
 static bool read_numbers(magpie_string bytes, magpie_checkpoint *out) {
-    json_int_t offset, lines, rejected, pictures, rejects_bytes;
+    json_int_t offset, lines, rejected, pictures, sounds = 0, rejects_bytes;
     json_t *root = json_loadb(bytes.data, bytes.size, 0, NULL);
-    bool whole =
-        root && json_unpack(root, "{s:I, s:I, s:I, s:I, s:I}", "offset", &offset, "lines", &lines, "rejected",
-                            &rejected, "pictures", &pictures, "rejects_bytes", &rejects_bytes) == 0;
+    bool whole = root && json_unpack(root, "{s:I, s:I, s:I, s:I, s?I, s:I}", "offset", &offset, "lines",
+                                     &lines, "rejected", &rejected, "pictures", &pictures, "sounds", &sounds,
+                                     "rejects_bytes", &rejects_bytes) == 0;
     json_decref(root);
-    if (!whole || offset < 0 || lines < 0 || rejected < 0 || pictures < 0 || rejects_bytes < 0) return false;
-    *out = (magpie_checkpoint){(uint64_t)offset, (uint64_t)lines, (uint64_t)rejected, (uint64_t)pictures,
-                               (uint64_t)rejects_bytes};
+    if (!whole || offset < 0 || lines < 0 || rejected < 0 || pictures < 0 || sounds < 0 || rejects_bytes < 0)
+        return false;
+    *out = (magpie_checkpoint){
+        .offset = (uint64_t)offset,
+        .lines = (uint64_t)lines,
+        .rejected = (uint64_t)rejected,
+        .refused = {[MAGPIE_MEDIUM_IMAGE] = (uint64_t)pictures, [MAGPIE_MEDIUM_AUDIO] = (uint64_t)sounds},
+        .rejects_bytes = (uint64_t)rejects_bytes};
     return true;
 }
 
@@ -81,9 +87,11 @@ magpie_status magpie_checkpoint_put(magpie_batch *batch, const magpie_catalogue_
         append_identity(&text, identity);
         magpie_text_printf(&text,
                            "\"offset\": %llu, \"lines\": %llu, \"rejected\": %llu, \"pictures\": %llu, "
-                           "\"rejects_bytes\": %llu}",
+                           "\"sounds\": %llu, \"rejects_bytes\": %llu}",
                            (unsigned long long)checkpoint->offset, (unsigned long long)checkpoint->lines,
-                           (unsigned long long)checkpoint->rejected, (unsigned long long)checkpoint->pictures,
+                           (unsigned long long)checkpoint->rejected,
+                           (unsigned long long)checkpoint->refused[MAGPIE_MEDIUM_IMAGE],
+                           (unsigned long long)checkpoint->refused[MAGPIE_MEDIUM_AUDIO],
                            (unsigned long long)checkpoint->rejects_bytes);
     }
     magpie_status status = magpie_text_status(&text);

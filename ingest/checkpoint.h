@@ -7,7 +7,7 @@
 #ifndef MAGPIE_CHECKPOINT_H
 #define MAGPIE_CHECKPOINT_H
 
-#include "index.h"
+#include "media.h"
 
 /* A catalogue by which a checkpoint can be recognised. */
 typedef struct magpie_catalogue_identity {
@@ -21,8 +21,8 @@ typedef struct magpie_catalogue_identity {
 typedef struct magpie_checkpoint {
     uint64_t offset, lines; /* of the catalogue: all before is committed, rejected or was there already */
     uint64_t rejected;      /* of these lines */
-    uint64_t pictures;      /* of these lines' that were refused */
-    uint64_t rejects_bytes; /* of the rejects file that speak of them */
+    uint64_t refused[MAGPIE_MEDIA]; /* of these lines' pictures, and of their sounds */
+    uint64_t rejects_bytes;         /* of the rejects file that speak of them */
 } magpie_checkpoint;
 
 MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,

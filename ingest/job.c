@@ -17,8 +17,8 @@
 #include "checkpoint.h"
 #include "id_set.h"
 #include "ingest.h"
+#include "media.h"
 #include "pending.h"
-#include "pictures.h"
 #include "rejects.h"
 
 #include <stdlib.h>
@@ -35,8 +35,10 @@ static const double PROGRESS_SECONDS = 0.1;
 
 typedef struct job {
     magpie_store *store;
-    const magpie_ingest_encoders *encoders;
-    uint64_t text_salt; /* another prefix gives other vectors */
+    magpie_text_encoder *text_encoder; /* NULL: none is given */
+    uint64_t text_salt;                /* another prefix gives other vectors */
+    magpie_medium media[MAGPIE_MEDIA];
+    size_t files_encoded[MAGPIE_MEDIA];
     const magpie_ingest_options *options;
     magpie_ingest_progress progress;
     magpie_catalogue_identity identity;
@@ -53,18 +55,32 @@ typedef struct job {
 
 /* ---- what the caller hears ----------------------------------------------------------------------------- */
 
+/* What is counted elsewhere. */
+static void complete_progress(job *j) {
+    magpie_ingest_progress *p = &j->progress;
+    p->seconds = magpie_seconds() - j->started;
+    p->rejected = (size_t)j->checkpoint.rejected;
+    p->pictures_encoded = j->files_encoded[MAGPIE_MEDIUM_IMAGE];
+    p->pictures_refused = (size_t)j->checkpoint.refused[MAGPIE_MEDIUM_IMAGE];
+    p->sounds_encoded = j->files_encoded[MAGPIE_MEDIUM_AUDIO];
+    p->sounds_refused = (size_t)j->checkpoint.refused[MAGPIE_MEDIUM_AUDIO];
+    p->text_seconds = j->pending.seconds[MAGPIE_SPACE_TEXT];
+    p->image_seconds = j->pending.seconds[MAGPIE_SPACE_IMAGE];
+    p->audio_seconds = j->pending.seconds[MAGPIE_SPACE_AUDIO];
+}
+
 static magpie_status report(job *j, bool now) {
     double seconds = magpie_seconds();
-    j->progress.seconds = seconds - j->started;
     if (!j->options->progress || (!now && seconds - j->reported < PROGRESS_SECONDS)) return MAGPIE_OK;
     j->reported = seconds;
+    complete_progress(j);
     if (j->options->progress(j->options->context, &j->progress)) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_CANCELLED,
                        "stopped; what is committed stays, and the next run goes on from there");
 }
 
 static magpie_status reject(job *j, size_t number, magpie_string id, magpie_string start) {
-    j->progress.rejected = (size_t)++j->checkpoint.rejected;
+    j->checkpoint.rejected++;
     if (id.size > MAGPIE_ID_MAX) id.size = 0; /* no id at all, and the line's start shows it */
     return magpie_rejects_add(&j->rejects, number, magpie_error(), id, start);
 }
@@ -74,15 +90,19 @@ static magpie_status refused(void *context, magpie_pending_item *item) {
     return reject(context, item->number, item->line.item.id, (magpie_string){item->start, item->start_size});
 }
 
-static magpie_status note_refused_picture(job *j, size_t number, magpie_string id, magpie_string problems) {
-    const size_t prefix = strlen(MAGPIE_IMAGE_PROBLEM);
-    j->progress.pictures_refused = (size_t)++j->checkpoint.pictures;
-    return magpie_rejects_add_modality(&j->rejects, number, id, magpie_space_name(MAGPIE_SPACE_IMAGE),
-                                       (magpie_string){problems.data + prefix, problems.size - prefix});
+/* What the item's problems say of one of its files, if they do. */
+static magpie_status note_refused(job *j, size_t number, const magpie_item *item, unsigned which) {
+    const magpie_medium *medium = &j->media[which];
+    const size_t prefix = strlen(medium->problem);
+    magpie_string line = magpie_problem_line(item->problems, medium);
+    if (!line.size) return MAGPIE_OK;
+    j->checkpoint.refused[which]++;
+    return magpie_rejects_add_modality(&j->rejects, number, item->id, magpie_space_name(medium->space),
+                                       (magpie_string){line.data + prefix, line.size - prefix});
 }
 
-static magpie_status picture_refused(void *context, const magpie_pending_item *item) {
-    return note_refused_picture(context, item->number, item->line.item.id, item->line.item.problems);
+static magpie_status file_refused(void *context, const magpie_pending_item *item, unsigned which) {
+    return note_refused(context, item->number, &item->line.item, which);
 }
 
 static magpie_status encoded_block(void *context) { return report(context, false); }
@@ -97,11 +117,10 @@ static magpie_status renew_snapshot(job *j) {
 
 /* One transaction of all that is pending. */
 static magpie_status commit_pending(job *j, bool last) {
-    const magpie_pending_hooks hooks = {refused, picture_refused, encoded_block, j};
-    magpie_status status = magpie_pending_encode(&j->pending, j->encoders, j->options->catalogue, &hooks);
+    const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, j};
+    magpie_status status =
+        magpie_pending_encode(&j->pending, j->text_encoder, j->media, j->options->catalogue, &hooks);
     double encoded = magpie_seconds();
-    j->progress.text_seconds = j->pending.text_seconds;
-    j->progress.image_seconds = j->pending.image_seconds;
     magpie_batch_clear(j->batch);
     if (status == MAGPIE_OK) status = magpie_pending_put(&j->pending, j->snapshot, j->batch, &hooks);
     if (status == MAGPIE_OK) status = magpie_rejects_sync(&j->rejects);
@@ -117,10 +136,13 @@ static void acknowledge_pending(job *j) {
     for (size_t i = 0; i < j->pending.count; i++) {
         const magpie_pending_item *item = &j->pending.items[i];
         if (item->refused) continue;
-        bool picture = item->plan.state[MAGPIE_SPACE_IMAGE] == MAGPIE_VECTOR_MADE;
-        bool encoded = picture || item->plan.state[MAGPIE_SPACE_TEXT] == MAGPIE_VECTOR_MADE;
+        bool encoded = item->plan.state[MAGPIE_SPACE_TEXT] == MAGPIE_VECTOR_MADE;
+        for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+            bool made = item->plan.state[j->media[m].space] == MAGPIE_VECTOR_MADE;
+            j->files_encoded[m] += made;
+            encoded |= made;
+        }
         j->progress.committed++;
-        j->progress.pictures_encoded += picture;
         j->progress.encoded += encoded;
         j->progress.updated += !encoded;
         if (j->options->acknowledge) j->options->acknowledge(j->options->context, item->line.item.id);
@@ -194,11 +216,15 @@ static magpie_status hash_what_is_encoded(const job *j, magpie_item *item) {
         *text += !*text;
     }
     item->encoded_hash[MAGPIE_SPACE_FUSED] = *text;
-    if (!item->image.size || !j->encoders->image) return MAGPIE_OK;
-    char *path = magpie_catalogue_resolve(j->options->catalogue, item->image);
-    if (!path) return MAGPIE_E_NO_MEMORY;
-    item->encoded_hash[MAGPIE_SPACE_IMAGE] = magpie_picture_hash(path, item->image);
-    free(path);
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+        const magpie_medium *medium = &j->media[m];
+        magpie_string reference = magpie_medium_reference(medium, item);
+        if (!reference.size || !medium->encoder) continue;
+        char *path = magpie_catalogue_resolve(j->options->catalogue, reference);
+        if (!path) return MAGPIE_E_NO_MEMORY;
+        item->encoded_hash[medium->space] = magpie_medium_hash(medium, path, reference);
+        free(path);
+    }
     return MAGPIE_OK;
 }
 
@@ -207,31 +233,45 @@ static bool equal_strings(magpie_string a, magpie_string b) {
 }
 
 /* What is to become of the vector in one space, which is made of `now` and was made of `before`. */
-static magpie_vector_state plan_vector(uint64_t *hash, const uint64_t *stored_hash, magpie_string now,
-                                       magpie_string before, bool have_encoder) {
+static magpie_vector_state plan_vector(magpie_item *item, const magpie_item *stored, magpie_space space,
+                                       magpie_string now, magpie_string before, bool have_encoder) {
+    uint64_t *hash = &item->encoded_hash[space];
+    const uint64_t *stored_hash = stored ? &stored->encoded_hash[space] : NULL;
     if (!have_encoder) *hash = stored_hash && equal_strings(now, before) ? *stored_hash : 0;
     if (stored_hash && *stored_hash == *hash) return MAGPIE_VECTOR_KEPT;
     return have_encoder && now.size ? MAGPIE_VECTOR_WANTED : MAGPIE_VECTOR_NONE;
+}
+
+/* Those lines of `stored` that are about files which are not tried again. There are two media, so what is kept
+ * is all, one end, or nothing: a piece of it. */
+static magpie_string keep_problems(const job *j, const magpie_vector_plan *plan, const magpie_item *item,
+                                   const magpie_item *stored) {
+    magpie_string kept = {0};
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+        const magpie_medium *medium = &j->media[m];
+        magpie_string line = magpie_problem_line(stored->problems, medium);
+        if (!line.size || plan->state[medium->space] != MAGPIE_VECTOR_KEPT ||
+            !equal_strings(magpie_medium_reference(medium, item), magpie_medium_reference(medium, stored)))
+            continue;
+        if (!kept.size) kept.data = line.data;
+        kept.size = (size_t)(line.data + line.size - kept.data);
+    }
+    return kept;
 }
 
 /* Sets the item's hashes and problems to what they will be with these vectors. */
 static magpie_vector_plan plan_vectors(const job *j, magpie_item *item, const magpie_item *stored) {
     magpie_vector_plan plan = {.row = stored ? stored->row : 0};
     const magpie_item none = {0}, *old = stored ? stored : &none;
-    const struct {
-        magpie_string now, before;
-        bool have_encoder;
-    } of[MAGPIE_SPACES] = {
-        [MAGPIE_SPACE_FUSED] = {item->text, old->text, j->encoders->text != NULL},
-        [MAGPIE_SPACE_TEXT] = {item->text, old->text, j->encoders->text != NULL},
-        [MAGPIE_SPACE_IMAGE] = {item->image, old->image, j->encoders->image != NULL},
-        [MAGPIE_SPACE_AUDIO] = {item->audio, old->audio, false},
-    };
-    for (unsigned s = 0; s < MAGPIE_SPACES; s++)
-        plan.state[s] = plan_vector(&item->encoded_hash[s], stored ? &stored->encoded_hash[s] : NULL,
-                                    of[s].now, of[s].before, of[s].have_encoder);
-    if (plan.state[MAGPIE_SPACE_IMAGE] == MAGPIE_VECTOR_KEPT && equal_strings(item->image, old->image))
-        item->problems = old->problems;
+    for (unsigned s = MAGPIE_SPACE_FUSED; s <= MAGPIE_SPACE_TEXT; s++)
+        plan.state[s] = plan_vector(item, stored, s, item->text, old->text, j->text_encoder);
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+        const magpie_medium *medium = &j->media[m];
+        plan.state[medium->space] =
+            plan_vector(item, stored, medium->space, magpie_medium_reference(medium, item),
+                        magpie_medium_reference(medium, old), medium->encoder);
+    }
+    item->problems = keep_problems(j, &plan, item, old);
     return plan;
 }
 
@@ -256,8 +296,8 @@ static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue
     status = hash_what_is_encoded(j, &parsed->item);
     if (status != MAGPIE_OK) return status;
     magpie_vector_plan plan = plan_vectors(j, &parsed->item, stored);
-    if (parsed->item.problems.size && j->encoders->image)
-        status = note_refused_picture(j, line->number, parsed->item.id, parsed->item.problems);
+    for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
+        if (j->media[m].encoder) status = note_refused(j, line->number, &parsed->item, m);
     if (status != MAGPIE_OK) return status;
     if (stored && keeps_all(&plan) && equal_hashes(stored->content_hash, parsed->item.content_hash))
         return j->progress.unchanged++, MAGPIE_OK;
@@ -284,19 +324,16 @@ static magpie_status take_line(job *j, const magpie_line *line) {
 
 /* ---- the job ------------------------------------------------------------------------------------------- */
 
-static magpie_status bind_spaces(magpie_store *store, const magpie_ingest_encoders *encoders) {
+static magpie_status bind_spaces(const job *j) {
     magpie_status status = MAGPIE_OK;
-    if (encoders->text) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoders->text);
+    if (j->text_encoder) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
         const magpie_space_model model = {info->name, info->fingerprint, info->dimension};
-        status = magpie_store_bind(store, MAGPIE_SPACE_TEXT, &model);
-        if (status == MAGPIE_OK) status = magpie_store_bind(store, MAGPIE_SPACE_FUSED, &model);
+        status = magpie_store_bind(j->store, MAGPIE_SPACE_TEXT, &model);
+        if (status == MAGPIE_OK) status = magpie_store_bind(j->store, MAGPIE_SPACE_FUSED, &model);
     }
-    if (encoders->image && status == MAGPIE_OK) {
-        const magpie_image_encoder_info *info = magpie_image_encoder_get_info(encoders->image);
-        status = magpie_store_bind(store, MAGPIE_SPACE_IMAGE,
-                                   &(magpie_space_model){info->name, info->fingerprint, info->dimension});
-    }
+    for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
+        if (j->media[m].encoder) status = magpie_store_bind(j->store, j->media[m].space, &j->media[m].model);
     return status;
 }
 
@@ -305,14 +342,15 @@ static uint64_t hash_words(const char *words, uint64_t seed) {
 }
 
 /* What decides the outcome besides the catalogue: a checkpoint is worth nothing where it differs. */
-static uint64_t salt_of(const magpie_ingest_encoders *encoders) {
+static uint64_t salt_of(const job *j) {
     uint64_t salt = 0;
-    if (encoders->text) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoders->text);
+    if (j->text_encoder) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
         salt = hash_words(info->passage_prefix, hash_words(info->fingerprint, salt));
     }
-    if (encoders->image)
-        salt = hash_words(magpie_image_encoder_get_info(encoders->image)->fingerprint, salt + 1);
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
+        if (j->media[m].encoder)
+            salt = hash_words(j->media[m].model.fingerprint, salt + 1 + m) ^ j->media[m].salt;
     return salt;
 }
 
@@ -332,16 +370,23 @@ static magpie_status check_rejects_path(const job *j) {
     return magpie_fail(MAGPIE_E_ARGUMENT, "the rejects file %s is the catalogue itself", j->options->rejects);
 }
 
-static magpie_status begin(job *j) {
-    if (!j->encoders->text && !j->encoders->image)
-        return magpie_fail(MAGPIE_E_ARGUMENT, "an ingest needs an encoder, of texts or of pictures");
-    const char *prefix =
-        j->encoders->text ? magpie_text_encoder_get_info(j->encoders->text)->passage_prefix : "";
+static magpie_status take_encoders(job *j, const magpie_ingest_encoders *encoders) {
+    if (!encoders->text && !encoders->image && !encoders->audio)
+        return magpie_fail(MAGPIE_E_ARGUMENT,
+                           "an ingest needs an encoder, of texts, of pictures or of sounds");
+    const char *prefix = encoders->text ? magpie_text_encoder_get_info(encoders->text)->passage_prefix : "";
+    j->text_encoder = encoders->text;
     j->text_salt = *prefix ? hash_words(prefix, 0) : 0;
-    magpie_status status =
-        magpie_catalogue_identify(j->options->catalogue, salt_of(j->encoders), &j->identity);
+    magpie_media_describe(encoders, j->media);
+    return MAGPIE_OK;
+}
+
+static magpie_status begin(job *j, const magpie_ingest_encoders *encoders) {
+    magpie_status status = take_encoders(j, encoders);
+    if (status == MAGPIE_OK)
+        status = magpie_catalogue_identify(j->options->catalogue, salt_of(j), &j->identity);
     if (status == MAGPIE_OK) status = check_rejects_path(j);
-    if (status == MAGPIE_OK) status = bind_spaces(j->store, j->encoders);
+    if (status == MAGPIE_OK) status = bind_spaces(j);
     if (status == MAGPIE_OK) status = read_dimensions(j);
     if (status == MAGPIE_OK) status = magpie_batch_create(&j->batch);
     if (status == MAGPIE_OK) status = renew_snapshot(j);
@@ -350,8 +395,6 @@ static magpie_status begin(job *j) {
     if (status == MAGPIE_OK)
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
-    j->progress.rejected = (size_t)j->checkpoint.rejected;
-    j->progress.pictures_refused = (size_t)j->checkpoint.pictures;
     j->prefix_seen = j->checkpoint.lines == 0;
     return status;
 }
@@ -392,10 +435,10 @@ static void end(job *j) {
 
 magpie_status magpie_ingest_run(magpie_store *store, const magpie_ingest_encoders *encoders,
                                 const magpie_ingest_options *options, magpie_ingest_progress *report_out) {
-    job j = {.store = store, .encoders = encoders, .options = options, .started = magpie_seconds()};
-    magpie_status status = begin(&j);
+    job j = {.store = store, .options = options, .started = magpie_seconds()};
+    magpie_status status = begin(&j, encoders);
     if (status == MAGPIE_OK) status = read_catalogue(&j);
-    j.progress.seconds = magpie_seconds() - j.started;
+    complete_progress(&j);
     if (report_out) *report_out = j.progress;
     end(&j);
     return status;

@@ -4,23 +4,19 @@
  * it once more, text by text. That is slow and hardly ever happens: the catalogue's lines were checked
  * before.
  *
- * PICTURES are bad more often, and the encoder says of each how it fared. An item whose picture is refused
- * goes on without it.
+ * PICTURES AND SOUNDS are bad more often, and their encoders say of each how it fared. An item whose file is
+ * refused goes on without it.
  *
  * ROWS. All vectors of an item share a row, and an index looks at new rows alone. So where one of them
  * changes, the others are read out of the store and put again beside it; where none does, the row stays. */
 #include "pending.h"
-#include "pictures.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     BLOCK_TEXTS = 1024,
-    BLOCK_BYTES = 32768, /* of text: some tenth of a second's work, after which a job can be stopped */
-    BLOCK_PICTURES = 512,
-    PICTURES_A_THREAD =
-        8 /* of a block: few enough to stop soon, enough for no thread to wait long at its end */
+    BLOCK_BYTES = 32768 /* of text: some tenth of a second's work, after which a job can be stopped */
 };
 
 magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
@@ -145,119 +141,124 @@ static magpie_status encode_all_texts(magpie_pending *pending, magpie_text_encod
     return status;
 }
 
-/* ---- pictures ---- */
+/* ---- pictures and sounds ---- */
 
-typedef struct picture_block {
-    magpie_pending_item *items[BLOCK_PICTURES];
-    magpie_media images[BLOCK_PICTURES];
-    char *paths[BLOCK_PICTURES]; /* owned */
-    magpie_outcome outcomes[BLOCK_PICTURES];
-    size_t n, most;
-} picture_block;
+/* Encodes what pending items refer to, one kind of file after the other. */
+typedef struct file_work {
+    magpie_pending *pending;
+    const magpie_medium *media;  /* [MAGPIE_MEDIA] */
+    const magpie_medium *medium; /* the kind at hand: media[which] */
+    unsigned which;
+    const char *catalogue;
+    const magpie_pending_hooks *hooks;
+    /* Those that one call encodes. */
+    magpie_pending_item *items[MAGPIE_MEDIUM_BLOCK_MAX];
+    magpie_media files[MAGPIE_MEDIUM_BLOCK_MAX];
+    char *paths[MAGPIE_MEDIUM_BLOCK_MAX]; /* owned */
+    magpie_outcome outcomes[MAGPIE_MEDIUM_BLOCK_MAX];
+    size_t n;
+} file_work;
 
-/* As much of the words as is UTF-8: they were cut to fit, maybe in the middle of a character. */
-static magpie_string whole_characters(const char *words) {
-    magpie_string s = {words, strlen(words)};
-    while (s.size && magpie_utf8_check(s) != MAGPIE_OK) s.size--;
-    return s;
+/* The item goes on without its file, and the words say why. With `try_again` it is forgotten that this one was
+ * tried: a file that the system refused to read may be readable without having changed. */
+static magpie_status refuse_file(file_work *w, magpie_pending_item *item, bool try_again, const char *words) {
+    char *problems = magpie_problems_with(item->line.item.problems, w->media, w->which, words);
+    if (!problems) return MAGPIE_E_NO_MEMORY;
+    free(item->problems);
+    item->problems = problems;
+    item->line.item.problems = (magpie_string){problems, strlen(problems)};
+    item->plan.state[w->medium->space] = MAGPIE_VECTOR_NONE;
+    if (try_again) item->line.item.encoded_hash[w->medium->space] = 0;
+    return w->hooks->file_refused(w->hooks->context, item, w->which);
 }
 
-/* The item goes on without its picture, and the words say why. With `try_again` it is forgotten that this
- * one was tried: a file that the system refused to read may be readable without having changed. */
-static magpie_status refuse_picture(magpie_pending_item *item, bool try_again, const char *words,
-                                    const magpie_pending_hooks *hooks) {
-    magpie_text problems = {0};
-    magpie_string reason = whole_characters(words);
-    magpie_text_printf(&problems, "%s%.*s", MAGPIE_IMAGE_PROBLEM, (int)reason.size, reason.data);
-    if (magpie_text_status(&problems) != MAGPIE_OK) return MAGPIE_E_NO_MEMORY;
-    item->problems = problems.data;
-    item->line.item.problems = (magpie_string){problems.data, problems.size};
-    item->plan.state[MAGPIE_SPACE_IMAGE] = MAGPIE_VECTOR_NONE;
-    if (try_again) item->line.item.encoded_hash[MAGPIE_SPACE_IMAGE] = 0;
-    return hooks->picture_refused(hooks->context, item);
-}
-
-/* These say nothing of the picture: the job ends. */
-static bool is_no_fault_of_a_picture(magpie_status status) {
+/* These say nothing of the file: the job ends. */
+static bool is_no_fault_of_a_file(magpie_status status) {
     return status == MAGPIE_E_NO_MEMORY || status == MAGPIE_E_INTERNAL || status == MAGPIE_E_CANCELLED;
 }
 
-static magpie_status add_picture(picture_block *b, magpie_pending_item *item, const char *catalogue,
-                                 const magpie_pending_hooks *hooks) {
-    char *path = magpie_catalogue_resolve(catalogue, item->line.item.image);
+static magpie_status add_file(file_work *w, magpie_pending_item *item) {
+    char *path = magpie_catalogue_resolve(w->catalogue, magpie_medium_reference(w->medium, &item->line.item));
     if (!path) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = magpie_picture_check(path);
+    magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
         free(path);
-        return is_no_fault_of_a_picture(status) ? status : refuse_picture(item, false, magpie_error(), hooks);
+        return is_no_fault_of_a_file(status) ? status : refuse_file(w, item, false, magpie_error());
     }
-    b->items[b->n] = item;
-    b->images[b->n] = (magpie_media){.path = path};
-    b->paths[b->n++] = path;
+    w->items[w->n] = item;
+    w->files[w->n] = (magpie_media){.path = path};
+    w->paths[w->n++] = path;
     return MAGPIE_OK;
 }
 
-static void clear_pictures(picture_block *b) {
-    for (size_t i = 0; i < b->n; i++) free(b->paths[i]);
-    b->n = 0;
+static void clear_files(file_work *w) {
+    for (size_t i = 0; i < w->n; i++) free(w->paths[i]);
+    w->n = 0;
 }
 
-static magpie_status fill_pictures(magpie_pending *pending, size_t *next, const char *catalogue,
-                                   picture_block *b, const magpie_pending_hooks *hooks) {
+/* Takes in items from *next on, until the block is full. */
+static magpie_status fill_files(file_work *w, size_t *next) {
     magpie_status status = MAGPIE_OK;
-    clear_pictures(b);
-    for (; *next < pending->count && b->n < b->most && status == MAGPIE_OK; ++*next)
-        if (is_wanted(&pending->items[*next], MAGPIE_SPACE_IMAGE))
-            status = add_picture(b, &pending->items[*next], catalogue, hooks);
+    clear_files(w);
+    for (; *next < w->pending->count && w->n < w->medium->block && status == MAGPIE_OK; ++*next) {
+        magpie_pending_item *item = &w->pending->items[*next];
+        if (is_wanted(item, w->medium->space)) status = add_file(w, item);
+    }
     return status;
 }
 
-static magpie_status encode_picture_block(magpie_pending *pending, magpie_image_encoder *encoder,
-                                          picture_block *b, const magpie_pending_hooks *hooks) {
+static magpie_status encode_file_block(file_work *w) {
+    const magpie_medium *medium = w->medium;
     float *out;
-    magpie_status status = reserve(pending, MAGPIE_SPACE_IMAGE, b->n, &out);
-    if (status == MAGPIE_OK) status = magpie_image_encoder_encode(encoder, b->images, b->n, out, b->outcomes);
-    for (size_t i = 0; i < b->n && status == MAGPIE_OK; i++) {
-        const magpie_outcome *outcome = &b->outcomes[i];
-        size_t at =
-            pending->vectors[MAGPIE_SPACE_IMAGE].used++; /* of a refused one: zeros that no one names */
+    magpie_status status = reserve(w->pending, medium->space, w->n, &out);
+    if (status == MAGPIE_OK) status = medium->encode(medium->encoder, w->files, w->n, out, w->outcomes);
+    for (size_t i = 0; i < w->n && status == MAGPIE_OK; i++) {
+        const magpie_outcome *outcome = &w->outcomes[i];
+        size_t at = w->pending->vectors[medium->space].used++; /* of a refused one: zeros that no one names */
         if (outcome->status == MAGPIE_OK)
-            note_made(b->items[i], MAGPIE_SPACE_IMAGE, at);
-        else if (is_no_fault_of_a_picture(outcome->status))
-            status = magpie_fail(outcome->status, "%s: %s", b->paths[i], outcome->reason);
+            note_made(w->items[i], medium->space, at);
+        else if (is_no_fault_of_a_file(outcome->status))
+            status = magpie_fail(outcome->status, "%s: %s", w->paths[i], outcome->reason);
         else
-            status = refuse_picture(b->items[i], outcome->status == MAGPIE_E_IO, outcome->reason, hooks);
+            status = refuse_file(w, w->items[i], outcome->status == MAGPIE_E_IO, outcome->reason);
     }
     return status;
 }
 
-static magpie_status encode_all_pictures(magpie_pending *pending, magpie_image_encoder *encoder,
-                                         const char *catalogue, const magpie_pending_hooks *hooks) {
-    picture_block *b = magpie_alloc(1, sizeof *b);
-    if (!b) return MAGPIE_E_NO_MEMORY;
-    size_t threads = magpie_image_encoder_get_info(encoder)->threads;
-    b->most = threads < BLOCK_PICTURES / PICTURES_A_THREAD ? threads * PICTURES_A_THREAD : BLOCK_PICTURES;
+static magpie_status encode_medium(file_work *w) {
     magpie_status status = MAGPIE_OK;
-    for (size_t next = 0; next < pending->count && status == MAGPIE_OK;) {
-        status = fill_pictures(pending, &next, catalogue, b, hooks);
-        if (status == MAGPIE_OK && b->n) status = encode_picture_block(pending, encoder, b, hooks);
-        if (status == MAGPIE_OK) status = hooks->encoded(hooks->context);
+    for (size_t next = 0; next < w->pending->count && status == MAGPIE_OK;) {
+        status = fill_files(w, &next);
+        if (status == MAGPIE_OK && w->n) status = encode_file_block(w);
+        if (status == MAGPIE_OK) status = w->hooks->encoded(w->hooks->context);
     }
-    clear_pictures(b);
-    free(b);
+    clear_files(w);
     return status;
 }
 
-magpie_status magpie_pending_encode(magpie_pending *pending, const magpie_ingest_encoders *encoders,
-                                    const char *catalogue, const magpie_pending_hooks *hooks) {
-    double start = magpie_seconds();
-    magpie_status status = encoders->text ? encode_all_texts(pending, encoders->text, hooks) : MAGPIE_OK;
-    double between = magpie_seconds();
-    pending->text_seconds += between - start;
-    if (status == MAGPIE_OK && encoders->image)
-        status = encode_all_pictures(pending, encoders->image, catalogue, hooks);
-    pending->image_seconds += magpie_seconds() - between;
+static magpie_status encode_all_files(magpie_pending *pending, const magpie_medium *media,
+                                      const char *catalogue, const magpie_pending_hooks *hooks) {
+    file_work *w = magpie_alloc(1, sizeof *w);
+    if (!w) return MAGPIE_E_NO_MEMORY;
+    w->pending = pending, w->media = media, w->catalogue = catalogue, w->hooks = hooks;
+    magpie_status status = MAGPIE_OK;
+    for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++) {
+        double start = magpie_seconds();
+        w->medium = &media[w->which = m];
+        if (w->medium->encoder) status = encode_medium(w);
+        pending->seconds[w->medium->space] += magpie_seconds() - start;
+    }
+    free(w);
     return status;
+}
+
+magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
+                                    const magpie_medium media[MAGPIE_MEDIA], const char *catalogue,
+                                    const magpie_pending_hooks *hooks) {
+    double start = magpie_seconds();
+    magpie_status status = text ? encode_all_texts(pending, text, hooks) : MAGPIE_OK;
+    pending->seconds[MAGPIE_SPACE_TEXT] += magpie_seconds() - start;
+    return status == MAGPIE_OK ? encode_all_files(pending, media, catalogue, hooks) : status;
 }
 
 /* ---- storing ------------------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 #ifndef MAGPIE_PENDING_H
 #define MAGPIE_PENDING_H
 
-#include "ingest.h"
+#include "media.h"
 #include "rejects.h"
 
 typedef enum magpie_vector_state {
@@ -39,7 +39,7 @@ typedef struct magpie_pending { /* all zero but `dimensions` is a valid empty on
         float *data; /* [used, dimensions[space]] */
         size_t used, capacity;
     } vectors[MAGPIE_SPACES];
-    double text_seconds, image_seconds; /* spent on encoding, in all */
+    double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;
 
 /* Takes the line over. item.problems may point into the snapshot that magpie_pending_put will be given. */
@@ -55,16 +55,17 @@ void magpie_pending_free(magpie_pending *pending);
 typedef struct magpie_pending_hooks {
     /* magpie_error() says why `item` was refused. */
     magpie_status (*refused)(void *context, magpie_pending_item *item);
-    /* The item goes on without its picture; item->line.item.problems says why. */
-    magpie_status (*picture_refused)(void *context, const magpie_pending_item *item);
+    /* The item goes on without its picture or sound, media[which]; item->line.item.problems says why. */
+    magpie_status (*file_refused)(void *context, const magpie_pending_item *item, unsigned which);
     /* Between two blocks; any status but MAGPIE_OK stops the encoding. */
     magpie_status (*encoded)(void *context);
     void *context;
 } magpie_pending_hooks;
 
-/* Computes the vectors that are wanted and not there yet. References are those of `catalogue`. */
-MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending,
-                                                        const magpie_ingest_encoders *encoders,
+/* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. References are
+ * those of `catalogue`. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
+                                                        const magpie_medium media[MAGPIE_MEDIA],
                                                         const char *catalogue,
                                                         const magpie_pending_hooks *hooks);
 /* Adds them all to `batch`. Vectors that are kept come out of `snapshot`, that in which their rows were

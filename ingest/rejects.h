@@ -1,4 +1,4 @@
-/* rejects.h - the file of lines that were refused, and of pictures. Private to ingest/. */
+/* rejects.h - the file of lines that were refused, and of pictures and sounds. Private to ingest/. */
 #ifndef MAGPIE_REJECTS_H
 #define MAGPIE_REJECTS_H
 

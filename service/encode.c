@@ -3,10 +3,10 @@
  *
  * ORDER. Line n in is line n out (row n of the .npy). A bad line therefore ends the run; it can be left out
  * on request where the ids still tell which vector is whose, and never from a .npy, which has no ids. A
- * picture that cannot be read is no bad line: in JSON lines its place is taken by the reason, and a .npy,
- * which has no place for one, cannot be made.
+ * picture or sound that cannot be read is no bad line: in JSON lines its place is taken by the reason, and a
+ * .npy, which has no place for one, cannot be made.
  *
- * TEXTS AND PICTURES may come mixed where one model takes both; otherwise their vectors would not be
+ * TEXTS, PICTURES AND SOUNDS may come mixed where one model takes them; otherwise their vectors would not be
  * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
 #include "handover.h"
@@ -21,25 +21,25 @@
 
 enum {
     BLOCK_LINES = 1024,
-    BLOCK_BYTES = 65536,  /* of text: enough to keep many cores busy, and seen within a second on few */
-    PICTURES_A_THREAD = 8 /* of a block, for the same reason */
+    BLOCK_BYTES = 65536 /* of text: enough to keep many cores busy, and seen within a second on few */
 };
 
-typedef enum modality { EITHER, TEXT, IMAGE } modality;
+/* Files of a block, for the same reason; 0: it is no matter. */
+static const size_t files_a_thread[SENSES] = {[SENSE_IMAGE] = 8, [SENSE_AUDIO] = 2};
 
 static struct {
     const char *output;
     sink_format format;
     magpie_text_role role;
-    modality modality;
+    model_sense modality; /* SENSES: what there is a model for */
     bool skip_bad;
-} given;
+} given = {.modality = SENSES};
 
-/* The texts or the pictures of a block, side by side as an encoder wants them. */
+/* What of a block is of one sense, side by side as an encoder wants it. */
 typedef struct selection {
     size_t lines[BLOCK_LINES]; /* [n], of the block */
     magpie_string texts[BLOCK_LINES];
-    magpie_media images[BLOCK_LINES];
+    magpie_media files[BLOCK_LINES];
     magpie_outcome outcomes[BLOCK_LINES];
     float *vectors; /* [BLOCK_LINES, dimension] */
     size_t n;
@@ -50,15 +50,15 @@ typedef struct block {
     magpie_catalogue_line lines[BLOCK_LINES];
     magpie_string ids[BLOCK_LINES];
     size_t numbers[BLOCK_LINES]; /* of the lines */
-    char *pictures[BLOCK_LINES]; /* paths; NULL: it is the text that is encoded */
-    float *vectors;              /* [BLOCK_LINES, dimension] */
+    model_sense senses[BLOCK_LINES];
+    char *paths[BLOCK_LINES]; /* NULL: it is the text that is encoded */
+    float *vectors;           /* [BLOCK_LINES, dimension] */
     magpie_outcome outcomes[BLOCK_LINES];
-    size_t n, bytes, picture_count;
+    size_t n, bytes, file_count;
 } block;
 
 typedef struct encoding {
-    magpie_text_encoder *text;   /* NULL: texts are passed over */
-    magpie_image_encoder *image; /* NULL: pictures are */
+    model_encoder encoders[SENSES]; /* what has none open is passed over */
     size_t dimension;
     magpie_lines *input;
     const char *input_path, *input_name;
@@ -66,7 +66,7 @@ typedef struct encoding {
     handover *writer;
     block blocks[2];
     selection chosen;
-    size_t lines, skipped, refused, pictures_a_block;
+    size_t lines, skipped, refused[SENSES], files_a_block;
     uint64_t bytes; /* of the input, read */
     double started;
     bool at_end;
@@ -80,22 +80,48 @@ static magpie_status write_block(void *context, void *argument) {
 static void clear_block(block *b) {
     for (size_t i = 0; i < b->n; i++) {
         magpie_catalogue_line_free(&b->lines[i]);
-        free(b->pictures[i]);
+        free(b->paths[i]);
     }
-    b->n = b->bytes = b->picture_count = 0;
+    b->n = b->bytes = b->file_count = 0;
 }
 
-/* Which of its two parts a line is encoded for. */
-static magpie_status choose_part(const encoding *e, const magpie_item *item, bool *picture) {
-    bool text = e->text && item->text.data;
-    *picture = e->image && item->image.size;
-    if (text && *picture)
-        return magpie_fail(MAGPIE_E_INPUT, "it has a text and an image: say by --modality which is wanted");
-    if (text || *picture) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_INPUT, "%s is missing",
-                       !e->image  ? "text"
-                       : !e->text ? "image"
-                                  : "text or image");
+static magpie_string part_of(const magpie_item *item, model_sense sense) {
+    return sense == SENSE_TEXT ? item->text : sense == SENSE_IMAGE ? item->image : item->audio;
+}
+
+/* A text may be "", a path may not. */
+static bool has_part(const magpie_item *item, model_sense sense) {
+    magpie_string part = part_of(item, sense);
+    return sense == SENSE_TEXT ? part.data != NULL : part.size != 0;
+}
+
+/* Why none of a line's parts is it: of those that there is an encoder for it has several, or none. */
+static magpie_status fail_to_choose(const encoding *e, const magpie_item *item, bool several) {
+    static const char *const with_article[] = {"a text", "an image", "a sound"};
+    magpie_text list = {0};
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++) {
+        if (!e->encoders[sense].name || (several && !has_part(item, sense))) continue;
+        magpie_text_printf(&list, "%s%s",
+                           !list.size ? ""
+                           : several  ? " and "
+                                      : " or ",
+                           several ? with_article[sense] : model_sense_name(sense));
+    }
+    magpie_status status = magpie_text_status(&list);
+    if (status == MAGPIE_OK)
+        status = several
+                     ? magpie_fail(MAGPIE_E_INPUT, "it has %s: say by --modality which is wanted", list.data)
+                     : magpie_fail(MAGPIE_E_INPUT, "%s is missing", list.data);
+    magpie_text_free(&list);
+    return status;
+}
+
+/* Which of its parts a line is encoded for. */
+static magpie_status choose_part(const encoding *e, const magpie_item *item, model_sense *out) {
+    unsigned n = 0;
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
+        if (e->encoders[sense].name && has_part(item, sense)) *out = sense, n++;
+    return n == 1 ? MAGPIE_OK : fail_to_choose(e, item, n > 1);
 }
 
 static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out) {
@@ -109,18 +135,19 @@ static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *
 /* Takes the line into the block, or says what is wrong with it. */
 static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
     magpie_catalogue_line *parsed = &b->lines[b->n];
-    bool picture;
+    model_sense *sense = &b->senses[b->n];
+    char **path = &b->paths[b->n];
     magpie_status status = parse_line(line, parsed);
-    if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, &picture);
-    b->pictures[b->n] = NULL;
-    if (status == MAGPIE_OK && picture &&
-        !(b->pictures[b->n] = magpie_catalogue_resolve(e->input_path, parsed->item.image)))
+    if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, sense);
+    *path = NULL;
+    if (status == MAGPIE_OK && *sense != SENSE_TEXT &&
+        !(*path = magpie_catalogue_resolve(e->input_path, part_of(&parsed->item, *sense))))
         status = MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) {
         b->ids[b->n] = parsed->item.id;
         b->numbers[b->n++] = line->number;
-        b->bytes += picture ? 0 : parsed->item.text.size;
-        b->picture_count += picture;
+        b->bytes += *path ? 0 : parsed->item.text.size;
+        b->file_count += *path != NULL;
         return MAGPIE_OK;
     }
     magpie_catalogue_line_free(parsed);
@@ -137,7 +164,7 @@ static magpie_status fill_block(encoding *e, block *b) {
     magpie_line line;
     bool got;
     clear_block(b);
-    while (b->n < BLOCK_LINES && b->bytes < BLOCK_BYTES && b->picture_count < e->pictures_a_block) {
+    while (b->n < BLOCK_LINES && b->bytes < BLOCK_BYTES && b->file_count < e->files_a_block) {
         magpie_status status = magpie_lines_next(e->input, &line, &got);
         if (status == MAGPIE_OK && got) status = take_line(e, b, &line);
         if (status != MAGPIE_OK) return status;
@@ -151,13 +178,13 @@ static magpie_status fill_block(encoding *e, block *b) {
     return MAGPIE_OK;
 }
 
-static void choose(selection *s, const block *b, bool pictures) {
+static void choose(selection *s, const block *b, model_sense sense) {
     s->n = 0;
     for (size_t i = 0; i < b->n; i++) {
-        if (!b->pictures[i] == pictures) continue;
+        if (b->senses[i] != sense) continue;
         s->lines[s->n] = i;
         s->texts[s->n] = b->lines[i].item.text;
-        s->images[s->n++] = (magpie_media){.path = b->pictures[i]};
+        s->files[s->n++] = (magpie_media){.path = b->paths[i]};
     }
     memset(s->outcomes, 0, s->n * sizeof *s->outcomes);
 }
@@ -172,36 +199,34 @@ static void place(const encoding *e, block *b) {
     }
 }
 
-static magpie_status encode_texts(encoding *e, block *b) {
-    selection *s = &e->chosen;
-    choose(s, b, false);
-    if (!s->n) return MAGPIE_OK;
-    magpie_status status = magpie_text_encoder_encode(e->text, s->texts, s->n, given.role, s->vectors);
-    if (status != MAGPIE_OK)
-        return magpie_fail(status, "%s, from line %zu: %s", e->input_name, b->numbers[s->lines[0]],
-                           magpie_error());
-    place(e, b);
-    return MAGPIE_OK;
-}
-
-static magpie_status encode_pictures(encoding *e, block *b) {
-    selection *s = &e->chosen;
-    choose(s, b, true);
-    if (!s->n) return MAGPIE_OK;
-    magpie_status status = magpie_image_encoder_encode(e->image, s->images, s->n, s->vectors, s->outcomes);
-    if (status != MAGPIE_OK)
-        return magpie_fail(status, "%s, from line %zu: %s", e->input_name, b->numbers[s->lines[0]],
-                           magpie_error());
+/* Counts those that could not be encoded, where the run can go on without them. */
+static magpie_status check_outcomes(encoding *e, const block *b, model_sense sense) {
+    const selection *s = &e->chosen;
     for (size_t i = 0; i < s->n; i++) {
-        status = s->outcomes[i].status;
+        magpie_status status = s->outcomes[i].status;
         if (status == MAGPIE_OK) continue;
         if (given.format == SINK_NPY || status == MAGPIE_E_NO_MEMORY || status == MAGPIE_E_INTERNAL)
             return magpie_fail(status, "%s, line %zu: %s", e->input_name, b->numbers[s->lines[i]],
                                s->outcomes[i].reason);
-        e->refused++;
+        e->refused[sense]++;
     }
-    place(e, b);
     return MAGPIE_OK;
+}
+
+static magpie_status encode_sense(encoding *e, block *b, model_sense sense) {
+    selection *s = &e->chosen;
+    const model_encoder *encoder = &e->encoders[sense];
+    choose(s, b, sense);
+    if (!s->n) return MAGPIE_OK;
+    magpie_status status =
+        encoder->text ? magpie_text_encoder_encode(encoder->text, s->texts, s->n, given.role, s->vectors)
+                      : model_encode_files(encoder, s->files, s->n, s->vectors, s->outcomes);
+    if (status != MAGPIE_OK)
+        return magpie_fail(status, "%s, from line %zu: %s", e->input_name, b->numbers[s->lines[0]],
+                           magpie_error());
+    status = check_outcomes(e, b, sense);
+    if (status == MAGPIE_OK) place(e, b);
+    return status;
 }
 
 static magpie_status encode_block(encoding *e, block *b) {
@@ -209,8 +234,9 @@ static magpie_status encode_block(encoding *e, block *b) {
                                                 .total = (double)magpie_lines_total_bytes(e->input),
                                                 .items = e->lines,
                                                 .seconds = magpie_seconds() - e->started});
-    magpie_status status = e->text ? encode_texts(e, b) : MAGPIE_OK;
-    if (status == MAGPIE_OK && e->image) status = encode_pictures(e, b);
+    magpie_status status = MAGPIE_OK;
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
+        status = encode_sense(e, b, sense);
     return status == MAGPIE_OK ? handover_give(e->writer, b) : status;
 }
 
@@ -232,27 +258,35 @@ static magpie_status encode_all(encoding *e) {
     return status;
 }
 
+/* What has an encoder may come mixed, so they are all of one model. */
+static magpie_status open_encoder(encoding *e, const model_folders *folders, model_sense sense) {
+    model_encoder *encoder = &e->encoders[sense];
+    const char *folder = folders->of[sense];
+    if (!folder || (given.modality != SENSES && sense != given.modality)) return MAGPIE_OK;
+    magpie_status status = model_open(folder, sense, false, encoder);
+    if (status != MAGPIE_OK) return status;
+    for (model_sense before = SENSE_TEXT; before < sense; before++)
+        if (e->encoders[before].name && strcmp(e->encoders[before].fingerprint, encoder->fingerprint) != 0)
+            return magpie_fail(
+                MAGPIE_E_MISMATCH,
+                "the vectors of %s and %s are not comparable: say by --modality which are wanted",
+                folders->of[before], folder);
+    size_t files = files_a_thread[sense] * encoder->threads;
+    if (files && files < e->files_a_block) e->files_a_block = files;
+    e->dimension = encoder->dimension;
+    return MAGPIE_OK;
+}
+
 static magpie_status open_encoders(encoding *e) {
     model_folders folders;
+    const char *folder;
+    e->files_a_block = BLOCK_LINES;
     magpie_status status = model_find(&folders);
-    if (status != MAGPIE_OK) return status;
-    if (given.modality == TEXT) folders.image = NULL;
-    if (given.modality == IMAGE) folders.text = NULL;
-    if (!folders.text && !folders.image)
-        return magpie_fail(MAGPIE_E_ARGUMENT, "no model of %s is given",
-                           given.modality == TEXT ? "text" : "pictures");
-    if (folders.text) status = model_open_text(folders.text, false, &e->text);
-    if (status == MAGPIE_OK && folders.image) status = model_open_image(folders.image, false, &e->image);
-    if (status != MAGPIE_OK) return status;
-    const magpie_text_encoder_info *text = e->text ? magpie_text_encoder_get_info(e->text) : NULL;
-    const magpie_image_encoder_info *image = e->image ? magpie_image_encoder_get_info(e->image) : NULL;
-    if (text && image && strcmp(text->fingerprint, image->fingerprint) != 0)
-        return magpie_fail(MAGPIE_E_MISMATCH,
-                           "the vectors of %s and %s are not comparable: say by --modality which are wanted",
-                           folders.text, folders.image);
-    e->dimension = text ? text->dimension : image->dimension;
-    e->pictures_a_block = image ? image->threads * PICTURES_A_THREAD : 1;
-    return MAGPIE_OK;
+    if (status == MAGPIE_OK && given.modality != SENSES)
+        status = model_require(&folders, given.modality, &folder);
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
+        status = open_encoder(e, &folders, sense);
+    return status;
 }
 
 static magpie_status open_all(encoding *e, const char *path) {
@@ -279,9 +313,19 @@ static void close_all(encoding *e) {
         free(e->blocks[i].vectors);
     }
     free(e->chosen.vectors);
-    magpie_text_encoder_close(e->text);
-    magpie_image_encoder_close(e->image);
+    for (size_t i = 0; i < SENSES; i++) model_close(&e->encoders[i]);
     magpie_lines_close(e->input);
+}
+
+static exit_code report(const encoding *e) {
+    exit_code code = e->skipped ? EXIT_MISSING : EXIT_FINE;
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++) {
+        if (!e->refused[sense]) continue;
+        print_error("%zu %s could not be encoded; their lines say why", e->refused[sense],
+                    model_sense_things(sense));
+        code = EXIT_MISSING;
+    }
+    return code;
 }
 
 static exit_code run_encode(char **operands, int count) {
@@ -296,11 +340,7 @@ static exit_code run_encode(char **operands, int count) {
     if (status == MAGPIE_OK) status = encode_all(e);
     if (status == MAGPIE_OK) status = sink_finish(&e->sink);
     terminal_clear_progress();
-    exit_code code = status != MAGPIE_OK        ? print_failure()
-                     : e->skipped || e->refused ? EXIT_MISSING
-                                                : EXIT_FINE;
-    if (code == EXIT_MISSING && e->refused)
-        print_error("%zu pictures could not be encoded; their lines say why", e->refused);
+    exit_code code = status == MAGPIE_OK ? report(e) : print_failure();
     close_all(e);
     free(e);
     return code;
@@ -321,10 +361,11 @@ static magpie_status parse_role(const char *value, void *target) {
 }
 
 static magpie_status parse_modality(const char *value, void *target) {
-    modality *out = target;
-    *out = strcmp(value, "image") == 0 ? IMAGE : TEXT;
-    if (*out == IMAGE || strcmp(value, "text") == 0) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "text or image is wanted, not \"%s\"", value);
+    model_sense sense = model_sense_find(value);
+    if (sense == SENSES)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "text, image or audio is wanted, not \"%s\"", value);
+    *(model_sense *)target = sense;
+    return MAGPIE_OK;
 }
 
 static const option_row own_options[] = {
@@ -332,7 +373,8 @@ static const option_row own_options[] = {
      .argument = "M",
      .parse = parse_modality,
      .target = &given.modality,
-     .help = "text or image: what to encode of lines that have both (default: what there is a model for)"},
+     .help = "text, image or audio: what to encode of lines that have several (default: what there is a "
+             "model for)"},
     {.name = "format",
      .argument = "F",
      .parse = parse_format,
@@ -353,22 +395,24 @@ static const option_row own_options[] = {
      .help = "leave bad lines out, saying so; else the first ends the run"},
     {0}};
 
-static const option_row *const tables[] = {model_options, own_options, passage_prefix_options,
-                                           query_prefix_options, NULL};
+static const option_row *const tables[] = {
+    model_options, own_options, audio_seconds_options, passage_prefix_options, query_prefix_options, NULL};
 
 const command encode_command = {
     .name = "encode",
-    .summary = "turn texts and pictures into vectors, in the same order",
+    .summary = "turn texts, pictures and sounds into vectors, in the same order",
     .operands = "[FILE]",
     .most_operands = 1,
     .tables = tables,
     .details =
-        "In:    lines {\"id\": \"...\", \"text\": \"...\"} or {\"id\": \"...\", \"image\": \"PATH\"} of FILE "
-        "or standard input;\n"
-        "       a catalogue will do. Paths are relative to FILE. A joint model takes both kinds, mixed.\n"
-        "jsonl: lines {\"id\": \"...\", \"vector\": [...]}, ten decimals a number. A picture that cannot be "
-        "read has\n"
-        "       {\"id\": \"...\", \"error\": \"...\"} in its place, and the exit code is 3.\n"
-        "npy:   lines x dimension little-endian float32, NumPy's format 1.0. Such a picture ends the run.\n"
+        "In:    lines {\"id\": \"...\", \"text\": \"...\"}, {\"id\": \"...\", \"image\": \"PATH\"} or "
+        "{\"id\": \"...\", \"audio\": \"PATH\"}\n"
+        "       of FILE or standard input; a catalogue will do. Paths are relative to FILE. A joint model "
+        "takes\n"
+        "       more than one kind, mixed.\n"
+        "jsonl: lines {\"id\": \"...\", \"vector\": [...]}, ten decimals a number. A picture or sound that "
+        "cannot be read\n"
+        "       has {\"id\": \"...\", \"error\": \"...\"} in its place, and the exit code is 3.\n"
+        "npy:   lines x dimension little-endian float32, NumPy's format 1.0. Such a file ends the run.\n"
         "Vectors have unit length.\n",
     .run = run_encode};

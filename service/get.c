@@ -48,6 +48,17 @@ static void append_field(magpie_text *out, const char *name, magpie_string value
     magpie_text_append(out, "\n", 1);
 }
 
+/* One line of the answer for each of the value. */
+static void append_field_lines(magpie_text *out, const char *name, magpie_string value) {
+    while (value.size) {
+        const char *end = memchr(value.data, '\n', value.size);
+        size_t size = end ? (size_t)(end - value.data) : value.size, next = end ? size + 1 : size;
+        append_field(out, name, (magpie_string){value.data, size});
+        value = (magpie_string){value.data + next, value.size - next};
+        name = "";
+    }
+}
+
 static magpie_status append_fields(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item) {
     magpie_text spaces = {0};
     magpie_status status = append_spaces(&spaces, snapshot, item, "");
@@ -57,7 +68,7 @@ static magpie_status append_fields(magpie_text *out, magpie_snapshot *snapshot, 
     append_field(out, "audio", item->audio);
     append_field(out, "attributes", item->attributes);
     append_field(out, "vectors", (magpie_string){spaces.data, spaces.size});
-    append_field(out, "problems", item->problems);
+    append_field_lines(out, "problems", item->problems);
     if (item->timestamp != INT64_MIN) {
         magpie_text_printf(out, "%-12s", "timestamp");
         item_append_time(out, item->timestamp);

@@ -77,22 +77,34 @@ static magpie_status update_indexes(magpie_store *store, double *seconds) {
                        magpie_error());
 }
 
+/* Whether there is something in the file of rejects. */
+static bool has_rejects(const magpie_ingest_progress *p) {
+    return p->rejected || p->pictures_refused || p->sounds_refused;
+}
+
 static void append_json(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
                         double index_seconds) {
     magpie_text_printf(
         out,
         "{\"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, \"rejected\": %zu, "
         "\"committed\": %zu, \"resumed_at\": %zu, \"pictures\": {\"encoded\": %zu, \"refused\": %zu}, "
-        "\"seconds\": %.3f, \"text_seconds\": %.3f, \"image_seconds\": %.3f, \"commit_seconds\": %.3f, "
-        "\"index_seconds\": %.3f, \"rejects\": ",
+        "\"sounds\": {\"encoded\": %zu, \"refused\": %zu}, \"seconds\": %.3f, \"text_seconds\": %.3f, "
+        "\"image_seconds\": %.3f, \"audio_seconds\": %.3f, \"commit_seconds\": %.3f, \"index_seconds\": "
+        "%.3f, "
+        "\"rejects\": ",
         p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->resumed_at,
-        p->pictures_encoded, p->pictures_refused, p->seconds, p->text_seconds, p->image_seconds,
-        p->commit_seconds, index_seconds);
-    if (p->rejected || p->pictures_refused)
+        p->pictures_encoded, p->pictures_refused, p->sounds_encoded, p->sounds_refused, p->seconds,
+        p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds, index_seconds);
+    if (has_rejects(p))
         magpie_text_json_string(out, rejects, strlen(rejects));
     else
         magpie_text_printf(out, "null");
     magpie_text_printf(out, "}\n");
+}
+
+static void append_files(magpie_text *out, const char *things, size_t encoded, size_t refused) {
+    if (encoded || refused)
+        magpie_text_printf(out, "%s: %zu encoded, %zu refused\n", things, encoded, refused);
 }
 
 static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
@@ -100,14 +112,12 @@ static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, 
     if (p->resumed_at) magpie_text_printf(out, "went on after line %zu\n", p->resumed_at);
     magpie_text_printf(out, "%zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected\n", p->lines,
                        p->encoded, p->updated, p->unchanged, p->rejected);
-    if (p->pictures_encoded || p->pictures_refused)
-        magpie_text_printf(out, "pictures: %zu encoded, %zu refused\n", p->pictures_encoded,
-                           p->pictures_refused);
-    magpie_text_printf(out,
-                       "%.1f s (texts %.1f, pictures %.1f, committing %.1f), and %.1f s for the indexes\n",
-                       p->seconds, p->text_seconds, p->image_seconds, p->commit_seconds, index_seconds);
-    if (p->rejected || p->pictures_refused)
-        magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);
+    append_files(out, "pictures", p->pictures_encoded, p->pictures_refused);
+    append_files(out, "sounds", p->sounds_encoded, p->sounds_refused);
+    magpie_text_printf(
+        out, "%.1f s (texts %.1f, pictures %.1f, sounds %.1f, committing %.1f), and %.1f s for the indexes\n",
+        p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds, index_seconds);
+    if (has_rejects(p)) magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);
 }
 
 static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
@@ -122,7 +132,7 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
     else
         code = output_text(&out);
     magpie_text_free(&out);
-    return code == EXIT_FINE && (p->rejected || p->pictures_refused) ? EXIT_MISSING : code;
+    return code == EXIT_FINE && has_rejects(p) ? EXIT_MISSING : code;
 }
 
 static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
@@ -155,28 +165,29 @@ static magpie_status check_catalogue(const char *path) {
     return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
-static magpie_status open_encoders(magpie_ingest_encoders *out) {
+static magpie_status open_encoders(model_encoder out[SENSES]) {
     model_folders folders;
     magpie_status status = model_find(&folders);
-    if (status == MAGPIE_OK && folders.text) status = model_open_text(folders.text, true, &out->text);
-    if (status == MAGPIE_OK && folders.image) status = model_open_image(folders.image, true, &out->image);
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
+        if (folders.of[sense]) status = model_open(folders.of[sense], sense, true, &out[sense]);
     return status;
 }
 
 static exit_code run_ingest(char **operands, int count) {
     (void)count;
-    magpie_ingest_encoders encoders = {0};
+    model_encoder opened[SENSES] = {0};
     magpie_store *store = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = open_encoders(&encoders);
+    if (status == MAGPIE_OK) status = open_encoders(opened);
     if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
+    const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
+                                             opened[SENSE_AUDIO].audio};
     exit_code code =
         status == MAGPIE_OK ? ingest_into(store, &encoders, operands[0], rejects) : print_failure();
     magpie_store_close(store);
-    magpie_text_encoder_close(encoders.text);
-    magpie_image_encoder_close(encoders.image);
+    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
     free(own_rejects);
     return code;
 }
@@ -185,7 +196,8 @@ static const option_row own_options[] = {
     {.name = "rejects",
      .argument = "FILE",
      .string = &given.rejects,
-     .help = "where bad lines and pictures go, with number and reason (default: STORE/rejects.jsonl)"},
+     .help =
+         "where bad lines, pictures and sounds go, with number and reason (default: STORE/rejects.jsonl)"},
     {.name = "commit",
      .argument = "N",
      .number = &given.commit_items,
@@ -197,8 +209,9 @@ static const option_row own_options[] = {
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options, model_options, passage_prefix_options, own_options, json_options, build_options, NULL};
+static const option_row *const tables[] = {storage_options,        model_options, audio_seconds_options,
+                                           passage_prefix_options, own_options,   json_options,
+                                           build_options,          NULL};
 
 const command ingest_command = {
     .name = "ingest",
@@ -215,9 +228,9 @@ const command ingest_command = {
         "stopped\n"
         "anywhere and run again: nothing that was committed is encoded twice. Of two lines with one id the\n"
         "first counts.\n"
-        "Texts are encoded by a model of text, pictures by one of pictures; what there is no model for is "
-        "kept\n"
-        "as it is. A picture that cannot be read leaves its item without it, and counts as refused (exit "
-        "code\n"
-        "3); it is tried again when its file has changed.\n",
+        "Texts are encoded by a model of text, pictures by one of pictures, sounds by one of sounds; what "
+        "there\n"
+        "is no model for is kept as it is. A picture or sound that cannot be read leaves its item without "
+        "it,\n"
+        "and counts as refused (exit code 3); it is tried again when its file has changed.\n",
     .run = run_ingest};

@@ -1,16 +1,35 @@
 /* model.c - the one place that knows which encoder options a person can set. */
 #include "model.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { THREADS_MAX = 1024 };
 
-static const char *directory, *image_directory;
+static const struct {
+    const char *name, *things, *option;
+} senses[SENSES] = {[SENSE_TEXT] = {"text", "text", "--model"},
+                    [SENSE_IMAGE] = {"image", "pictures", "--image-model"},
+                    [SENSE_AUDIO] = {"audio", "sounds", "--audio-model"}};
+
+static const char *directory, *image_directory, *audio_directory;
 static size_t threads;
-static magpie_encoder_options encoder = {.precision = MAGPIE_PRECISION_AUTO};
+static magpie_encoder_options encoder_options = {.precision = MAGPIE_PRECISION_AUTO};
 
 static magpie_status parse_precision(const char *value, void *target) {
     return magpie_precision_parse(value, target);
+}
+
+/* Digits and a point: strtod alone takes "inf", "-1" and "0x1p4" too. */
+static magpie_status parse_seconds(const char *value, void *target) {
+    char *end;
+    double seconds = strtod(value, &end);
+    bool all = strcmp(value, "all") == 0, digits = !*end && strspn(value, "0123456789.") == strlen(value);
+    if (!all && !(digits && seconds > 0))
+        return magpie_fail(MAGPIE_E_ARGUMENT, "all or a number of seconds is wanted, not \"%s\"", value);
+    *(double *)target = all ? INFINITY : seconds;
+    return MAGPIE_OK;
 }
 
 static magpie_status parse_backend(const char *value, void *target) {
@@ -22,21 +41,25 @@ const option_row model_options[] = {
      .letter = 'm',
      .argument = "DIR",
      .string = &directory,
-     .help = "the model's folder, of text or of pictures or of both (default: $MAGPIE_MODEL)"},
+     .help = "the model's folder, of text, of pictures, of sounds or of several (default: $MAGPIE_MODEL)"},
     {.name = "image-model",
      .argument = "DIR",
      .string = &image_directory,
      .help = "another for pictures (default: $MAGPIE_IMAGE_MODEL, else --model's)"},
+    {.name = "audio-model",
+     .argument = "DIR",
+     .string = &audio_directory,
+     .help = "another for sounds (default: $MAGPIE_AUDIO_MODEL, else --model's)"},
     {.name = "precision",
      .argument = "P",
      .parse = parse_precision,
-     .target = &encoder.precision,
-     .help =
-         "f32, bf16, int8 (pictures alone; texts as by auto) or auto: bf16 where the CPU has it (default)"},
+     .target = &encoder_options.precision,
+     .help = "f32, bf16, int8 (pictures alone; the rest as by auto) or auto: bf16 where the CPU has it "
+             "(default)"},
     {.name = "backend",
      .argument = "B",
      .parse = parse_backend,
-     .target = &encoder.backend,
+     .target = &encoder_options.backend,
      .help = "cpu or reference (default: cpu)"},
     {.name = "threads",
      .argument = "N",
@@ -46,20 +69,42 @@ const option_row model_options[] = {
      .help = "threads that encode (default: one a CPU)"},
     {0}};
 
+const option_row audio_seconds_options[] = {
+    {.name = "audio-seconds",
+     .argument = "N",
+     .parse = parse_seconds,
+     .target = &encoder_options.audio_seconds,
+     .help = "how much of a sound is heard, from its start; or all (default: 600)"},
+    {0}};
+
 const option_row passage_prefix_options[] = {
     {.name = "passage-prefix",
      .argument = "S",
-     .string = &encoder.passage_prefix,
+     .string = &encoder_options.passage_prefix,
      .may_be_empty = true,
      .help = "put before every text (default: what the model names)"},
     {0}};
 
 const option_row query_prefix_options[] = {{.name = "query-prefix",
                                             .argument = "S",
-                                            .string = &encoder.query_prefix,
+                                            .string = &encoder_options.query_prefix,
                                             .may_be_empty = true,
                                             .help = "put before every query (default: what the model names)"},
                                            {0}};
+
+const char *model_sense_name(model_sense sense) { return senses[sense].name; }
+
+model_sense model_sense_find(const char *name) {
+    model_sense sense = SENSE_TEXT;
+    while (sense < SENSES && strcmp(name, senses[sense].name) != 0) sense++;
+    return sense;
+}
+
+const char *model_sense_things(model_sense sense) { return senses[sense].things; }
+
+bool model_has_sense(const magpie_model_senses *of, model_sense sense) {
+    return sense == SENSE_TEXT ? of->text : sense == SENSE_IMAGE ? of->image : of->audio;
+}
 
 /* What the option says, else the environment; NULL: neither. */
 static const char *choose(const char *option, const char *variable) {
@@ -69,29 +114,66 @@ static const char *choose(const char *option, const char *variable) {
 
 magpie_status model_find(model_folders *out) {
     const char *model = choose(directory, "MAGPIE_MODEL");
-    magpie_model_senses senses = {0};
-    *out = (model_folders){.image = choose(image_directory, "MAGPIE_IMAGE_MODEL")};
-    if (!model && !out->image)
+    magpie_model_senses has = {0};
+    *out = (model_folders){{[SENSE_IMAGE] = choose(image_directory, "MAGPIE_IMAGE_MODEL"),
+                            [SENSE_AUDIO] = choose(audio_directory, "MAGPIE_AUDIO_MODEL")}};
+    if (!model && !out->of[SENSE_IMAGE] && !out->of[SENSE_AUDIO])
         return magpie_fail(MAGPIE_E_ARGUMENT,
                            "no model is given: name its folder by --model DIR or in MAGPIE_MODEL");
-    magpie_status status = model ? magpie_model_get_senses(model, &senses) : MAGPIE_OK;
-    if (senses.text) out->text = model;
-    if (senses.image && !out->image) out->image = model;
+    magpie_status status = model ? magpie_model_get_senses(model, &has) : MAGPIE_OK;
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
+        if (model_has_sense(&has, sense) && !out->of[sense]) out->of[sense] = model;
     return status;
 }
 
-static const magpie_encoder_options *options_with(bool defer_weights) {
-    encoder.threads = (unsigned)threads;
-    encoder.defer_weights = defer_weights;
-    return &encoder;
+magpie_status model_require(const model_folders *folders, model_sense sense, const char **out) {
+    *out = folders->of[sense];
+    if (*out) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "no model of %s is given: name it by %s DIR", senses[sense].things,
+                       senses[sense].option);
 }
 
-magpie_status model_open_text(const char *folder, bool defer_weights, magpie_text_encoder **out) {
-    magpie_encoder_options options = *options_with(defer_weights);
-    if (options.precision == MAGPIE_PRECISION_INT8) options.precision = MAGPIE_PRECISION_AUTO;
-    return magpie_text_encoder_open(folder, &options, out);
+static void describe(model_encoder *encoder, const char *name, const char *fingerprint, size_t dimension,
+                     unsigned threads) {
+    encoder->name = name;
+    encoder->fingerprint = fingerprint;
+    encoder->dimension = dimension;
+    encoder->threads = threads;
 }
 
-magpie_status model_open_image(const char *folder, bool defer_weights, magpie_image_encoder **out) {
-    return magpie_image_encoder_open(folder, options_with(defer_weights), out);
+magpie_status model_open(const char *folder, model_sense sense, bool defer_weights, model_encoder *out) {
+    magpie_encoder_options options = encoder_options;
+    magpie_status status;
+    options.threads = (unsigned)threads;
+    options.defer_weights = defer_weights;
+    if (sense != SENSE_IMAGE && options.precision == MAGPIE_PRECISION_INT8)
+        options.precision = MAGPIE_PRECISION_AUTO;
+    *out = (model_encoder){0};
+    if (sense == SENSE_TEXT) {
+        if ((status = magpie_text_encoder_open(folder, &options, &out->text)) != MAGPIE_OK) return status;
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(out->text);
+        describe(out, info->name, info->fingerprint, info->dimension, info->threads);
+    } else if (sense == SENSE_IMAGE) {
+        if ((status = magpie_image_encoder_open(folder, &options, &out->image)) != MAGPIE_OK) return status;
+        const magpie_image_encoder_info *info = magpie_image_encoder_get_info(out->image);
+        describe(out, info->name, info->fingerprint, info->dimension, info->threads);
+    } else {
+        if ((status = magpie_audio_encoder_open(folder, &options, &out->audio)) != MAGPIE_OK) return status;
+        const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(out->audio);
+        describe(out, info->name, info->fingerprint, info->dimension, info->threads);
+    }
+    return MAGPIE_OK;
+}
+
+void model_close(model_encoder *encoder) {
+    magpie_text_encoder_close(encoder->text);
+    magpie_image_encoder_close(encoder->image);
+    magpie_audio_encoder_close(encoder->audio);
+    *encoder = (model_encoder){0};
+}
+
+magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files, size_t n,
+                                 float *out, magpie_outcome *outcomes) {
+    return encoder->image ? magpie_image_encoder_encode(encoder->image, files, n, out, outcomes)
+                          : magpie_audio_encoder_encode(encoder->audio, files, n, out, outcomes);
 }

@@ -5,24 +5,50 @@
 #include "encoders.h"
 #include "options.h"
 
-/* --model, --image-model, --precision, --backend, --threads */
+/* --model, --image-model, --audio-model, --precision, --backend, --threads */
 extern const option_row model_options[];
-extern const option_row passage_prefix_options[], query_prefix_options[];
+extern const option_row audio_seconds_options[], passage_prefix_options[], query_prefix_options[];
+
+/* What can be encoded. */
+typedef enum model_sense { SENSE_TEXT, SENSE_IMAGE, SENSE_AUDIO, SENSES } model_sense;
+
+/* "text", "image", "audio": in answers, and as the values of options. */
+const char *model_sense_name(model_sense sense);
+/* The sense of that name; SENSES: none is called so. */
+model_sense model_sense_find(const char *name);
+/* What it is of, in sentences: "text", "pictures", "sounds". */
+const char *model_sense_things(model_sense sense);
+bool model_has_sense(const magpie_model_senses *senses, model_sense sense);
 
 /* Which folder encodes what; NULL: none does. */
 typedef struct model_folders {
-    const char *text, *image;
+    const char *of[SENSES];
 } model_folders;
 
-/* --model (else MAGPIE_MODEL) is the text model, or the image model, or both, as it has these senses;
- * --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures. Fails where none is given, or one
- * cannot be read. */
+/* --model (else MAGPIE_MODEL) is the model of texts, of pictures, of sounds, or of several, as it has these senses;
+ * --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures, --audio-model (else MAGPIE_AUDIO_MODEL) for
+ * sounds. Fails where none is given, or one cannot be read. */
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
+/* The folder of one sense; fails where none is given, naming the option that does. */
+MAGPIE_CHECK_RESULT magpie_status model_require(const model_folders *folders, model_sense sense,
+                                                const char **out);
+
+/* An open encoder of whichever sense. */
+typedef struct model_encoder {
+    magpie_text_encoder *text; /* one of these three */
+    magpie_image_encoder *image;
+    magpie_audio_encoder *audio;
+    const char *name, *fingerprint; /* as long as it is open; NULL: it is not */
+    size_t dimension;
+    unsigned threads;
+} model_encoder;
 
 /* As the options say. */
-MAGPIE_CHECK_RESULT magpie_status model_open_text(const char *folder, bool defer_weights,
-                                                  magpie_text_encoder **out);
-MAGPIE_CHECK_RESULT magpie_status model_open_image(const char *folder, bool defer_weights,
-                                                   magpie_image_encoder **out);
+MAGPIE_CHECK_RESULT magpie_status model_open(const char *folder, model_sense sense, bool defer_weights,
+                                             model_encoder *out);
+void model_close(model_encoder *encoder);
+/* Files of pictures or sounds, for an encoder of these: as magpie_image_encoder_encode. */
+MAGPIE_CHECK_RESULT magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files,
+                                                     size_t n, float *out, magpie_outcome *outcomes);
 
 #endif

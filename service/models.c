@@ -1,10 +1,11 @@
 /* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model
- * answers twice, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
+ * answers more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
 #include "command.h"
 #include "model.h"
 #include "output.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,13 @@ static void append_number(magpie_text *out, const char *name, unsigned long long
         magpie_text_printf(out, "%-16s%llu\n", name, value);
 }
 
+static void append_real(magpie_text *out, const char *name, double value) {
+    if (output_json)
+        magpie_text_printf(out, "%s\"%s\": %.9g", out->size ? ", " : "{", name, value);
+    else
+        magpie_text_printf(out, "%-16s%.9g\n", name, value);
+}
+
 static void append_channels(magpie_text *out, const char *name, const float values[3]) {
     const char *format = output_json ? "%s\"%s\": [%.6g, %.6g, %.6g]" : "%s%-16s%.6g %.6g %.6g\n";
     magpie_text_printf(out, format,
@@ -40,60 +48,89 @@ static exit_code print_and_free(magpie_text *out) {
     return code;
 }
 
-static exit_code print_text_side(const magpie_text_encoder_info *info) {
-    magpie_text out = {0};
-    append_text(&out, "sense", "text");
-    append_text(&out, "name", info->name);
-    append_text(&out, "architecture", info->architecture);
-    append_text(&out, "pooling", info->pooling);
-    append_text(&out, "fingerprint", info->fingerprint);
-    append_number(&out, "dimension", info->dimension);
-    append_number(&out, "layers", info->layers);
-    append_number(&out, "heads", info->heads);
-    append_number(&out, "intermediate", info->intermediate);
-    append_number(&out, "vocabulary", info->vocabulary);
-    append_number(&out, "max_tokens", info->max_tokens);
-    append_number(&out, "parameters", info->parameters);
-    append_text(&out, "backend", magpie_backend_name(info->backend));
-    append_text(&out, "precision", magpie_precision_name(info->precision));
-    append_number(&out, "threads", info->threads);
-    append_text(&out, "query_prefix", info->query_prefix);
-    append_text(&out, "passage_prefix", info->passage_prefix);
-    return print_and_free(&out);
+/* What models of every sense have: at the beginning, and at the end. */
+static void append_head(magpie_text *out, model_sense sense, const model_encoder *model,
+                        const char *architecture, size_t layers) {
+    append_text(out, "sense", model_sense_name(sense));
+    append_text(out, "name", model->name);
+    append_text(out, "architecture", architecture);
+    append_text(out, "fingerprint", model->fingerprint);
+    append_number(out, "dimension", model->dimension);
+    append_number(out, "layers", layers);
 }
 
-static exit_code print_image_side(const magpie_image_encoder_info *info) {
+static void append_tail(magpie_text *out, const model_encoder *model, uint64_t parameters,
+                        magpie_backend backend, magpie_precision precision) {
+    append_number(out, "parameters", parameters);
+    append_text(out, "backend", magpie_backend_name(backend));
+    append_text(out, "precision", magpie_precision_name(precision));
+    append_number(out, "threads", model->threads);
+}
+
+static void append_text_side(magpie_text *out, const model_encoder *model) {
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(model->text);
+    append_head(out, SENSE_TEXT, model, info->architecture, info->layers);
+    append_text(out, "pooling", info->pooling);
+    append_number(out, "heads", info->heads);
+    append_number(out, "intermediate", info->intermediate);
+    append_number(out, "vocabulary", info->vocabulary);
+    append_number(out, "max_tokens", info->max_tokens);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
+    append_text(out, "query_prefix", info->query_prefix);
+    append_text(out, "passage_prefix", info->passage_prefix);
+}
+
+static void append_image_side(magpie_text *out, const model_encoder *model) {
+    const magpie_image_encoder_info *info = magpie_image_encoder_get_info(model->image);
+    append_head(out, SENSE_IMAGE, model, info->architecture, info->layers);
+    append_number(out, "input_size", info->input_size);
+    append_text(out, "filter", info->filter);
+    append_channels(out, "mean", info->mean);
+    append_channels(out, "std", info->std);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
+}
+
+static void append_audio_side(magpie_text *out, const model_encoder *model) {
+    const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(model->audio);
+    append_head(out, SENSE_AUDIO, model, info->architecture, info->layers);
+    append_number(out, "sample_rate", info->sample_rate);
+    append_number(out, "bands", info->bands);
+    append_number(out, "frames", info->frames);
+    append_real(out, "window_seconds", info->window_seconds);
+    if (isinf(info->audio_seconds))
+        append_text(out, "audio_seconds", "all");
+    else
+        append_real(out, "audio_seconds", info->audio_seconds);
+    append_number(out, "tags", info->tags);
+    append_tail(out, model, info->parameters, info->backend, info->precision);
+}
+
+static exit_code print_side(const model_encoder *model) {
     magpie_text out = {0};
-    append_text(&out, "sense", "image");
-    append_text(&out, "name", info->name);
-    append_text(&out, "architecture", info->architecture);
-    append_text(&out, "fingerprint", info->fingerprint);
-    append_number(&out, "dimension", info->dimension);
-    append_number(&out, "layers", info->layers);
-    append_number(&out, "input_size", info->input_size);
-    append_text(&out, "filter", info->filter);
-    append_channels(&out, "mean", info->mean);
-    append_channels(&out, "std", info->std);
-    append_number(&out, "parameters", info->parameters);
-    append_text(&out, "backend", magpie_backend_name(info->backend));
-    append_text(&out, "precision", magpie_precision_name(info->precision));
-    append_number(&out, "threads", info->threads);
+    if (model->text)
+        append_text_side(&out, model);
+    else if (model->image)
+        append_image_side(&out, model);
+    else
+        append_audio_side(&out, model);
     return print_and_free(&out);
 }
 
 static exit_code run_info(const char *folder) {
-    magpie_text_encoder *text = NULL;
-    magpie_image_encoder *image = NULL;
+    model_encoder sides[SENSES] = {0};
     magpie_model_senses senses;
+    bool printed = false;
     magpie_status status = magpie_model_get_senses(folder, &senses);
-    if (status == MAGPIE_OK && senses.text) status = model_open_text(folder, true, &text);
-    if (status == MAGPIE_OK && senses.image) status = model_open_image(folder, true, &image);
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
+        if (model_has_sense(&senses, sense)) status = model_open(folder, sense, true, &sides[sense]);
     exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();
-    if (code == EXIT_FINE && text) code = print_text_side(magpie_text_encoder_get_info(text));
-    if (code == EXIT_FINE && text && image && !output_json) putchar('\n');
-    if (code == EXIT_FINE && image) code = print_image_side(magpie_image_encoder_get_info(image));
-    magpie_text_encoder_close(text);
-    magpie_image_encoder_close(image);
+    for (size_t i = 0; i < SENSES && code == EXIT_FINE; i++) {
+        if (!sides[i].name) continue;
+        if (printed && !output_json) putchar('\n');
+        code = print_side(&sides[i]);
+        printed = true;
+    }
+    for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
 }
 
@@ -122,7 +159,7 @@ static exit_code run_models(char **operands, int count) {
     return EXIT_USAGE;
 }
 
-static const option_row *const tables[] = {json_options, NULL};
+static const option_row *const tables[] = {audio_seconds_options, json_options, NULL};
 
 const command models_command = {
     .name = "models",
@@ -132,7 +169,8 @@ const command models_command = {
     .most_operands = INT_MAX,
     .tables = tables,
     .details = "A model that takes text and pictures has two parts, text first; with\n"
-               "--json one object a line.\n"
+               "--json one object a line. Of a model of sounds, audio_seconds is what is\n"
+               "heard of one.\n"
                "calibrate runs pictures through the network in f32 and keeps how far its\n"
                "maps reach in DIR/int8.json, for --precision int8. They should be like\n"
                "those to come; some hundred are plenty. One that is broken ends the run.\n",

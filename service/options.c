@@ -14,7 +14,7 @@ const char exit_code_help[] =
     "  0    done\n"
     "  1    failed; standard error says why\n"
     "  2    the command line makes no sense\n"
-    "  3    done, but something asked for was not found, or some lines or pictures were left out\n"
+    "  3    done, but something asked for was not found, or some lines, pictures or sounds were left out\n"
     "  4    check found problems\n"
     "  130  interrupted; what was committed stays\n";
 

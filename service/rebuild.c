@@ -62,12 +62,13 @@ static exit_code run_rebuild(char **operands, int count) {
     return code;
 }
 
-static const option_row own_options[] = {{.name = "space",
-                                          .argument = "S",
-                                          .parse = storage_parse_space,
-                                          .target = &given.space,
-                                          .help = "fused, text or image (default: each that has an index)"},
-                                         {0}};
+static const option_row own_options[] = {
+    {.name = "space",
+     .argument = "S",
+     .parse = storage_parse_space,
+     .target = &given.space,
+     .help = "fused, text, image or audio (default: each that has an index)"},
+    {0}};
 
 static const option_row *const tables[] = {storage_options, own_options, build_options, json_options, NULL};
 

@@ -1,8 +1,8 @@
-/* search.c - magpie search: the nearest items of a text, of a picture or of another item.
+/* search.c - magpie search: the nearest items of a text, of a picture, of a sound or of another item.
  *
  * SPACES. A query is compared with the vectors of one space, so it must be encoded by the model of that
- * space: the text model for fused and text, the image model for image. Where that model takes text and
- * pictures (CLIP), either kind of query goes with either.
+ * space: the text model for fused and text, the image model for image, the audio model for audio. Where that
+ * model takes text and pictures (CLIP), either kind of query goes with either.
  *
  * From process start to answer it is mostly the model that takes its time, so the store and the index are
  * opened by a second thread meanwhile. */
@@ -21,7 +21,7 @@
 enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
 
 static struct {
-    const char *text, *image, *like, *filter;
+    const char *text, *image, *audio, *like, *filter;
     magpie_space space; /* MAGPIE_SPACES: as the query is */
     size_t k, ef_search, nprobe;
     bool exact;
@@ -32,12 +32,11 @@ typedef struct search {
     magpie_index *index;
     magpie_snapshot *snapshot;
     magpie_space space;
-    magpie_text_encoder *text_encoder;   /* for --text, else NULL */
-    magpie_image_encoder *image_encoder; /* for --image, else NULL */
-    magpie_filter *filter;               /* NULL: none */
-    float *query;                        /* [dimension] */
-    magpie_hit *hits;                    /* [k + 1]: an item is its own nearest neighbour */
-    magpie_item *items;                  /* [k + 1], of the hits */
+    model_encoder encoder; /* of the query; not open for --like */
+    magpie_filter *filter; /* NULL: none */
+    float *query;          /* [dimension] */
+    magpie_hit *hits;      /* [k + 1]: an item is its own nearest neighbour */
+    magpie_item *items;    /* [k + 1], of the hits */
     size_t count;
     double took; /* seconds, of encoding and searching */
 } search;
@@ -64,39 +63,38 @@ static void *open_storage_aside(void *argument) {
 }
 
 static magpie_status check_model(search *s) {
-    magpie_space_model model;
-    if (s->text_encoder) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(s->text_encoder);
-        model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
-    } else {
-        const magpie_image_encoder_info *info = magpie_image_encoder_get_info(s->image_encoder);
-        model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
-    }
+    const magpie_space_model model = {s->encoder.name, s->encoder.fingerprint, s->encoder.dimension};
     return magpie_store_bind(s->store, s->space, &model);
+}
+
+/* By what a space is filled. */
+static model_sense sense_of_space(magpie_space space) {
+    return space == MAGPIE_SPACE_IMAGE ? SENSE_IMAGE : space == MAGPIE_SPACE_AUDIO ? SENSE_AUDIO : SENSE_TEXT;
+}
+
+static model_sense sense_of_query(void) {
+    return given.text ? SENSE_TEXT : given.image ? SENSE_IMAGE : SENSE_AUDIO;
 }
 
 /* The model of the space, by the side of it that takes the query. */
 static magpie_status open_model(search *s) {
     model_folders folders;
     magpie_model_senses senses;
+    const char *folder;
     magpie_status status = model_find(&folders);
     if (status != MAGPIE_OK) return status;
-    bool pictures = s->space == MAGPIE_SPACE_IMAGE;
-    const char *folder = pictures ? folders.image : folders.text;
-    if (!folder)
-        return magpie_fail(MAGPIE_E_ARGUMENT,
-                           "no model of %s is given, which the %s space needs: name it by %s DIR",
-                           pictures ? "pictures" : "text", magpie_space_name(s->space),
-                           pictures ? "--image-model" : "--model");
+    status = model_require(&folders, sense_of_space(s->space), &folder);
+    if (status != MAGPIE_OK)
+        return magpie_fail(status, "the %s space cannot be searched: %s", magpie_space_name(s->space),
+                           magpie_error());
     status = magpie_model_get_senses(folder, &senses);
     if (status != MAGPIE_OK) return status;
-    if (given.text ? !senses.text : !senses.image)
+    if (!model_has_sense(&senses, sense_of_query()))
         return magpie_fail(
             MAGPIE_E_UNSUPPORTED,
             "%s takes no %s, so the %s space cannot be searched by it: that takes a joint model", folder,
-            given.text ? "text" : "pictures", magpie_space_name(s->space));
-    return given.text ? model_open_text(folder, false, &s->text_encoder)
-                      : model_open_image(folder, false, &s->image_encoder);
+            model_sense_things(sense_of_query()), magpie_space_name(s->space));
+    return model_open(folder, sense_of_query(), false, &s->encoder);
 }
 
 static magpie_status open_all(search *s) {
@@ -132,11 +130,12 @@ static magpie_status read_filter(search *s) {
 static magpie_status make_query(search *s, size_t dimension) {
     if (given.text) {
         magpie_string text = {given.text, strlen(given.text)};
-        return magpie_text_encoder_encode(s->text_encoder, &text, 1, MAGPIE_QUERY, s->query);
+        return magpie_text_encoder_encode(s->encoder.text, &text, 1, MAGPIE_QUERY, s->query);
     }
-    if (given.image)
-        return magpie_image_encoder_encode(s->image_encoder, &(magpie_media){.path = given.image}, 1,
-                                           s->query, NULL);
+    if (given.image || given.audio) {
+        const magpie_media file = {.path = given.image ? given.image : given.audio};
+        return model_encode_files(&s->encoder, &file, 1, s->query, NULL);
+    }
     magpie_item item;
     const float *vector;
     magpie_status status =
@@ -204,6 +203,11 @@ static void append_json(const search *s, magpie_text *out) {
     magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);
 }
 
+/* What a person knows an item by. */
+static magpie_string words_of(const magpie_item *item) {
+    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
+}
+
 static void append_table(const search *s, magpie_text *out) {
     size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
     size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
@@ -211,7 +215,7 @@ static void append_table(const search *s, magpie_text *out) {
         magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
         terminal_append_cell(out, s->items[i].id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, s->items[i].text.size ? s->items[i].text : s->items[i].image, text_columns);
+        terminal_append_cut(out, words_of(&s->items[i]), text_columns);
         magpie_text_append(out, "\n", 1);
     }
     magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
@@ -233,8 +237,7 @@ static void close_all(search *s) {
     magpie_snapshot_close(s->snapshot);
     magpie_index_close(s->index);
     magpie_store_close(s->store);
-    magpie_text_encoder_close(s->text_encoder);
-    magpie_image_encoder_close(s->image_encoder);
+    model_close(&s->encoder);
     free(s->query);
     free(s->hits);
     free(s->items);
@@ -244,11 +247,12 @@ static exit_code run_search(char **operands, int count) {
     (void)operands;
     (void)count;
     search s = {.space = given.space};
-    if (!!given.text + !!given.image + !!given.like != 1) {
-        print_error("search: either --text, --image or --like is needed; see magpie search --help");
+    if (!!given.text + !!given.image + !!given.audio + !!given.like != 1) {
+        print_error("search: either --text, --image, --audio or --like is needed; see magpie search --help");
         return EXIT_USAGE;
     }
-    if (s.space == MAGPIE_SPACES) s.space = given.image ? MAGPIE_SPACE_IMAGE : MAGPIE_SPACE_FUSED;
+    if (s.space == MAGPIE_SPACES)
+        s.space = given.image ? MAGPIE_SPACE_IMAGE : given.audio ? MAGPIE_SPACE_AUDIO : MAGPIE_SPACE_FUSED;
     magpie_status status = MAGPIE_OK;
     if (given.text &&
         (status = magpie_utf8_check((magpie_string){given.text, strlen(given.text)})) != MAGPIE_OK)
@@ -273,6 +277,11 @@ static const option_row own_options[] = {
      .argument = "FILE",
      .string = &given.image,
      .help = "or: a picture, a JPEG or PNG"},
+    {.name = "audio",
+     .letter = 'a',
+     .argument = "FILE",
+     .string = &given.audio,
+     .help = "or: a sound, a WAV, FLAC, Ogg, MP3 or AIFF"},
     {.name = "like",
      .argument = "ID",
      .string = &given.like,
@@ -281,7 +290,7 @@ static const option_row own_options[] = {
      .argument = "S",
      .parse = storage_parse_space,
      .target = &given.space,
-     .help = "whose vectors: fused, text or image (default: image for --image, else fused)"},
+     .help = "whose vectors: fused, text, image or audio (default: that of --image or --audio, else fused)"},
     {.letter = 'k',
      .name = "count",
      .argument = "N",
@@ -309,18 +318,19 @@ static const option_row own_options[] = {
      .help = "ivf: lists visited (default: 16)"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options,          json_options,
-                                           model_options,   query_prefix_options, NULL};
+static const option_row *const tables[] = {
+    storage_options,       own_options,          json_options, model_options,
+    audio_seconds_options, query_prefix_options, NULL};
 
 const command search_command = {
     .name = "search",
-    .summary = "find the items nearest to a text, to a picture or to another item",
+    .summary = "find the items nearest to a text, a picture, a sound or another item",
     .operands = "",
     .tables = tables,
     .details =
-        "A picture is compared with the items' pictures, a text with their texts. With a joint model "
-        "(CLIP),\n"
-        "--text ... --space image finds pictures by words.\n\n"
+        "A picture is compared with the items' pictures, a sound with their sounds, a text with their "
+        "texts.\n"
+        "With a joint model (CLIP), --text ... --space image finds pictures by words.\n\n"
         "A filter, as in Qdrant:\n"
         "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
         "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"

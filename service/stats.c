@@ -97,6 +97,6 @@ const command stats_command = {
     .summary = "print how much a store holds",
     .operands = "",
     .tables = tables,
-    .details = "A space is the vectors of one model: of texts, of pictures, and the fused\n"
-               "ones that a search looks among by default.\n",
+    .details = "A space is the vectors of one model: of texts, of pictures, of sounds, and\n"
+               "the fused ones that a search looks among by default.\n",
     .run = run_stats};

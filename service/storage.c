@@ -119,5 +119,5 @@ const char *storage_kind_name(magpie_index_kind kind) { return kind_names[kind];
 magpie_status storage_parse_space(const char *value, void *target) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)
         if (strcmp(value, magpie_space_name(s)) == 0) return *(magpie_space *)target = s, MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "fused, text or image is wanted, not \"%s\"", value);
+    return magpie_fail(MAGPIE_E_ARGUMENT, "fused, text, image or audio is wanted, not \"%s\"", value);
 }

@@ -33,7 +33,7 @@ void storage_close_indexes(magpie_index *indexes[MAGPIE_SPACES]);
  * needs no replay, and tombstones can be pruned. */
 MAGPIE_CHECK_RESULT magpie_status storage_update_indexes(magpie_store *store);
 const char *storage_kind_name(magpie_index_kind kind);
-/* "fused", "text", "image": for an option's `parse`. */
+/* "fused", "text", "image", "audio": for an option's `parse`. */
 magpie_status storage_parse_space(const char *value, void *target);
 
 #endif

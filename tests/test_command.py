@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -13,11 +14,12 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
 from sample import (binary, item, model_or_skip, run, run_json, write_catalogue,  # noqa: E402
-                    write_image_model, write_picture)
+                    write_model, write_picture, write_sound)
 
 MODEL = model_or_skip()
+NO_MODELS = {"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": "", "MAGPIE_AUDIO_MODEL": ""}
 ITEMS = 200
-COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "models"]
+COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "tags", "models"]
 
 
 def lines_of(items):
@@ -68,10 +70,10 @@ class WithoutStore(Case):
         self.fails(2, "--store needs a value", "stats", "--store")
         self.fails(2, "options only", "stats", "--store", "x", "more")
         for query in ([], ["--text", "a", "--like", "b"], ["--text", "a", "--image", "b"],
-                      ["--image", "a", "--like", "b"]):
-            self.fails(2, "either --text, --image or --like", "search", "--store", "x", *query)
-        self.fails(2, "fused, text or image", "search", "--store", "x", "--text", "a", "--space", "outer")
-        self.fails(2, "text or image", "encode", "--model", MODEL, "--modality", "smell")
+                      ["--image", "a", "--like", "b"], ["--audio", "a", "--image", "b"]):
+            self.fails(2, "either --text, --image, --audio or --like", "search", "--store", "x", *query)
+        self.fails(2, "fused, text, image or audio", "search", "--store", "x", "--text", "a", "--space", "outer")
+        self.fails(2, "text, image or audio", "encode", "--model", MODEL, "--modality", "smell")
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
         for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
             self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
@@ -90,7 +92,7 @@ class WithoutStore(Case):
             self.fails(1, nowhere, "ingest", "-", "--store", folder + "/s", "--model", nowhere)
             self.fails(1, "x.jsonl", "ingest", folder + "/x.jsonl", "--store", folder + "/s", "--model", MODEL)
             self.assertFalse(os.path.exists(folder + "/s"))
-            self.fails(1, "MAGPIE_MODEL", "encode", env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
+            self.fails(1, "MAGPIE_MODEL", "encode", env=NO_MODELS)
             self.fails(1, nowhere, "encode", nowhere, "--model", MODEL)
 
     def test_models_info(self):
@@ -397,34 +399,36 @@ class WithStore(Case):
         self.assertEqual((rest["encoded"], rest["resumed_at"]), (ITEMS - len(acknowledged), len(acknowledged)))
 
 
-class WithPictures(Case):
-    """A store of texts and pictures by two models; item 3 has a broken picture, 4 none, 5 no text."""
+class WithFiles:
+    """A store of texts and of files of one kind, by two models; item 3 has a broken file, 4 none, 5 no text. For either
+    kind the same holds."""
 
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.image_model = write_image_model(cls.folder.name + "/pictures-1")
-        if not cls.image_model:
-            raise unittest.SkipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
-        cls.other_model = write_image_model(cls.folder.name + "/pictures-2", 2)
-        cls.items = [dict(item(i), image=f"pictures/{i}.png") for i in range(20)]
-        os.mkdir(cls.folder.name + "/pictures")
+        cls.own_model = write_model(cls.kind, f"{cls.folder.name}/{cls.things}-1")
+        if not cls.own_model:
+            raise unittest.SkipTest(f"MAGPIE_WRITE_{cls.kind.upper()}_MODEL is not set: run it through ctest")
+        cls.other_model = write_model(cls.kind, f"{cls.folder.name}/{cls.things}-2", 2)
+        cls.items = [dict(item(i), **{cls.kind: f"files/{i}.{cls.ending}"}) for i in range(20)]
+        os.mkdir(cls.folder.name + "/files")
         for i in range(20):
-            write_picture(cls.picture(i), i)
-        with open(cls.picture(3), "w", encoding="utf-8") as file:
-            file.write("no picture")
-        del cls.items[4]["image"], cls.items[5]["text"]
+            cls.write(cls.path(i), i)
+        with open(cls.path(3), "w", encoding="utf-8") as file:
+            file.write("neither picture nor sound")
+        del cls.items[4][cls.kind], cls.items[5]["text"]
         cls.catalogue = os.path.join(cls.folder.name, "catalogue.jsonl")
         write_catalogue(cls.catalogue, cls.items)
-        cls.models = ("--model", MODEL, "--image-model", cls.image_model, "--precision", "f32")
+        cls.option, cls.variable = f"--{cls.kind}-model", f"MAGPIE_{cls.kind.upper()}_MODEL"
+        cls.models = ("--model", MODEL, cls.option, cls.own_model, "--precision", "f32")
 
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
 
     @classmethod
-    def picture(cls, i):
-        return f"{cls.folder.name}/pictures/{i}.png"
+    def path(cls, i):
+        return f"{cls.folder.name}/files/{i}.{cls.ending}"
 
     def setUp(self):
         self.own = tempfile.TemporaryDirectory(dir=self.folder.name)
@@ -442,127 +446,135 @@ class WithPictures(Case):
 
     def test_ingest(self):
         self.assertEqual((self.ingested["encoded"], self.ingested["rejected"]), (20, 0))
-        self.assertEqual(self.ingested["pictures"], {"encoded": 18, "refused": 1})
+        self.assertEqual(self.ingested[self.things], {"encoded": 18, "refused": 1})
         with open(self.store + "/rejects.jsonl", encoding="utf-8") as file:
             refused = [json.loads(line) for line in file]
         self.assertEqual([(r["line"], r["id"], r["modality"], r["kept"]) for r in refused],
-                         [(4, self.items[3]["id"], "image", True)])
+                         [(4, self.items[3]["id"], self.kind, True)])
         self.assertEqual(self.ingested["rejects"], self.store + "/rejects.jsonl")
         code, out, _ = run("ingest", self.catalogue, "--store", self.store, *self.models)
         self.assertEqual(code, 3)
-        self.assertIn("20 lines: 0 encoded, 0 updated, 20 unchanged, 0 rejected\npictures: 0 encoded, 1 refused\n", out)
+        self.assertIn("20 lines: 0 encoded, 0 updated, 20 unchanged, 0 rejected\n"
+                      f"{self.things}: 0 encoded, 1 refused\n", out)
         plain = run_json("ingest", self.catalogue, "--store", self.store, "--model", MODEL)
-        self.assertEqual((plain["unchanged"], plain["pictures"]), (20, {"encoded": 0, "refused": 0}))
+        self.assertEqual((plain["unchanged"], plain[self.things]), (20, {"encoded": 0, "refused": 0}))
 
-    def test_image_model_by_environment_and_later(self):
+    def test_model_by_environment_and_later(self):
         store = self.own.name + "/texts"
         self.assertEqual(run_json("ingest", self.catalogue, "--store", store, "--model", MODEL)["encoded"], 19)
-        env = {"MAGPIE_MODEL": MODEL, "MAGPIE_IMAGE_MODEL": self.image_model}
+        env = {"MAGPIE_MODEL": MODEL, self.variable: self.own_model}
         later = run_json("ingest", self.catalogue, "--store", store, expected=3, env=env)
-        self.assertEqual((later["encoded"], later["pictures"]["encoded"], later["unchanged"]), (18, 18, 1))
-        alone = run_json("ingest", self.catalogue, "--store", self.own.name + "/pictures", "--model", self.image_model,
-                         expected=3, env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
+        self.assertEqual((later["encoded"], later[self.things]["encoded"], later["unchanged"]), (18, 18, 1))
+        alone = run_json("ingest", self.catalogue, "--store", self.own.name + "/alone", "--model", self.own_model,
+                         expected=3, env=NO_MODELS)
         self.assertEqual(alone["encoded"], 18)
-        self.assertTrue(run_json("check", "--store", self.own.name + "/pictures")["ok"])
+        self.assertTrue(run_json("check", "--store", self.own.name + "/alone")["ok"])
 
     def test_get(self):
         self.assertEqual([self.get(i)["vectors"] for i in (0, 3, 4, 5)],
-                         [["fused", "text", "image"], ["fused", "text"], ["fused", "text"], ["image"]])
+                         [["fused", "text", self.kind], ["fused", "text"], ["fused", "text"], [self.kind]])
         self.assertEqual([self.get(i)["problems"] for i in (0, 4)], [None, None])
-        self.assertTrue(self.get(3)["problems"].startswith("image: "))
+        self.assertTrue(self.get(3)["problems"].startswith(self.kind + ": "))
         out = run("get", "--store", self.store, self.items[3]["id"])[1]
         self.assertIn("vectors     fused, text\n", out)
-        self.assertIn("problems    image: ", out)
+        self.assertIn(f"problems    {self.kind}: ", out)
 
     def test_search(self):
-        best = self.search("--image", self.picture(7))[0]
+        best = self.search(self.query, self.path(7))[0]
         self.assertEqual(best["id"], self.items[7]["id"])
         self.assertAlmostEqual(best["score"], 1, places=4)
-        hits = self.search("--image", self.picture(7), "-k", "100")
+        hits = self.search(self.query, self.path(7), "-k", "100")
         self.assertEqual({h["id"] for h in hits}, {one["id"] for i, one in enumerate(self.items) if i not in (3, 4)})
-        like = self.search("--like", self.items[7]["id"], "--space", "image", "-k", "100")
+        like = self.search("--like", self.items[7]["id"], "--space", self.kind, "-k", "100")
         self.assertEqual([hit["id"] for hit in like], [hit["id"] for hit in hits[1:]])
         self.assertEqual(self.search("--text", self.items[9]["text"])[0]["id"], self.items[9]["id"])
         for space in ("fused", "text"):
             self.assertEqual(len(self.search("--text", "red", "--space", space, "-k", "100")), 19)
         blue = {"key": "colour", "match": {"value": "blue"}}
-        found = self.search("--image", self.picture(7), "-k", "100", "--filter", json.dumps(blue))
+        found = self.search(self.query, self.path(7), "-k", "100", "--filter", json.dumps(blue))
         self.assertEqual([hit["id"] for hit in found], [h["id"] for h in hits if h["attributes"]["colour"] == "blue"])
-        table = run("search", "--store", self.store, *self.models, "--image", self.picture(5))[1]
-        self.assertIn("pictures/5.png", table)  # of an item without text
+        table = run("search", "--store", self.store, *self.models, self.query, self.path(5))[1]
+        self.assertIn(f"files/5.{self.ending}", table)  # of an item without text
 
     def test_search_errors(self):
         search = ("search", "--store", self.store)
-        self.fails(1, "joint model", *search, *self.models, "--text", "a", "--space", "image")
-        self.fails(1, "joint model", *search, *self.models, "--image", self.picture(1), "--space", "text")
-        self.fails(1, "no model of pictures is given", *search, "--model", MODEL, "--image", self.picture(1),
-                   env={"MAGPIE_IMAGE_MODEL": ""})
-        self.fails(1, "pictures-2", *search, "--image-model", self.other_model, "--image", self.picture(1))
-        self.fails(1, "3.png", *search, *self.models, "--image", self.picture(3))
-        self.fails(1, "none.png", *search, *self.models, "--image", "/none.png")
+        self.fails(1, "joint model", *search, *self.models, "--text", "a", "--space", self.kind)
+        self.fails(1, "joint model", *search, *self.models, self.query, self.path(1), "--space", "text")
+        self.fails(1, f"no model of {self.things} is given: name it by {self.option} DIR", *search, "--model", MODEL,
+                   self.query, self.path(1), env={self.variable: ""})
+        self.fails(1, self.things + "-2", *search, self.option, self.other_model, self.query, self.path(1))
+        self.fails(1, f"3.{self.ending}", *search, *self.models, self.query, self.path(3))
+        self.fails(1, "none.file", *search, *self.models, self.query, "/none.file")
         self.fails(3, "no vector in the fused space", *search, "--like", self.items[5]["id"])
-        self.fails(1, "pictures-2", "ingest", self.catalogue, "--store", self.store, "--image-model", self.other_model)
+        self.fails(1, self.things + "-2", "ingest", self.catalogue, "--store", self.store, self.option,
+                   self.other_model)
 
     def test_spaces_are_looked_after(self):
         spaces = run_json("stats", "--store", self.store)["spaces"]
         self.assertEqual({name: space["vectors"] for name, space in spaces.items()},
-                         {"fused": 19, "text": 19, "image": 18})
-        self.assertEqual((spaces["image"]["model"], spaces["image"]["index"]["vectors"]), ("pictures-1", 18))
-        self.assertTrue({"fused.index", "image.index"} <= set(os.listdir(self.store)))
+                         {"fused": 19, "text": 19, self.kind: 18})
+        own = spaces[self.kind]
+        self.assertEqual((own["model"], own["index"]["vectors"]), (self.things + "-1", 18))
+        self.assertTrue({"fused.index", self.kind + ".index"} <= set(os.listdir(self.store)))
         self.assertRegex(run("stats", "--store", self.store)[1],
-                         r"image +18 vectors x \d+ by pictures-1\n +index: flat")
+                         self.kind + r" +18 vectors x \d+ by " + self.things + r"-1\n +index: flat")
         self.assertEqual(run_json("check", "--store", self.store)["indexed"], 19 + 18)
         self.assertEqual(run_json("delete", "--store", self.store, self.items[7]["id"])["deleted"], 1)
-        found = [hit["id"] for hit in self.search("--image", self.picture(7), "-k", "100")]
+        found = [hit["id"] for hit in self.search(self.query, self.path(7), "-k", "100")]
         self.assertNotIn(self.items[7]["id"], found)
         self.assertEqual(run_json("check", "--store", self.store)["indexed"], 18 + 17)
-        os.remove(self.store + "/image.index")
-        self.assertEqual(len(self.search("--image", self.picture(7), "-k", "100")), 17)
+        os.remove(f"{self.store}/{self.kind}.index")
+        self.assertEqual(len(self.search(self.query, self.path(7), "-k", "100")), 17)
         code, out, _ = run("rebuild", "--store", self.store, "--json")
-        self.assertEqual((code, [json.loads(line)["space"] for line in out.splitlines()]), (0, ["fused", "image"]))
-        image = run_json("stats", "--store", self.store)["spaces"]["image"]["index"]
-        self.assertEqual((image["loaded"], image["vectors"], image["dead"]), (True, 17, 0))
+        self.assertEqual((code, [json.loads(line)["space"] for line in out.splitlines()]), (0, ["fused", self.kind]))
+        own = run_json("stats", "--store", self.store)["spaces"][self.kind]["index"]
+        self.assertEqual((own["loaded"], own["vectors"], own["dead"]), (True, 17, 0))
 
     def test_encode(self):
         env = {"MAGPIE_MODEL": ""}
-        pictures = [one for one in self.items if "image" in one]
-        path = self.folder.name + "/pictures.jsonl"  # beside the catalogue: paths are relative to it
-        write_catalogue(path, pictures)
-        arguments = ("encode", path, "--image-model", self.image_model, "--precision", "f32")
+        files = [one for one in self.items if self.kind in one]
+        path = self.folder.name + "/files.jsonl"  # beside the catalogue: paths are relative to it
+        write_catalogue(path, files)
+        arguments = ("encode", path, self.option, self.own_model, "--precision", "f32")
         code, out, err = run(*arguments, env=env)
         lines = [json.loads(line) for line in out.splitlines()]
-        self.assertEqual((code, [line["id"] for line in lines]), (3, [one["id"] for one in pictures]))
-        self.assertEqual(err, "magpie: 1 pictures could not be encoded; their lines say why\n")
+        self.assertEqual((code, [line["id"] for line in lines]), (3, [one["id"] for one in files]))
+        self.assertEqual(err, f"magpie: 1 {self.things} could not be encoded; their lines say why\n")
         self.assertEqual(list(lines[3]), ["id", "error"])
-        self.assertIn("3.png", lines[3]["error"])
+        self.assertIn(f"3.{self.ending}", lines[3]["error"])
         for line in lines[:3] + lines[4:]:
             self.assertAlmostEqual(math.fsum(x * x for x in line["vector"]), 1, places=5)
-        self.fails(1, "pictures.jsonl, line 4: ", *arguments, "--format", "npy", env=env)
-        write_catalogue(path, pictures[:3])
+        self.fails(1, "files.jsonl, line 4: ", *arguments, "--format", "npy", env=env)
+        write_catalogue(path, files[:3])
         rows = read_npy(run(*arguments, "--format", "npy", text=False, env=env)[1])
         for row, line in zip(rows, lines):
             self.assertLess(max(abs(a - b) for a, b in zip(row, line["vector"])), 1e-5)
-        stdin = lines_of([dict(self.items[0], image=self.picture(0))])  # absolute, and of two models one is meant
+        stdin = lines_of([dict(self.items[0], **{self.kind: self.path(0)})])  # absolute, and of two models one is meant
         self.fails(1, "--modality", "encode", *self.models, stdin=stdin)
-        for modality, model in (("text", "--model"), ("image", "--image-model")):
+        for modality, option, model in (("text", "--model", MODEL), (self.kind, self.option, self.own_model)):
             both = run("encode", *self.models, "--modality", modality, stdin=stdin)
-            alone = run("encode", model, MODEL if modality == "text" else self.image_model, "--precision", "f32",
-                        stdin=stdin, env={"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": ""})
+            alone = run("encode", option, model, "--precision", "f32", stdin=stdin, env=NO_MODELS)
             self.assertEqual((both[0], both), (0, alone))
-        self.fails(1, "line 1: image is missing", "encode", "--image-model", self.image_model,
+        self.fails(1, f"line 1: {self.kind} is missing", "encode", self.option, self.own_model,
                    stdin=lines_of([self.items[4]]), env=env)
+        self.fails(1, f"no model of {self.things} is given", "encode", "--model", MODEL, "--modality", self.kind,
+                   stdin=stdin, env=NO_MODELS)
+
+
+class WithPictures(WithFiles, Case):
+    kind, things, ending, query, write = "image", "pictures", "png", "--image", staticmethod(write_picture)
 
     def test_models_info(self):
-        info = run_json("models", "info", self.image_model)
+        info = run_json("models", "info", self.own_model)
         self.assertEqual((info["sense"], info["name"], info["input_size"]), ("image", "pictures-1", 32))
         self.assertEqual([len(info[key]) for key in ("mean", "std")], [3, 3])
-        self.assertIn("input_size      32\n", run("models", "info", self.image_model)[1])
+        self.assertIn("input_size      32\n", run("models", "info", self.own_model)[1])
 
     def test_int8(self):
-        stdin = lines_of([dict(self.items[i], image=self.picture(i)) for i in (0, 1, 2)])
+        stdin = lines_of([dict(self.items[i], image=self.path(i)) for i in (0, 1, 2)])
 
         def vectors(precision):
-            _, out, err = run("encode", "--image-model", self.image_model, "--modality", "image",
+            _, out, err = run("encode", "--image-model", self.own_model, "--modality", "image",
                               "--precision", precision, stdin=stdin, env={"MAGPIE_MODEL": ""})
             return [json.loads(line)["vector"] for line in out.splitlines()], err
 
@@ -570,12 +582,100 @@ class WithPictures(Case):
         if "VNNI" in err or "oneDNN" in err:
             self.skipTest(err)
         self.assertIn("models calibrate", err)
-        calibrate = ["models", "calibrate", self.image_model]
+        calibrate = ["models", "calibrate", self.own_model]
         self.fails(2, "PICTURE", *calibrate)
-        self.fails(1, "3.png", *calibrate, self.picture(0), self.picture(3))
-        self.assertEqual(run_json(*calibrate, *map(self.picture, (0, 1, 2))), {"pictures": 3})
+        self.fails(1, "3.png", *calibrate, self.path(0), self.path(3))
+        self.assertEqual(run_json(*calibrate, *map(self.path, (0, 1, 2))), {"pictures": 3})
         for a, b in zip(vectors("f32")[0], vectors("int8")[0], strict=True):
             self.assertGreater(sum(x * y for x, y in zip(a, b)), 0.999)
+
+
+class WithSounds(WithFiles, Case):
+    kind, things, ending, query, write = "audio", "sounds", "wav", "--audio", staticmethod(write_sound)
+
+    def test_models_info(self):
+        info = run_json("models", "info", self.own_model)
+        self.assertEqual(list(info), ["sense", "name", "architecture", "fingerprint", "dimension", "layers", "sample_rate",
+                                      "bands", "frames", "window_seconds", "audio_seconds", "tags", "parameters",
+                                      "backend", "precision", "threads"])
+        self.assertEqual((info["sense"], info["name"], info["architecture"], info["sample_rate"], info["bands"],
+                          info["frames"], info["window_seconds"], info["audio_seconds"], info["tags"]),
+                         ("audio", "sounds-1", "audio-resnet", 16000, 64, 101, 1.01, 600, 0))
+        self.assertIn("audio_seconds   600\n", run("models", "info", self.own_model)[1])
+        self.assertEqual(run_json("models", "info", self.own_model, "--audio-seconds", "all")["audio_seconds"], "all")
+
+    def test_seconds_that_are_heard(self):
+        path = self.folder.name + "/long.wav"
+        write_sound(path, 99, 3)
+        stdin = lines_of([{"id": "long", "audio": path}])
+
+        def vector(*seconds):
+            code, out, err = run("encode", "--audio-model", self.own_model, "--precision", "f32", *seconds, stdin=stdin,
+                                 env=NO_MODELS)
+            self.assertEqual((code, err), (0, ""))
+            return json.loads(out)["vector"]
+
+        whole, beginning = vector(), vector("--audio-seconds", "1.1")
+        self.assertEqual(vector("--audio-seconds", "all"), whole)
+        self.assertEqual(vector("--audio-seconds", "3"), whole)
+        self.assertGreater(max(abs(a - b) for a, b in zip(whole, beginning)), 1e-4)
+        for bad in ("0", "-1", "inf", "nan", "1e3", "0x9", "", "1.2.3", "ten"):
+            self.fails(2, "all or a number of seconds", "encode", "--audio-model", self.own_model, "--audio-seconds", bad)
+
+    def test_int8_is_for_pictures(self):
+        stdin = lines_of([dict(self.items[0], audio=self.path(0))])
+        encode = ("encode", "--audio-model", self.own_model, "--precision")
+        by = {p: run(*encode, p, stdin=stdin, env=NO_MODELS) for p in ("int8", "auto")}
+        self.assertEqual((by["int8"][0], by["int8"]), (0, by["auto"]))
+
+    def test_picture_and_sound_are_both_bad(self):
+        image_model = write_model("image", self.own.name + "/image-model")
+        lines = [dict(self.items[0], image="none.png", audio="none.wav")]
+        path = self.own.name + "/both.jsonl"
+        write_catalogue(path, lines)
+        arguments = ("ingest", path, "--store", self.store, *self.models, "--image-model", image_model)
+        report = run_json(*arguments, expected=3)
+        self.assertEqual([report[things] for things in ("pictures", "sounds")], [{"encoded": 0, "refused": 1}] * 2)
+        self.assertRegex(self.get(0)["problems"], r"^image: .*none\.png.*\naudio: .*none\.wav[^\n]*$")
+        out = run("get", "--store", self.store, lines[0]["id"])[1]
+        self.assertRegex(out, r"\nproblems    image: [^\n]*\n            audio: [^\n]*\n")
+        write_picture(self.own.name + "/none.png", 1)
+        report = run_json(*arguments, expected=3)
+        self.assertEqual([report[things] for things in ("pictures", "sounds")],
+                         [{"encoded": 1, "refused": 0}, {"encoded": 0, "refused": 1}])
+        self.assertRegex(self.get(0)["problems"], r"^audio: [^\n]*$")
+
+    def test_tags_of_a_model_without(self):
+        tags = ("tags", "--audio", self.path(0))
+        self.fails(1, "sounds-1 has no tags", *tags, "--audio-model", self.own_model)
+        self.fails(1, "no model of sounds is given: name it by --audio-model DIR", *tags, "--model", MODEL,
+                   env=NO_MODELS)
+        self.fails(1, "MAGPIE_MODEL", *tags, env=NO_MODELS)
+        self.fails(2, "--audio FILE is needed", "tags", "--audio-model", self.own_model)
+
+    def test_tags(self):
+        model = write_model("audio", self.own.name + "/tags", 1, "vgg-small")
+        path = self.own.name + "/sound.wav"
+        write_sound(path, 5, 4)
+        tags = ("tags", "--audio", path, "--audio-model", model)
+        known = run_json("models", "info", model)["tags"]
+        answer = run_json(*tags, "-k", known + 5)
+        self.assertEqual(list(answer), ["tags", "took_ms"])
+        self.assertEqual((len(answer["tags"]), len({one["tag"] for one in answer["tags"]})), (known, known))
+        chances = [one["probability"] for one in answer["tags"]]
+        self.assertEqual(chances, sorted(chances, reverse=True))
+        self.assertTrue(all(0 <= chance <= 1 for chance in chances))
+        self.assertEqual(run_json(*tags)["tags"], answer["tags"][:10])
+        self.assertEqual(run_json(*tags, "-k", 2)["tags"], answer["tags"][:2])
+        code, out, err = run(*tags, "-k", 2)
+        self.assertEqual((code, err), (0, ""))
+        for line, one in zip(out.splitlines(), answer["tags"][:2], strict=True):
+            self.assertRegex(line, rf"{one['probability']:.4f}  {re.escape(one['tag'])}$")
+        self.fails(1, f"3.{self.ending}", "tags", "--audio", self.path(3), "--audio-model", model)
+        self.fails(1, "/none.wav", "tags", "--audio", "/none.wav", "--audio-model", model)
+        with open(model + "/config.json", encoding="utf-8") as file:
+            names = set(json.load(file)["id2label"].values())
+        self.assertEqual({one["tag"] for one in answer["tags"]}, names)
 
 
 class Joint(Case):
@@ -584,7 +684,7 @@ class Joint(Case):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.model = write_image_model(cls.folder.name + "/joint", 1, "clip-small")
+        cls.model = write_model("image", cls.folder.name + "/joint", 1, "clip-small")
         if not cls.model:
             raise unittest.SkipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
         cls.pictures = [f"{cls.folder.name}/{i}.png" for i in range(4)]

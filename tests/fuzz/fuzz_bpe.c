@@ -4,13 +4,12 @@
  * <|endoftext|>, are below the vocabulary's size, and cut shorter are the same ids. */
 #include "bpe.h"
 #include "fuzz.h"
+#include "fuzz_folder.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { IDS = 77, PATH_BYTES = 4096, FILE_MAX = 1 << 20 };
+enum { IDS = 77, FILE_MAX = 1 << 20 };
 
 #define GOLDEN MAGPIE_SOURCE_DIR "/tests/golden/clip/"
 #define TOKENIZER(vocabulary)                                                                                \
@@ -34,35 +33,7 @@ const fuzz_seed fuzz_seeds[] = {
 };
 const size_t fuzz_seed_count = sizeof fuzz_seeds / sizeof *fuzz_seeds;
 
-static char folder[PATH_BYTES / 2];
-static const char *const names[] = {"vocab.json", "merges.txt", "tokenizer.json"};
-
-static void write_file(const char *name, const void *bytes, size_t size) {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    if (!file || (size && fwrite(bytes, 1, size, file) != size) || fclose(file) != 0) abort();
-}
-
-static void remove_files(void) {
-    char path[PATH_BYTES];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
-    }
-}
-
-static void remove_folder(void) {
-    remove_files();
-    rmdir(folder);
-}
-
-static void make_folder(void) {
-    const char *parent = getenv("TMPDIR");
-    if (folder[0]) return;
-    snprintf(folder, sizeof folder, "%s/magpie-fuzz-XXXXXX", parent ? parent : "/tmp");
-    if (!mkdtemp(folder) || atexit(remove_folder) != 0) abort();
-}
+const char *const fuzz_files[] = {"vocab.json", "merges.txt", "tokenizer.json", NULL};
 
 /* The vocabulary of the tests, read once. */
 static magpie_string golden_vocabulary(void) {
@@ -97,10 +68,10 @@ static const bpe *golden_tokenizer(void) {
 static void check_files(char which, const uint8_t *data, size_t size) {
     bpe *t;
     magpie_string vocabulary = golden_vocabulary();
-    write_file(which == 'j' ? "tokenizer.json" : which == 'v' ? "vocab.json" : "merges.txt", data, size);
-    if (which == 'm') write_file("vocab.json", vocabulary.data, vocabulary.size);
-    if (which == 'v') write_file("merges.txt", "i n\n", 4);
-    if (bpe_open(folder, &t) == MAGPIE_OK) {
+    fuzz_write_file(which == 'j' ? "tokenizer.json" : which == 'v' ? "vocab.json" : "merges.txt", data, size);
+    if (which == 'm') fuzz_write_file("vocab.json", vocabulary.data, vocabulary.size);
+    if (which == 'v') fuzz_write_file("merges.txt", "i n\n", 4);
+    if (bpe_open(fuzz_folder, &t) == MAGPIE_OK) {
         const char text[] = "a photo, IN the \xC3\xA9<|endoftext|>!";
         check_text(t, text, sizeof text - 1);
         check_text(t, (const char *)data, size);
@@ -108,11 +79,11 @@ static void check_files(char which, const uint8_t *data, size_t size) {
     } else if (!strlen(magpie_error())) {
         abort();
     }
-    remove_files();
+    fuzz_remove_files();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    make_folder();
+    fuzz_make_folder();
     if (!size) return 0;
     if (data[0] && strchr("mvj", data[0]))
         check_files((char)data[0], data + 1, size - 1);

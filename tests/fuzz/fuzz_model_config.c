@@ -1,9 +1,10 @@
 /* fuzz_model_config.c - any bytes as config.json, preprocessor_config.json and open_clip_config.json: refused in
- * words, or a geometry that a resizer takes and a network of bounded shape. */
+ * words, or a geometry that a resizer takes, a spectrogram and a network of bounded shape. */
 #include "fuzz.h"
 #include "bert.h"
 #include "image_preprocess.h"
 #include "resnet.h"
+#include "spectrogram.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +24,14 @@ const fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("{\"model_cfg\":{\"vision_cfg\":{\"image_size\":240}},\"preprocess_cfg\":{\"size\":[224,224],"
               "\"mean\":[0.5,0.5,0.5],\"std\":[0.5,0.5,0.5],\"interpolation\":\"bicubic\",\"resize_mode\":"
               "\"squash\"}}"),
+    FUZZ_SEED(
+        "{\"feature_extractor_type\":\"MagpieSpectrogram\",\"sampling_rate\":16000,\"n_fft\":512,"
+        "\"win_length\":400,\"hop_length\":160,\"window\":\"hann\",\"center\":true,\"pad_mode\":\"reflect\","
+        "\"power\":2,\"n_mels\":64,\"f_min\":0,\"f_max\":8000,\"mel_scale\":\"slaney\",\"norm\":\"slaney\","
+        "\"log\":\"ln\",\"log_floor\":1e-10,\"normalize\":\"fixed\",\"mean\":-4,\"std\":2,\"frames\":101,"
+        "\"padding\":\"constant\",\"padding_value\":0}"),
+    FUZZ_SEED("{\"feature_extractor_type\":\"ASTFeatureExtractor\",\"num_mel_bins\":128,\"max_length\":1024,"
+              "\"mean\":-4.2677393,\"std\":4.5689974,\"sampling_rate\":16000}"),
     FUZZ_SEED("{\"model_type\":\"cifar-resnet\",\"depth\":20}"),
     FUZZ_SEED("{\"model_type\":\"torchvision-resnet\",\"architecture\":\"resnet50\"}"),
     FUZZ_SEED(
@@ -65,6 +74,21 @@ static void check_preprocess(const char *name) {
         if (!isfinite(p.mean[c]) || !isfinite(p.std[c]) || !(p.std[c] > 0)) abort();
 }
 
+static void check_spectrogram(const char *name) {
+    spectrogram_config c;
+    if (spectrogram_config_read(folder, &c) != MAGPIE_OK) {
+        if (!strstr(magpie_error(), "preprocessor_config.json")) abort();
+        return;
+    }
+    if (strcmp(name, "preprocessor_config.json") != 0) abort();
+    if (c.n_fft < 4 || c.n_fft > SPECTROGRAM_FFT_MAX || c.n_fft % 2 || c.window < 2 || c.window > c.n_fft ||
+        c.hop < 1)
+        abort();
+    if (c.frames < 1 || c.frames > SPECTROGRAM_FRAMES_MAX || spectrogram_bands(&c) > SPECTROGRAM_FFT_MAX)
+        abort();
+    if (!isfinite(c.mean) || !(c.deviation > 0) || !isfinite(c.padding)) abort();
+}
+
 static void check_networks(const char *name) {
     resnet_config picture;
     bert_config text;
@@ -72,7 +96,8 @@ static void check_networks(const char *name) {
     magpie_model_senses senses;
     bool described = strcmp(name, "preprocessor_config.json") != 0; /* else there is no config.json at all */
     if (resnet_config_read(folder, &picture, &preprocess) == MAGPIE_OK) {
-        if (!described || picture.stages < 1 || picture.stages > RESNET_STAGES_MAX || picture.side < 32)
+        if (!described || picture.stages < 1 || picture.stages > RESNET_STAGES_MAX || picture.height < 32 ||
+            picture.width < 32)
             abort();
         for (size_t s = 0; s < picture.stages; s++)
             if (picture.blocks[s] < 1 || picture.channels[s] < 1 || picture.channels[s] > 1 << 24) abort();
@@ -81,7 +106,7 @@ static void check_networks(const char *name) {
     if (bert_config_read(folder, &text) == MAGPIE_OK && (text.hidden % text.heads || !(text.epsilon > 0)))
         abort();
     if (magpie_model_get_senses(folder, &senses) == MAGPIE_OK &&
-        !(described && (senses.text || senses.image)))
+        !(described && (senses.text || senses.image || senses.audio)))
         abort();
 }
 
@@ -100,6 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < FILES; i++) {
         if (symlink(memory, links[i]) != 0) abort();
         check_preprocess(names[i]);
+        check_spectrogram(names[i]);
         check_networks(names[i]);
         if (unlink(links[i]) != 0) abort();
     }

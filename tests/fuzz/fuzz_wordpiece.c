@@ -3,14 +3,13 @@
  * The first byte says which. Whatever comes: it is refused in words, or the ids begin with [CLS], end with
  * [SEP], are below the vocabulary's size, and cut shorter are the same ids. */
 #include "fuzz.h"
+#include "fuzz_folder.h"
 #include "wordpiece.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { IDS = 64, PATH_BYTES = 256, SETTINGS = 8 };
+enum { IDS = 64, SETTINGS = 8 };
 
 #define VOCABULARY                                                                                           \
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##able\nUn\na\n##a\ne\n##e\n!\n\xE4\xB8\xAD\n\xC3\xA9\n##"      \
@@ -38,36 +37,8 @@ const fuzz_seed fuzz_seeds[] = {
 };
 const size_t fuzz_seed_count = sizeof fuzz_seeds / sizeof *fuzz_seeds;
 
-static char folder[PATH_BYTES];
-static const char *const names[] = {"vocab.txt", "tokenizer.json", "tokenizer_config.json",
-                                    "special_tokens_map.json"};
-
-static void write_file(const char *name, const void *bytes, size_t size) {
-    char path[PATH_BYTES + 64];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    if (!file || (size && fwrite(bytes, 1, size, file) != size) || fclose(file) != 0) abort();
-}
-
-static void remove_files(void) {
-    char path[PATH_BYTES + 64];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
-    }
-}
-
-static void remove_folder(void) {
-    remove_files();
-    rmdir(folder);
-}
-
-static void make_folder(void) {
-    const char *parent = getenv("TMPDIR");
-    if (folder[0]) return;
-    snprintf(folder, sizeof folder, "%s/magpie-fuzz-XXXXXX", parent ? parent : "/tmp");
-    if (!mkdtemp(folder) || atexit(remove_folder) != 0) abort();
-}
+const char *const fuzz_files[] = {"vocab.txt", "tokenizer.json", "tokenizer_config.json",
+                                  "special_tokens_map.json", NULL};
 
 static void check_text(const wordpiece *t, const char *text, size_t size) {
     int32_t ids[IDS], cut[IDS];
@@ -90,22 +61,22 @@ static const wordpiece *of_setting(size_t setting) {
     snprintf(config, sizeof config,
              "{\"do_lower_case\":%s,\"strip_accents\":%s,\"tokenize_chinese_chars\":%s}",
              setting & 1 ? "false" : "true", setting & 2 ? "false" : "true", setting & 4 ? "false" : "true");
-    write_file("vocab.txt", VOCABULARY, sizeof VOCABULARY - 1);
-    write_file("tokenizer_config.json", config, strlen(config));
-    if (wordpiece_open(folder, &opened[setting]) != MAGPIE_OK) abort();
-    remove_files();
+    fuzz_write_file("vocab.txt", VOCABULARY, sizeof VOCABULARY - 1);
+    fuzz_write_file("tokenizer_config.json", config, strlen(config));
+    if (wordpiece_open(fuzz_folder, &opened[setting]) != MAGPIE_OK) abort();
+    fuzz_remove_files();
     return opened[setting];
 }
 
 static void check_files(char which, const uint8_t *data, size_t size) {
     wordpiece *t;
-    write_file(which == 'v'   ? "vocab.txt"
-               : which == 'j' ? "tokenizer.json"
-               : which == 'c' ? "tokenizer_config.json"
-                              : "special_tokens_map.json",
-               data, size);
-    if (which == 'c' || which == 's') write_file("vocab.txt", VOCABULARY, sizeof VOCABULARY - 1);
-    if (wordpiece_open(folder, &t) == MAGPIE_OK) {
+    fuzz_write_file(which == 'v'   ? "vocab.txt"
+                    : which == 'j' ? "tokenizer.json"
+                    : which == 'c' ? "tokenizer_config.json"
+                                   : "special_tokens_map.json",
+                    data, size);
+    if (which == 'c' || which == 's') fuzz_write_file("vocab.txt", VOCABULARY, sizeof VOCABULARY - 1);
+    if (wordpiece_open(fuzz_folder, &t) == MAGPIE_OK) {
         const char text[] = "unable Un \xC3\xA9 [SEP][MASK]!";
         check_text(t, text, sizeof text - 1);
         check_text(t, (const char *)data, size);
@@ -114,11 +85,11 @@ static void check_files(char which, const uint8_t *data, size_t size) {
     } else if (!strlen(magpie_error())) {
         abort();
     }
-    remove_files();
+    fuzz_remove_files();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    make_folder();
+    fuzz_make_folder();
     if (!size) return 0;
     if (strchr("vjcs", data[0]) && data[0])
         check_files((char)data[0], data + 1, size - 1);

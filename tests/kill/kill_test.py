@@ -1,9 +1,9 @@
 """kill -9 at random moments of an ingest. Whatever the moment: the store is sound, every acknowledged item is in it,
-and a second run computes exactly the vectors of what is not, of texts and of pictures.
+and a second run computes exactly the vectors of what is not, of texts, of pictures and of sounds.
 
 kill_test.py [ROUNDS [SEED]]; 5 rounds by default. Every second round replaces half of a filled store, so that
-tombstones and replaced rows are caught in the act too. Both runs meet bad lines and broken pictures, which must be in
-the rejects file once each."""
+tombstones and replaced rows are caught in the act too. Both runs meet bad lines and broken pictures and sounds, which
+must be in the rejects file once each."""
 import json
 import os
 import random
@@ -14,34 +14,38 @@ import tempfile
 import time
 
 from sample import (assert_complete, binary, item, model_or_skip, run, run_json, stored_texts, write_catalogue,
-                    write_image_model, write_picture)
+                    write_model, write_picture, write_sound)
 
 MODEL = model_or_skip()
-ITEMS, COMMIT, BAD_EVERY, PICTURE_EVERY, BROKEN_EVERY = 600, 16, 97, 3, 60
+ITEMS, COMMIT, BAD_EVERY, BROKEN_EVERY = 600, 16, 97, 60
+# By the key of a line: every how many items have such a file, its ending, how it is written, what the report calls it.
+FILES = {"image": (3, "png", write_picture, "pictures"), "audio": (4, "wav", write_sound, "sounds")}
 
 
 def ingest_arguments(catalogue, store):
     models = ["--model", MODEL, "--precision", "f32"]
-    image_model = os.path.join(os.path.dirname(catalogue), "image-model")
-    if os.path.exists(image_model):
-        models += ["--image-model", image_model]
+    for kind in FILES:
+        folder = os.path.join(os.path.dirname(catalogue), kind + "-model")
+        if os.path.exists(folder):
+            models += [f"--{kind}-model", folder]
     return ["ingest", catalogue, "--store", store, *models, "--commit", COMMIT]
 
 
-def add_pictures(folder, items):
-    """Pictures for some items, where there is an image model; the ids of those whose is whole, and of those whose is
-    broken."""
-    if not write_image_model(os.path.join(folder, "image-model")):
+def add_files(kind, folder, items):
+    """Pictures or sounds for some items, where there is a model for them; the ids of those whose is whole, and of those
+    whose is broken."""
+    every, ending, write, _ = FILES[kind]
+    if not write_model(kind, os.path.join(folder, kind + "-model")):
         return [], []
     whole, broken = [], []
-    for number in range(0, len(items), PICTURE_EVERY):
-        name = f"{number}.png"
-        items[number]["image"] = name
-        write_picture(os.path.join(folder, name), number)
+    for number in range(0, len(items), every):
+        name = f"{number}.{ending}"
+        items[number][kind] = name
+        write(os.path.join(folder, name), number)
         (broken if number % BROKEN_EVERY == 0 else whole).append(items[number]["id"])
         if number % BROKEN_EVERY == 0:
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write("no picture")
+                file.write("neither picture nor sound")
     return whole, broken
 
 
@@ -65,7 +69,7 @@ def ingest_and_kill(catalogue, store, moment):
     return out[:out.rfind("\n") + 1].splitlines()
 
 
-def killed_round(catalogue, store, items, bad, pictures, moment):
+def killed_round(catalogue, store, items, bad, files, moment):
     before = run_json("stats", "--store", store)["items"] if os.path.exists(store) else 0
     acknowledged = ingest_and_kill(catalogue, store, moment)
     texts = stored_texts(store, [one["id"] for one in items])
@@ -78,14 +82,16 @@ def killed_round(catalogue, store, items, bad, pictures, moment):
     second = run_json(*ingest_arguments(catalogue, store), expected=3)
     assert second["rejected"] == bad, second
     assert second["encoded"] == len(items) - len(durable), f"{len(durable)} were durable, {second['encoded']} encoded"
-    whole, broken = pictures
-    assert second["pictures"] == {"encoded": len(set(whole) - set(durable)), "refused": len(broken)}, second
+    for kind, (whole, broken) in files.items():
+        expected = {"encoded": len(set(whole) - set(durable)), "refused": len(broken)}
+        assert second[FILES[kind][-1]] == expected, second
     assert_complete(store, items)
     with open(os.path.join(store, "rejects.jsonl"), encoding="utf-8") as file:
         rejects = [json.loads(line) for line in file]
     numbers = [one["line"] for one in rejects if "modality" not in one]
     assert len(numbers) == bad and numbers == sorted(set(numbers)), f"rejects of lines {numbers}"
-    assert [one["id"] for one in rejects if "modality" in one] == broken, "each broken picture once"
+    for kind, (_, broken) in files.items():
+        assert [one["id"] for one in rejects if one.get("modality") == kind] == broken, f"each broken {kind} once"
     print(f"killed after {moment:.2f} s: {len(acknowledged)} acknowledged, {len(durable)} durable; "
           f"then went on after line {second['resumed_at']} and encoded {second['encoded']}", flush=True)
     return len(durable)
@@ -101,7 +107,7 @@ def main():
         catalogue, filled, store = (os.path.join(folder, name) for name in ("catalogue.jsonl", "filled", "store"))
         write_catalogue(catalogue, [item(i, seed=2) for i in range(0, ITEMS, 2)])
         run_json(*ingest_arguments(catalogue, filled))
-        pictures = add_pictures(folder, items)
+        files = {kind: add_files(kind, folder, items) for kind in FILES}
         bad = write_with_bad_lines(catalogue, items)
         start = time.monotonic()
         assert run(*ingest_arguments(catalogue, store))[0] == 3
@@ -111,7 +117,7 @@ def main():
             shutil.rmtree(store)
             if number % 2:
                 shutil.copytree(filled, store)
-            durable.append(killed_round(catalogue, store, items, bad, pictures, dice.uniform(0, whole)))
+            durable.append(killed_round(catalogue, store, items, bad, files, dice.uniform(0, whole)))
     between = sum(0 < n < ITEMS for n in durable)
     print(f"{rounds} kills, {between} of them between the first commit and the last: "
           "nothing lost, nothing encoded twice")

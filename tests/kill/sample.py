@@ -1,10 +1,12 @@
 """What the tests of the command share: the binary, the model, a catalogue of their own, and a run of the command."""
 import json
+import math
 import os
 import random
 import struct
 import subprocess
 import sys
+import wave
 import zlib
 
 SKIPPED = 77
@@ -27,12 +29,12 @@ def model_or_skip():
     return model
 
 
-def write_image_model(folder, seed=1, name="cifar-resnet20"):
-    """A small image model; each seed is another. None where the program that writes it is not named."""
-    program = os.environ.get("MAGPIE_WRITE_IMAGE_MODEL")
+def write_model(kind, folder, seed=1, *name):
+    """A small model of "image" or "audio"; each seed is another. None where the program that writes it is not named."""
+    program = os.environ.get(f"MAGPIE_WRITE_{kind.upper()}_MODEL")
     if not program:
         return None
-    subprocess.run([program, folder, str(seed), name], check=True)
+    subprocess.run([program, folder, str(seed), *name], check=True)
     return folder
 
 
@@ -47,6 +49,19 @@ def write_picture(path, seed, side=8):
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
                    chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def write_sound(path, seed, seconds=0.5, rate=16000):
+    """A WAV file of its own for each seed: a chord in noise."""
+    dice = random.Random(f"sound/{seed}")
+    pitches, noise = [dice.uniform(100, 2000) for _ in range(3)], dice.uniform(0, 2000)
+    samples = (sum(3000 * math.sin(2 * math.pi * pitch * i / rate) for pitch in pitches) + dice.uniform(-noise, noise)
+               for i in range(round(seconds * rate)))
+    with wave.open(path, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"".join(struct.pack("<h", round(sample)) for sample in samples))
 
 
 def item(number, seed=1):
@@ -94,4 +109,4 @@ def assert_complete(store, items):
     assert check["problems"] == []
     vectors = {name: space["vectors"] for name, space in stats["spaces"].items()}
     assert stats["items"] == check["items"] == vectors["fused"] == vectors["text"] == len(items), stats
-    assert check["indexed"] == vectors["fused"] + vectors.get("image", 0), stats
+    assert check["indexed"] == vectors["fused"] + vectors.get("image", 0) + vectors.get("audio", 0), stats

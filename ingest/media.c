@@ -1,0 +1,123 @@
+/* media.c - see media.h. */
+#include "media.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+enum {
+    HASH_VERSION = 1, /* a change makes every file look new */
+    PICTURES_A_THREAD = 8,
+    SOUNDS_A_THREAD = 2 /* one may be ten minutes long */
+};
+
+/* ---- what tells them apart ----------------------------------------------------------------------------- */
+
+static magpie_status encode_pictures(void *encoder, const magpie_media *files, size_t n, float *out,
+                                     magpie_outcome *outcomes) {
+    return magpie_image_encoder_encode(encoder, files, n, out, outcomes);
+}
+
+static magpie_status encode_sounds(void *encoder, const magpie_media *files, size_t n, float *out,
+                                   magpie_outcome *outcomes) {
+    return magpie_audio_encoder_encode(encoder, files, n, out, outcomes);
+}
+
+static size_t block_of(unsigned threads, size_t files_a_thread) {
+    return threads < MAGPIE_MEDIUM_BLOCK_MAX / files_a_thread ? threads * files_a_thread
+                                                              : MAGPIE_MEDIUM_BLOCK_MAX;
+}
+
+static void describe_pictures(magpie_image_encoder *encoder, magpie_medium *out) {
+    *out = (magpie_medium){.space = MAGPIE_SPACE_IMAGE, .problem = MAGPIE_IMAGE_PROBLEM};
+    if (!encoder) return;
+    const magpie_image_encoder_info *info = magpie_image_encoder_get_info(encoder);
+    out->encoder = encoder;
+    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    out->block = block_of(info->threads, PICTURES_A_THREAD);
+    out->encode = encode_pictures;
+}
+
+static void describe_sounds(magpie_audio_encoder *encoder, magpie_medium *out) {
+    *out = (magpie_medium){.space = MAGPIE_SPACE_AUDIO, .problem = MAGPIE_AUDIO_PROBLEM};
+    if (!encoder) return;
+    const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(encoder);
+    out->encoder = encoder;
+    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    out->salt = XXH3_64bits(&info->audio_seconds, sizeof info->audio_seconds);
+    out->block = block_of(info->threads, SOUNDS_A_THREAD);
+    out->encode = encode_sounds;
+}
+
+void magpie_media_describe(const magpie_ingest_encoders *encoders, magpie_medium out[MAGPIE_MEDIA]) {
+    describe_pictures(encoders->image, &out[MAGPIE_MEDIUM_IMAGE]);
+    describe_sounds(encoders->audio, &out[MAGPIE_MEDIUM_AUDIO]);
+}
+
+magpie_string magpie_medium_reference(const magpie_medium *medium, const magpie_item *item) {
+    return medium->space == MAGPIE_SPACE_IMAGE ? item->image : item->audio;
+}
+
+/* ---- their files --------------------------------------------------------------------------------------- */
+
+uint64_t magpie_medium_hash(const magpie_medium *medium, const char *path, magpie_string reference) {
+    struct stat st;
+    uint64_t words[] = {HASH_VERSION, XXH3_64bits(reference.data, reference.size), 0, 0, 0, 0};
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        words[2] = 1;
+        words[3] = (uint64_t)st.st_size;
+        words[4] = (uint64_t)st.st_mtim.tv_sec;
+        words[5] = (uint64_t)st.st_mtim.tv_nsec;
+    }
+    uint64_t hash = XXH3_64bits(words, sizeof words) ^ medium->salt;
+    return hash ? hash : 1;
+}
+
+magpie_status magpie_media_check(const char *path) {
+    struct stat st;
+    if (stat(path, &st) != 0) return magpie_fail_errno(errno, "cannot open %s", path);
+    return S_ISREG(st.st_mode) ? MAGPIE_OK : magpie_fail(MAGPIE_E_INPUT, "%s is not a file", path);
+}
+
+/* ---- what is wrong with them --------------------------------------------------------------------------- */
+
+magpie_string magpie_problem_line(magpie_string problems, const magpie_medium *medium) {
+    const size_t prefix = strlen(medium->problem);
+    for (size_t start = 0; start < problems.size;) {
+        const char *line = problems.data + start, *end = memchr(line, '\n', problems.size - start);
+        size_t size = end ? (size_t)(end - line) : problems.size - start;
+        if (size >= prefix && memcmp(line, medium->problem, prefix) == 0) return (magpie_string){line, size};
+        start += size + 1;
+    }
+    return (magpie_string){0};
+}
+
+/* As much of the words as is UTF-8, in one line: a path may have a newline in it. */
+static void append_words(magpie_text *text, const char *words) {
+    magpie_string s = {words, strlen(words)};
+    while (s.size && magpie_utf8_check(s) != MAGPIE_OK) s.size--;
+    size_t start = text->size;
+    magpie_text_append(text, s.data, s.size);
+    for (size_t i = start; i < text->size; i++)
+        if (text->data[i] == '\n') text->data[i] = ' ';
+}
+
+char *magpie_problems_with(magpie_string problems, const magpie_medium media[MAGPIE_MEDIA], unsigned which,
+                           const char *words) {
+    magpie_text text = {0};
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+        magpie_string line = magpie_problem_line(problems, &media[m]);
+        if (!line.size && m != which) continue;
+        if (text.size) magpie_text_append(&text, "\n", 1);
+        if (m != which) {
+            magpie_text_append(&text, line.data, line.size);
+            continue;
+        }
+        magpie_text_append(&text, media[m].problem, strlen(media[m].problem));
+        append_words(&text, words);
+    }
+    if (magpie_text_status(&text) == MAGPIE_OK) return text.data;
+    magpie_text_free(&text);
+    return NULL;
+}
