@@ -3,6 +3,7 @@
 #ifndef TEST_SOUNDS_H
 #define TEST_SOUNDS_H
 
+#include "encoders.h"
 #include "seeded_sounds.h"
 
 /* ---- WAV ---- */
@@ -36,6 +37,18 @@ static inline void write_wav(const char *path, const int16_t *samples, size_t co
     assert_int_equal(fclose(file), 0);
 }
 
+/* A second or so of noise at 16 kHz; each seed has its own. */
+static inline void write_sound(const char *path, unsigned seed, double seconds) {
+    const uint32_t rate = 16000;
+    const size_t count = (size_t)(seconds * rate);
+    random_state random = {seed};
+    int16_t *samples = malloc((count + 1) * sizeof *samples);
+    assert_non_null(samples);
+    for (size_t i = 0; i < count; i++) samples[i] = (int16_t)random_u64(&random);
+    write_wav(path, samples, count, rate);
+    free(samples);
+}
+
 /* ---- a model ---- */
 
 /* Makes `folder` with the model `name` of tests/golden/audio_features.json in it; each seed has its own
@@ -44,6 +57,17 @@ static inline void write_seeded_audio_model(const char *folder, const char *name
     json_t *entry = seeded_audio_entry(name);
     seeded_write_as(folder, entry, seed);
     json_decref(entry);
+}
+
+static inline void write_audio_model(const char *folder, unsigned seed) {
+    write_seeded_audio_model(folder, "audio-resnet-small", seed);
+}
+
+static inline magpie_audio_encoder *open_audio_model(const char *folder) {
+    magpie_audio_encoder *encoder;
+    const magpie_encoder_options options = {.precision = MAGPIE_PRECISION_F32, .threads = 2};
+    assert_ok(magpie_audio_encoder_open(folder, &options, &encoder));
+    return encoder;
 }
 
 #endif

@@ -2,6 +2,7 @@
  * against the formula, and a sound in pieces against the sound as one. */
 #include "support.h"
 
+#include "seeded_sounds.h"
 #include "spectrogram_kernels.h"
 
 #include <math.h>
@@ -54,6 +55,22 @@ static float *noise(size_t n, uint64_t seed) {
     assert_non_null(samples);
     for (size_t i = 0; i < n; i++) samples[i] = (float)(2 * random_unit(&random) - 1);
     return samples;
+}
+
+/* What a preprocessor_config.json of this text says. */
+static magpie_status read_text(const char *text, spectrogram_config *out) {
+    char folder[] = "/tmp/magpie-spectrogram-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = magpie_path_join(folder, "preprocessor_config.json");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    magpie_status status = spectrogram_config_read(folder, out);
+    unlink(path);
+    rmdir(folder);
+    free(path);
+    return status;
 }
 
 /* ---- ../shared/golden ---- */
@@ -122,6 +139,57 @@ static void shared_definitions(void **state) {
     free(wave);
     free(bytes);
     free(path);
+}
+
+/* ---- spectrograms.json: what libraries make, in f64, of every definition ---- */
+
+static spectrogram_config config_of(const json_t *content) {
+    spectrogram_config config;
+    char *text = json_dumps(content, 0);
+    assert_non_null(text);
+    assert_ok(read_text(text, &config));
+    free(text);
+    return config;
+}
+
+static void check_case(const json_t *c) {
+    const char *name = json_string_value(json_object_get(c, "name"));
+    const char *sound = json_string_value(json_object_get(c, "sound"));
+    size_t samples = (size_t)json_integer_value(json_object_get(c, "samples")), count, kept = 0;
+    size_t every = (size_t)json_integer_value(json_object_get(c, "every"));
+    const spectrogram_config config = config_of(json_object_get(c, "config"));
+    const json_t *values = json_object_get(c, "values");
+    spectrogram_plan *plan = plan_of(&config);
+    float *wave = seeded_sound_samples(sound, samples), *frames = frames_of(plan, wave, samples, 999, &count);
+    float *window = calloc(config.frames * plan->bands, sizeof *window);
+    assert_non_null(window);
+    assert_int_equal(count, json_integer_value(json_object_get(c, "frames")));
+    assert_int_equal(plan->bands, json_integer_value(json_object_get(c, "bands")));
+    spectrogram_window(plan, frames, count, window);
+    double worst = 0;
+    for (size_t t = 0; t < count; t += every, kept++)
+        for (size_t b = 0; b < plan->bands; b++) {
+            double golden = json_number_value(json_array_get(json_array_get(values, kept), b));
+            worst = fmax(worst, fabs((double)window[t * plan->bands + b] - golden) / fmax(1, fabs(golden)));
+        }
+    assert_int_equal(kept, json_array_size(values));
+    print_message("%s of %zu samples of %s: at most %.1e apart\n", name, samples, sound, worst);
+    /* A single bin may all but vanish; nobody's f32 has its logarithm then, and "noise" is how far off the library's is. */
+    assert_true(worst <= fmax(TOLERANCE, json_number_value(json_object_get(c, "noise"))));
+    free(window);
+    free(frames);
+    free(wave);
+    spectrogram_plan_free(plan);
+}
+
+static void libraries_values(void **state) {
+    (void)state;
+    json_t *golden = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/spectrograms.json", 0, NULL), *c;
+    size_t i;
+    assert_non_null(golden);
+    assert_true(json_array_size(json_object_get(golden, "cases")) > 0);
+    json_array_foreach(json_object_get(golden, "cases"), i, c) check_case(c);
+    json_decref(golden);
 }
 
 /* ---- kernels and formula ---- */
@@ -316,21 +384,6 @@ static void windows_are_filled_and_normalised(void **state) {
 
 /* ---- configurations ---- */
 
-static magpie_status read_text(const char *text, spectrogram_config *out) {
-    char folder[] = "/tmp/magpie-spectrogram-XXXXXX";
-    assert_non_null(mkdtemp(folder));
-    char *path = magpie_path_join(folder, "preprocessor_config.json");
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-    magpie_status status = spectrogram_config_read(folder, out);
-    unlink(path);
-    rmdir(folder);
-    free(path);
-    return status;
-}
-
 #define OWN "{\"feature_extractor_type\": \"MagpieSpectrogram\", \"sampling_rate\": 16000, \"n_fft\": 512, "
 
 static void bad_configurations_are_refused(void **state) {
@@ -363,6 +416,7 @@ static void bad_configurations_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_definitions),
+        cmocka_unit_test(libraries_values),
         cmocka_unit_test(kernels_follow_the_formula),
         cmocka_unit_test(pieces_change_nothing),
         cmocka_unit_test(ends_are_made_up),
