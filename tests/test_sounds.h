@@ -1,4 +1,5 @@
-/* test_sounds.h - sounds and a model out of nothing: WAV files, and a folder of an audio network with seeded weights. */
+/* test_sounds.h - sounds and a model out of nothing: WAV files, and a folder of an audio network with seeded
+ * weights. */
 #ifndef TEST_SOUNDS_H
 #define TEST_SOUNDS_H
 
@@ -50,7 +51,8 @@ static inline void write_sound(const char *path, unsigned seed, double seconds) 
 
 /* ---- a model ---- */
 
-/* Makes `folder` with the model `name` of tests/golden/audio_features.json in it; each seed has its own weights. */
+/* Makes `folder` with the model `name` of tests/golden/audio_features.json in it; each seed has its own
+ * weights. */
 static inline void write_seeded_audio_model(const char *folder, const char *name, unsigned seed) {
     json_t *entry = seeded_audio_entry(name);
     seeded_write_as(folder, entry, seed);

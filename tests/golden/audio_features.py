@@ -5,6 +5,7 @@ transformers, safetensors, librosa).
 Usage: audio_features.py >audio_features.json
 Spectrograms and networks in f64, on f32 weights. On standard error: how far the same networks in f32 and in bf16 are
 from it (the noise that a tolerance has to allow), and figures that tell a dead or an exploding network."""
+import copy
 import json
 import re
 import sys
@@ -23,16 +24,14 @@ import spectrograms
 WAV2CLIP = {**spectrograms.WAV2CLIP, "frames": 160}
 SMALL = {**spectrograms.HTK, "normalize": "fixed", "mean": -6, "std": 5, "frames": 101, "padding": "constant",
          "padding_value": -20}
-
-
 MUSICNN = {**spectrograms.MUSICNN, "frames": musicnn.FRAMES}
 TAGS = ["guitar", "no vocals", "harp", "loud", "quiet"]
 
 
 class AudioResnet(nn.Module):
-    """Wav2CLIP's (Wu et al. 2021): torchvision's ResNet-18 over one channel, high as the frequencies, wide as the time,
-    and a perceptron. Its checkpoint's names, in which every third member of `sequential` is a linear layer (ReLU and
-    dropout are between). `classes`: of the classifier that the checkpoint also has, and nothing uses."""
+    """Wav2CLIP's (Wu et al. 2021): torchvision's ResNet-18 over one channel, as high as there are bands and as wide as
+    there are frames, and a perceptron. The names are its checkpoint's: every third member of `sequential` is a linear
+    layer (ReLU and dropout are between). `classes`: of the classifier that the checkpoint also has, and nothing uses."""
 
     def __init__(self, projection, classes):
         super().__init__()
@@ -113,11 +112,10 @@ def features(seed, model, run, library, config):
     inputs = [windows(library, config, seeded.sound(sound, count) / 32768) for sound, count in sounds(config)]
     assert [len(x) for x in inputs] == [1, 2, 1]
     outputs = {}
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):  # weights are rounded for good
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        cast = copy.deepcopy(model).to(dtype)  # a copy, since bf16 would round the model's weights for good
         with torch.inference_mode():
-            model.float().to(dtype)
-            outputs[dtype] = torch.stack([run(model, x.to(dtype)).double().mean(0) for x in inputs])
-        model.float()
+            outputs[dtype] = torch.stack([run(cast, x.to(dtype)).double().mean(0) for x in inputs])
     x64, x32, x16 = outputs.values()
     between = nn.functional.normalize(x64, dim=1)
     print(f"{seed}: f32 from f64 {float((x32 - x64).abs().max() / x64.abs().max()):.2g}, "
@@ -155,7 +153,7 @@ def musicnn_entry(seed, filters):
     for sound in made["features"]:
         x = windows("librosa", MUSICNN, seeded.sound(sound["sound"], sound["samples"]) / 32768)
         with torch.inference_mode():
-            sound["tags"] = seeded.rounded(model.double()(x)[1].mean(0).tolist())
+            sound["tags"] = seeded.rounded(copy.deepcopy(model).double()(x)[1].mean(0).tolist())
     return made
 
 
@@ -194,7 +192,8 @@ def main():
         "ast": lambda n: ast_entry(n, model, num_hidden_layers=2)}
     for i, (name, make) in enumerate(entries.items()):
         print("{" if i == 0 else ",", f'"{name}": {{')
-        print(",\n".join(f'  "{k}": {json.dumps(v, separators=(",", ":"))}' for k, v in make(name).items()), "}", end="")
+        lines = [f'  "{k}": {json.dumps(v, separators=(",", ":"))}' for k, v in make(name).items()]
+        print(",\n".join(lines), "}", end="")
     print("}")
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes musicnn.json: the tags and vectors of musicnn's VGG for two sounds of seeded.py (pip: torch, librosa, safetensors).
+"""Makes musicnn.json: the tags and vectors of musicnn's VGG for two sounds of seeded.py (pip: torch, librosa,
+safetensors).
 
 Usage: musicnn.py MODEL_DIR >musicnn.json     # MODEL_DIR: what scripts/fetch-audio-model prints
 The network is written here after musicnn/models.py, with PyTorch in f64 on the converted weights; the spectrogram is
@@ -71,7 +72,8 @@ def report(name, weights, samples, labels, vector, tags):
         spectrum = rounded_spectrogram(samples * gain)
         _, _, exact = hear(weights, numpy.log10(10000 * spectrogram(samples * gain, numpy.float64) + 1))
         _, _, tags16 = hear(weights, spectrum)
-        print(f"  float16 spectrogram, times {gain:.3g}: {int(numpy.isinf(spectrum).sum())} of {spectrum.size} infinite, "
+        infinite = int(numpy.isinf(spectrum).sum())
+        print(f"  float16 spectrogram, times {gain:.3g}: {infinite} of {spectrum.size} infinite, "
               f"tags off by {(tags16 - exact).abs().max():.2g}", file=sys.stderr)
 
 

@@ -110,7 +110,8 @@ def rounded(numbers):
 
 def digest(vector):
     """What a file of golden values holds of a vector (numpy, f64)."""
-    return {"norm": rounded([numpy.linalg.norm(vector)])[0], "first": rounded(vector[:64]), "sums": rounded(sums(vector))}
+    norm, = rounded([numpy.linalg.norm(vector)])
+    return {"norm": norm, "first": rounded(vector[:64]), "sums": rounded(sums(vector))}
 
 
 # ---- sounds ----
@@ -142,7 +143,7 @@ def white(name, count):
 
 
 def pluck(i):
-    """A string plucked anew at every note, the last four ringing on: a triangle, and two squares that die away sooner."""
+    """A string plucked anew at every note, the last four ringing on: a triangle, two squares that die away sooner."""
     x = numpy.zeros_like(i)
     for back in range(4):
         note = i // NOTE - back

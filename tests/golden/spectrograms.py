@@ -24,8 +24,8 @@ import torchaudio.compliance.kaldi  # noqa: E402
 AST = transformers.models.audio_spectrogram_transformer.feature_extraction_audio_spectrogram_transformer
 
 HTK = {"feature_extractor_type": "MagpieSpectrogram", "sampling_rate": 16000, "n_fft": 512, "win_length": 400,
-       "hop_length": 160, "window": "hann", "center": True, "pad_mode": "reflect", "power": 2, "n_mels": 64, "f_min": 0,
-       "f_max": 8000, "mel_scale": "htk", "norm": None, "preemphasis": 0, "remove_dc_offset": False, "log": "ln",
+       "hop_length": 160, "window": "hann", "center": True, "pad_mode": "reflect", "power": 2, "n_mels": 64,
+       "f_min": 0, "f_max": 8000, "mel_scale": "htk", "norm": None, "preemphasis": 0, "remove_dc_offset": False, "log": "ln",
        "log_scale": 1, "log_offset": 0, "log_floor": 1e-10, "normalize": "none", "padding": "repeat",
        "padding_value": 0}
 SLANEY = {**HTK, "pad_mode": "constant", "mel_scale": "slaney", "norm": "slaney"}
@@ -53,8 +53,8 @@ DEFINITIONS = {  # name: library, configuration
     "musicnn": ("librosa", MUSICNN),
     "whisper": ("librosa", {**SLANEY, "n_fft": 400, "pad_mode": "reflect", "n_mels": 80, "log": "log10"}),
     "ast": ("torchaudio's kaldi", KALDI),
-    "kaldi, magnitude": ("torchaudio's kaldi", {**KALDI, "power": 1, "n_mels": 23, "preemphasis": 0, "normalize": "none",
-                                                "remove_dc_offset": False}),
+    "kaldi, magnitude": ("torchaudio's kaldi", {**KALDI, "power": 1, "n_mels": 23, "preemphasis": 0,
+                                                "remove_dc_offset": False, "normalize": "none"}),
 }
 EVERY = 7  # frames of the longer sounds, of which one is kept
 LONG, HASHED = 6400, 500000  # samples: of a case, and of each sound for its hash

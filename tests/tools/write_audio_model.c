@@ -1,5 +1,5 @@
-/* write_audio_model.c - models out of nothing, for tests that are scripts: write_audio_model FOLDER SEED [NAME], with NAME
- * of an entry of tests/golden/audio_features.json. */
+/* write_audio_model.c - models out of nothing, for tests that are scripts: write_audio_model FOLDER SEED [NAME],
+ * with NAME of an entry of tests/golden/audio_features.json. */
 #include "test_sounds.h"
 
 int main(int argc, char **argv) {
