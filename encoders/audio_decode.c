@@ -20,13 +20,16 @@ struct audio_decoder {
     audio_stream stream;
     uint64_t frames, most_frames; /* decoded; that will be */
     size_t at, filled;            /* of `mono`: passed on, decoded */
+    const float *ready;           /* what comes out next, in one of the buffers */
+    size_t ready_at, ready_count; /* of it: given out, there */
     bool ended;                   /* nothing will be decoded any more */
     bool resamples;   /* the open sound goes through `resampler`, and has not come out to its end */
     soxr_t resampler; /* from resampled_rate to rate; NULL before the first that needs one */
     size_t resampled_rate;
-    magpie_block block; /* of the two below */
+    magpie_block block; /* of the three below */
     float *all;         /* [BLOCK, channels] */
     float *mono;        /* [BLOCK] */
+    float *resampled;   /* [BLOCK] */
 };
 
 /* ---- life ---- */
@@ -34,6 +37,7 @@ struct audio_decoder {
 static void layout(audio_decoder *decoder, magpie_block *block) {
     decoder->all = magpie_carve(block, (size_t)BLOCK * MAGPIE_AUDIO_CHANNELS_MAX, sizeof *decoder->all);
     decoder->mono = magpie_carve(block, BLOCK, sizeof *decoder->mono);
+    decoder->resampled = magpie_carve(block, BLOCK, sizeof *decoder->resampled);
 }
 
 magpie_status audio_decoder_create(size_t rate, audio_decoder **out) {
@@ -61,6 +65,13 @@ static void close_sound(audio_decoder *decoder) {
     decoder->stream = (audio_stream){0};
     audio_source_close(&decoder->source);
     decoder->ended = true;
+}
+
+/* Of what is in the buffers nothing comes out. */
+static void forget(audio_decoder *decoder) {
+    close_sound(decoder);
+    decoder->at = decoder->filled = decoder->ready_at = decoder->ready_count = 0;
+    decoder->resamples = false;
 }
 
 void audio_decoder_free(audio_decoder *decoder) {
@@ -275,31 +286,35 @@ static magpie_status prepare_resampler(audio_decoder *decoder) {
     return magpie_fail(MAGPIE_E_INTERNAL, "soxr: %zu to %zu Hz: %s", rate, decoder->rate, error);
 }
 
-/* Adds to *count what can be made of what is decoded. `done`: nothing more will come of it. */
-static magpie_status pass_on(audio_decoder *decoder, float *samples, size_t most, size_t *count, bool *done) {
-    size_t left = decoder->filled - decoder->at, used = 0, made = 0;
-    const float *from = decoder->mono + decoder->at;
-    if (!decoder->resamples) {
-        used = made = left < most - *count ? left : most - *count;
-        memcpy(samples + *count, from, made * sizeof *samples);
-    } else if (left || decoder->ended) {
-        soxr_error_t error = soxr_process(decoder->resampler, left ? from : NULL, left, &used,
-                                          samples + *count, most - *count, &made);
-        if (error) return magpie_fail(MAGPIE_E_INTERNAL, "soxr: %s", error);
+/* What is decoded, or what the resampler makes of it, into `ready`; nothing at the end. The resampler writes
+ * into a buffer of ours, since libsoxr 0.1.3 reads eight bytes of where it will write, be it the last float of a page. */
+static magpie_status make_ready(audio_decoder *decoder) {
+    decoder->ready_at = decoder->ready_count = 0;
+    for (;;) {
+        size_t left = decoder->filled - decoder->at, used = left, made = left;
+        decoder->ready = decoder->mono + decoder->at;
+        if (decoder->resamples && (left || decoder->ended)) {
+            soxr_error_t error = soxr_process(decoder->resampler, left ? decoder->ready : NULL, left, &used,
+                                              decoder->resampled, BLOCK, &made);
+            if (error || (left && !used && !made))
+                return magpie_fail(MAGPIE_E_INTERNAL, "soxr: %s",
+                                   error ? error : "takes nothing, gives nothing");
+            decoder->ready = decoder->resampled;
+        }
+        decoder->at += used;
+        decoder->ready_count = made;
+        if (made || (decoder->ended && !left)) return MAGPIE_OK;
+        if (!decoder->ended && decoder->at == decoder->filled) {
+            magpie_status status = decode_block(decoder);
+            if (status != MAGPIE_OK) return status;
+        }
     }
-    decoder->at += used;
-    *count += made;
-    *done = used == 0 && made == 0;
-    return MAGPIE_OK;
 }
 
 /* ---- the sound ---- */
 
-/* Nothing is open after a failure; what is still in the buffers is of no use. */
 static magpie_status fail(audio_decoder *decoder, magpie_status status) {
-    close_sound(decoder);
-    decoder->at = decoder->filled = 0;
-    decoder->resamples = false;
+    forget(decoder);
     return decoder->path.size ? magpie_fail(status, "%s: %s", decoder->path.data, magpie_error()) : status;
 }
 
@@ -316,9 +331,7 @@ static magpie_status begin(audio_decoder *decoder, double seconds) {
 }
 
 magpie_status audio_decoder_open(audio_decoder *decoder, const magpie_media *sound, double seconds) {
-    close_sound(decoder);
-    decoder->at = decoder->filled = 0;
-    decoder->resamples = false;
+    forget(decoder);
     magpie_text_clear(&decoder->path);
     if (!(seconds > 0)) return magpie_fail(MAGPIE_E_ARGUMENT, "%g seconds of a sound", seconds);
     magpie_status status = audio_source_open(&decoder->source, sound);
@@ -331,19 +344,16 @@ magpie_status audio_decoder_open(audio_decoder *decoder, const magpie_media *sou
 
 magpie_status audio_decoder_read(audio_decoder *decoder, float *samples, size_t most, size_t *count) {
     for (*count = 0; *count < most;) {
-        bool done = false;
-        magpie_status status = pass_on(decoder, samples, most, count, &done);
-        if (status == MAGPIE_OK && done) {
-            if (decoder->ended) {
-                decoder->resamples = false;
-                return MAGPIE_OK;
-            }
-            status = decode_block(decoder);
+        if (decoder->ready_at == decoder->ready_count) {
+            magpie_status status = make_ready(decoder);
+            if (status != MAGPIE_OK) return *count = 0, fail(decoder, status);
+            if (!decoder->ready_count) return MAGPIE_OK;
         }
-        if (status != MAGPIE_OK) {
-            *count = 0;
-            return fail(decoder, status);
-        }
+        size_t left = decoder->ready_count - decoder->ready_at,
+               part = left < most - *count ? left : most - *count;
+        memcpy(samples + *count, decoder->ready + decoder->ready_at, part * sizeof *samples);
+        decoder->ready_at += part;
+        *count += part;
     }
     return MAGPIE_OK;
 }

@@ -89,7 +89,7 @@ static inline magpie_string sound_write(int format, int rate, int channels, cons
     if (written != (sf_count_t)count) abort();
     unsigned char *exact = malloc(memory.size ? memory.size : 1);
     if (!exact) abort();
-    memcpy(exact, memory.data, memory.size);
+    if (memory.size) memcpy(exact, memory.data, memory.size);
     free(memory.data);
     return (magpie_string){(char *)exact, memory.size};
 }
