@@ -22,7 +22,7 @@ enum { IDS = 77, FILE_MAX = 1 << 20 };
     "\"<|startoftext|>\",0],\"sep\":[\"<|endoftext|>\",1]},\"model\":{\"type\":\"BPE\","                     \
     "\"end_of_word_suffix\":\"</w>\",\"vocab\":" vocabulary ",\"merges\":[\"a b\",[\"a\",\"c\"]]}}"
 
-const fuzz_seed fuzz_seeds[] = {
+fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("tA photo of a cat, isn't it? 12 \xE4\xB8\xAD\xE6\x96\x87 <|endoftext|>!! e\xCC\x81"),
     FUZZ_SEED("t\xED\x95\x9C\xEA\xB5\xAD\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB \xCC\x81\xCC\xA3 <|ENDOFTEXT|> "
               "'ll 'S"),

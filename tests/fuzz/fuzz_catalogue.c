@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const fuzz_seed fuzz_seeds[] = {
+fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("{\"id\":\"a\",\"text\":\"t\",\"image\":\"i.png\",\"audio\":\"a.ogg\",\"attributes\":{\"x\":[1,"
               "2.5e3,{\"y\":"
               "null}],\"z\":\"\\u00fc\"},\"timestamp\":\"2024-02-29T12:30:00.5+01:00\"}"),

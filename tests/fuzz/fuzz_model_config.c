@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-const fuzz_seed fuzz_seeds[] = {
+fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("{\"crop_size\":{\"height\":224,\"width\":224},\"do_center_crop\":true,\"resample\":3,"
               "\"image_mean\":[0.48,0.45,0.40],\"image_std\":[0.26,0.26,0.27],\"rescale_factor\":0."
               "00392156862745098,"

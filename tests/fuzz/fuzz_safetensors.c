@@ -10,7 +10,7 @@
 
 #define HEADER(size) size "\0\0\0\0\0\0\0"
 
-const fuzz_seed fuzz_seeds[] = {
+fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED(HEADER("\2") "{}"),
     FUZZ_SEED(HEADER("\x38") "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}12345678"),
     FUZZ_SEED(HEADER("\xC3") "{\"__metadata__\":{\"format\":\"pt\"},"

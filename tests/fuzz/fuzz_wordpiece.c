@@ -16,7 +16,7 @@ enum { IDS = 64, SETTINGS = 8 };
     "\xC3\xA9\n"                                                                                             \
     "\xE3\x80\xAE\n##\xE3\x80\xAE\n##\xE1\xAD\x84\n\xE1\xAD\x84\n"
 
-const fuzz_seed fuzz_seeds[] = {
+fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("0unable Un! aaae\xCC\x81 [SEP]\xE4\xB8\xAD\xE6\x96\x87 \xE3\x80\xAE\xE1\xAD\x84"),
     FUZZ_SEED(
         "1\xC3\x89\xC3\xA9 \xED\x95\x9C\xEA\xB5\xAD \xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x94\xAC un\xC2\xAD"),

@@ -1,14 +1,16 @@
-/* standalone.c - runs a fuzz target without libFuzzer: TARGET [ITERATIONS [SEED]].
+/* standalone.c - runs a fuzz target without libFuzzer: TARGET [ITERATIONS [SEED]]. TARGET -seeds DIR: writes what it
+ * begins from, for libFuzzer to begin from.
  *
  * It sees no coverage, so it finds less than libFuzzer does. It runs wherever the tests run, and does the
  * same thing each time: what it finds, it finds again. */
 #include "fuzz.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT_MAX = 4096, MUTATIONS_MAX = 6 };
+enum { INPUT_MAX = 8192, MUTATIONS_MAX = 6 };
 
 static uint64_t next_random(uint64_t *state) {
     uint64_t z = *state += 0x9E3779B97F4A7C15;
@@ -89,7 +91,20 @@ static void mutate(struct input *in, uint64_t *state) {
     }
 }
 
+static int write_seeds(const char *folder) {
+    for (size_t i = 0; i < fuzz_seed_count; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/seed-%zu", folder, i);
+        FILE *file = fopen(path, "wb");
+        if (!file) return 1;
+        bool written = fwrite(fuzz_seeds[i].data, 1, fuzz_seeds[i].size, file) == fuzz_seeds[i].size;
+        if (fclose(file) != 0 || !written) return 1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "-seeds") == 0) return write_seeds(argv[2]);
     unsigned long iterations = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000;
     uint64_t state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     for (unsigned long i = 0; i < iterations; i++) {
