@@ -8,7 +8,8 @@ case ${1:-} in release | debug | asan | tsan) preset=$1; shift ;; esac
 
 scripts/packages test
 MAGPIE_MODEL_DIR=$(scripts/fetch-model)
-export MAGPIE_MODEL_DIR
+MAGPIE_AUDIO_MODEL_DIR=$(scripts/fetch-audio-model)
+export MAGPIE_MODEL_DIR MAGPIE_AUDIO_MODEL_DIR
 log=build/$preset.log
 mkdir -p build
 cmake --preset "$preset" >"$log" || { tail -n 20 "$log" >&2; exit 1; }
