@@ -600,7 +600,7 @@ class WithSounds(WithFiles, Case):
                                       "backend", "precision", "threads"])
         self.assertEqual((info["sense"], info["name"], info["architecture"], info["sample_rate"], info["bands"],
                           info["frames"], info["window_seconds"], info["audio_seconds"], info["tags"]),
-                         ("audio", "sounds-1", "audio-resnet", 16000, 64, 101, 1.01, 600, 0))
+                         ("audio", "sounds-1", "ast", 16000, 64, 128, 1.28, 600, 0))
         self.assertIn("audio_seconds   600\n", run("models", "info", self.own_model)[1])
         self.assertEqual(run_json("models", "info", self.own_model, "--audio-seconds", "all")["audio_seconds"], "all")
 

@@ -59,8 +59,9 @@ static inline void write_seeded_audio_model(const char *folder, const char *name
     json_decref(entry);
 }
 
+/* The smallest without tags. */
 static inline void write_audio_model(const char *folder, unsigned seed) {
-    write_seeded_audio_model(folder, "audio-resnet-small", seed);
+    write_seeded_audio_model(folder, "ast-small", seed);
 }
 
 static inline magpie_audio_encoder *open_audio_model(const char *folder) {

@@ -4,7 +4,7 @@
 
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
-    write_seeded_audio_model(argv[1], argc > 3 ? argv[3] : "audio-resnet-small",
+    write_seeded_audio_model(argv[1], argc > 3 ? argv[3] : "ast-small",
                              (unsigned)strtoul(argv[2], NULL, 10));
     return 0;
 }
