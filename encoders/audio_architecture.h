@@ -1,8 +1,8 @@
-/* audio_architecture.h - what audio_encoder.c has to know of a kind of audio model: a table of functions, one a kind.
- * Private to encoders/.
+/* audio_architecture.h - what audio_encoder.c has to know of a kind of audio model: a table of functions,
+ * one a kind. Private to encoders/.
  *
- * Above it are files, windows, threads and options, which are the same for all; below it a configuration and a network,
- * which are not. */
+ * Above it are files, windows, threads and options, which are the same for all; below it a configuration
+ * and a network, which are not. */
 #ifndef MAGPIE_AUDIO_ARCHITECTURE_H
 #define MAGPIE_AUDIO_ARCHITECTURE_H
 
@@ -32,7 +32,8 @@ struct audio_architecture {
     /* Of a packed model; `threads` as in ops_table.lane_create. */
     magpie_status (*lane_create)(audio_model *model, unsigned threads, audio_lane **out);
     void (*lane_free)(audio_lane *lane);
-    /* A window [frames, bands], as spectrogram_window makes it -> out [dimension], as it leaves the network. */
+    /* A window [frames, bands], as spectrogram_window makes it -> out [dimension], as it leaves the
+     * network. */
     magpie_status (*run)(audio_lane *lane, const float *window, float *out);
     /* What `run` gave -> out [tags], each 0 to 1. NULL: it has no tags. */
     magpie_status (*tell)(audio_lane *lane, const float *vector, float *out);

@@ -1,9 +1,11 @@
-/* audio_ast.c - the Audio Spectrogram Transformer (Gong et al. 2021) as transformers' ASTModel has it: the spectrogram cut
- * into overlapping patches, each a row, two rows of the model's own in front of them, and the layers of prenorm.c. The
- * vector is the mean of these two rows, after the last norm (transformers' pooler_output).
+/* audio_ast.c - the Audio Spectrogram Transformer (Gong et al. 2021) as transformers' ASTModel has it: the
+ * spectrogram cut into overlapping patches, each a row, two rows of the model's own in front of them, and
+ * the layers of prenorm.c. The vector is the mean of these two rows, after the last norm (transformers'
+ * pooler_output).
  *
- * Patches are numbered frequency first, time second, and a patch's values are, too. The convolution that embeds them is a
- * matrix product, for which they are laid out side by side: 2.5 values for one, at the usual stride. */
+ * Patches are numbered frequency first, time second, and a patch's values are, too. The convolution that
+ * embeds them is a matrix product, for which they are laid out side by side: 2.5 values for one, at the
+ * usual stride. */
 #include "audio_architecture.h"
 #include "prenorm.h"
 
@@ -91,7 +93,8 @@ static magpie_status open_model(const model_json *config, const spectrogram_conf
                                 const safetensors *file, audio_model **out) {
     audio_ast_model *m = magpie_alloc(1, sizeof *m);
     if (!m) return MAGPIE_E_NO_MEMORY;
-    /* Their defaults, which their files leave out. Saved with a classifier on it, the encoder carries its name. */
+    /* Their defaults, which their files leave out. Saved with a classifier on it, the encoder carries its
+     * name. */
     bool bare = safetensors_find(file, "embeddings.cls_token") != NULL;
     *m = (audio_ast_model){
         .file = file,
@@ -130,8 +133,8 @@ static magpie_status find(const audio_ast_model *m, const char *name, size_t ran
     return safetensors_expect(m->file, full, rank, shape, out);
 }
 
-/* positions [rows, width]: those of the file, and in our own rows, where the product gives no more than its bias, the
- * tokens that stand there without it. */
+/* positions [rows, width]: those of the file, and in our own rows, where the product gives no more than
+ * its bias, the tokens that stand there without it. */
 static magpie_status make_positions(audio_ast_model *m, const tensor *bias) {
     size_t width = m->layers.width;
     const size_t shape[] = {1, m->rows, width}, one[] = {1, 1, width};

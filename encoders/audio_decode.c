@@ -1,4 +1,5 @@
-/* audio_decode.c - which format, how much of it, one channel, which rate; the audio_*.c beside it have the formats. */
+/* audio_decode.c - which format, how much of it, one channel, which rate; the audio_*.c beside it have the
+ * formats. */
 #include "audio_decode.h"
 #include "audio_formats.h"
 
@@ -9,8 +10,8 @@
 
 enum { BLOCK = 4096 /* frames that are decoded at a time */ };
 
-/* Whole numbers of 32 bits that someone stored as floats are still a sound. What is louder than they has no power that
- * an f32 could hold. */
+/* Whole numbers of 32 bits that someone stored as floats are still a sound. What is louder than they has
+ * no power that an f32 could hold. */
 #define LOUDEST 0x1p32f
 
 struct audio_decoder {
@@ -164,8 +165,8 @@ static magpie_status refuse(const file_head *head) {
     return magpie_fail(MAGPIE_E_INPUT, head->size ? "not a sound: %s" : "an empty file: %s", ours);
 }
 
-/* Steps over ID3v2 tags, one after the other; false where there is none. Their length, 28 bits in four bytes, counts
- * neither their head nor a foot that repeats it. */
+/* Steps over ID3v2 tags, one after the other; false where there is none. Their length, 28 bits in four
+ * bytes, counts neither their head nor a foot that repeats it. */
 static bool skip_id3(audio_source *source) {
     enum { TAG_HEAD = 10, HAS_FOOT = 0x10 };
     bool found = false;
@@ -178,8 +179,8 @@ static bool skip_id3(audio_source *source) {
     return found;
 }
 
-/* A frame at `offset`, and one of the same kind (version, layer, rate) behind it, unless the file ends there: two bytes
- * that look like a frame's are in many a file. */
+/* A frame at `offset`, and one of the same kind (version, layer, rate) behind it, unless the file ends
+ * there: two bytes that look like a frame's are in many a file. */
 static bool is_mp3(audio_source *source, uint64_t offset) {
     uint8_t first[4], second[4];
     if (audio_source_peek(source, offset, first, 4) < 4) return false;
@@ -286,8 +287,9 @@ static magpie_status prepare_resampler(audio_decoder *decoder) {
     return magpie_fail(MAGPIE_E_INTERNAL, "soxr: %zu to %zu Hz: %s", rate, decoder->rate, error);
 }
 
-/* What is decoded, or what the resampler makes of it, into `ready`; nothing at the end. The resampler writes
- * into a buffer of ours, since libsoxr 0.1.3 reads eight bytes of where it will write, be it the last float of a page. */
+/* What is decoded, or what the resampler makes of it, into `ready`; nothing at the end. The resampler
+ * writes into a buffer of ours, since libsoxr 0.1.3 reads eight bytes of where it will write, be it the
+ * last float of a page. */
 static magpie_status make_ready(audio_decoder *decoder) {
     decoder->ready_at = decoder->ready_count = 0;
     for (;;) {

@@ -1,8 +1,9 @@
-/* audio_encoder.c - an audio encoder: what its folder says about it, and how a file of any length becomes one vector.
+/* audio_encoder.c - an audio encoder: what its folder says about it, and how a file of any length becomes
+ * one vector.
  *
- * A worker decodes its own sounds, block by block, and runs a window through the network as soon as its frames are there:
- * what is in memory is a block, a window and the activations, for a second as for ten hours. One sound is run by all
- * threads together. */
+ * A worker decodes its own sounds, block by block, and runs a window through the network as soon as its
+ * frames are there: what is in memory is a block, a window and the activations, for a second as for ten
+ * hours. One sound is run by all threads together. */
 #include "audio_architecture.h"
 #include "audio_decode.h"
 #include "encoders.h"
@@ -63,7 +64,8 @@ static uint64_t hash_json(const json_t *value) {
     return hash;
 }
 
-/* Of the weights and of all that both files of configuration say: what is of no consequence in them is little. */
+/* Of the weights and of all that both files of configuration say: what is of no consequence in them is
+ * little. */
 static magpie_status fill_fingerprint(magpie_audio_encoder *e, const char *directory,
                                       const model_json *config) {
     model_json preprocessor;

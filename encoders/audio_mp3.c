@@ -1,7 +1,7 @@
-/* audio_mp3.c - MP3 by libmpg123, the decoder inside of libsndfile's, which is used without libsndfile because that
- * leaves it to print to standard error whatever it stumbles over. What else is set is as libsndfile sets it, so that
- * the samples are the same: the encoder's delay and padding cut off where the file knows them, and an end where the
- * format changes (two files glued together). */
+/* audio_mp3.c - MP3 by libmpg123, the decoder inside of libsndfile's, which is used without libsndfile
+ * because that leaves it to print to standard error whatever it stumbles over. What else is set is as
+ * libsndfile sets it, so that the samples are the same: the encoder's delay and padding cut off where the
+ * file knows them, and an end where the format changes (two files glued together). */
 #include "audio_formats.h"
 
 #include <mpg123.h>

@@ -1,11 +1,13 @@
-/* audio_resnet.c - a residual network over a spectrogram, the picture's by another input, and a projection behind it: the
- * shape of Wav2CLIP (Wu et al. 2021, "Wav2CLIP: Learning Robust Audio Representations From CLIP").
+/* audio_resnet.c - a residual network over a spectrogram, the picture's by another input, and a projection
+ * behind it: the shape of Wav2CLIP (Wu et al. 2021, "Wav2CLIP: Learning Robust Audio Representations From
+ * CLIP").
  *
  *     config.json   {"model_type": "audio-resnet", "depth": 18, "projection": [512, 512]}
  *
- * depth is torchvision's 18, 34, 50, 101 or 152; projection the sizes of the linear layers, with ReLU between them (absent:
- * none). Tensors are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight and on (or conv1.weight and on),
- * audio_transform.sequential.0, .3, .6 ... The map is frequency down, time across. */
+ * depth is torchvision's 18, 34, 50, 101 or 152; projection the sizes of the linear layers, with ReLU
+ * between them (absent: none). Tensors are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight
+ * and on (or conv1.weight and on), audio_transform.sequential.0, .3, .6 ... The map is frequency down,
+ * time across. */
 #include "audio_architecture.h"
 #include "resnet.h"
 

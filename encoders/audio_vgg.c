@@ -1,12 +1,13 @@
-/* audio_vgg.c - musicnn's VGG (Pons and Serra 2019, "musicnn: Pre-trained convolutional neural networks for music audio
- * tagging"): five times a convolution of 3 x 3, ReLU, batch norm and a pooling, then one dense layer that tells tags.
+/* audio_vgg.c - musicnn's VGG (Pons and Serra 2019, "musicnn: Pre-trained convolutional neural networks
+ * for music audio tagging"): five times a convolution of 3 x 3, ReLU, batch norm and a pooling, then one
+ * dense layer that tells tags.
  *
  *     config.json   {"model_type": "musicnn-vgg", "num_filters": 128, "batch_norm_eps": 0.001, "id2label": {"0": ...}}
  *
- * Tensors, as scripts/musicnn-to-safetensors writes them: input_norm, conv1 to conv5, norm1 to norm5, output. The vector is
- * what the dense layer is given: the last map, place by place. The map is time down, frequency across. Batch norm comes
- * behind the ReLU here and so cannot be folded into the convolution before it; nor into the one behind it, whose border is
- * zeros after the norm. */
+ * Tensors, as scripts/musicnn-to-safetensors writes them: input_norm, conv1 to conv5, norm1 to norm5,
+ * output. The vector is what the dense layer is given: the last map, place by place. The map is time down,
+ * frequency across. Batch norm comes behind the ReLU here and so cannot be folded into the convolution
+ * before it; nor into the one behind it, whose border is zeros after the norm. */
 #include "audio_architecture.h"
 
 #include <math.h>

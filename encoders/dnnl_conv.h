@@ -1,11 +1,11 @@
 /* dnnl_conv.h - convolutions and poolings of feature maps by oneDNN. Private to the cpu backend.
  *
- * Maps of pictures (3 channels) and of spectrograms (1) are NCHW; all others are blocked, nChw16c or nChw8c by the CPU's vectors, so
- * that one convolution's output is the next one's input without a reorder. oneDNN's own choice, NHWC, was
- * 5-15% slower in f32 and equal in bf16 (2.6, Zen 4).
+ * Maps of pictures (3 channels) and of spectrograms (1) are NCHW; all others are blocked, nChw16c or
+ * nChw8c by the CPU's vectors, so that one convolution's output is the next one's input without a reorder.
+ * oneDNN's own choice, NHWC, was 5-15% slower in f32 and equal in bf16 (2.6, Zen 4).
  *
- * In int8 all maps are NHWC: 2.6 has fast convolutions of 8 bits for no other layout. Weights are s8 with a step for
- * each output channel, sums s32; what follows is one multiplication in f32:
+ * In int8 all maps are NHWC: 2.6 has fast convolutions of 8 bits for no other layout. Weights are s8 with
+ * a step for each output channel, sums s32; what follows is one multiplication in f32:
  *     y' = relu(shortcut' step(shortcut) / step(y) + (sum + bias / (step(x) step(w))) step(x) step(w) / step(y))
  * where a dash marks what is stored. */
 #ifndef MAGPIE_DNNL_CONV_H

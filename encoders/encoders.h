@@ -102,9 +102,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_tokenize(magpie_text_encod
                                                                magpie_string text, magpie_text_role role,
                                                                int32_t *ids, size_t *count);
 
-/* texts [n] -> out [n, dimension], unit length (unless options.raw), the caller's. An empty text has a vector too: that of [CLS]
- * [SEP]. Fails as a whole, naming the text by its index: what may be bad is to be checked before
- * (magpie_utf8_check). */
+/* texts [n] -> out [n, dimension], unit length (unless options.raw), the caller's. An empty text has a
+ * vector too: that of [CLS] [SEP]. Fails as a whole, naming the text by its index: what may be bad is to
+ * be checked before (magpie_utf8_check). */
 MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode(magpie_text_encoder *encoder,
                                                              const magpie_string *texts, size_t n,
                                                              magpie_text_role role, float *out);
@@ -175,11 +175,12 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode_pixels(magpie_imag
                                                                      const uint8_t *pixels, size_t n,
                                                                      float *out);
 
-/* CALIBRATION. Whole numbers of 8 bits need to know how far each map of the network reaches: the largest values that
- * these pictures bring about are written into the model's folder as int8.json, which opening with
- * MAGPIE_PRECISION_INT8 reads. What reaches further later is cut off there, so the pictures should be like those to
- * come; some hundred are plenty. The file names the model's fingerprint and is refused beside other weights. `encoder`
- * has been opened with MAGPIE_PRECISION_F32; one bad picture fails the call. */
+/* CALIBRATION. Whole numbers of 8 bits need to know how far each map of the network reaches: the largest
+ * values that these pictures bring about are written into the model's folder as int8.json, which opening
+ * with MAGPIE_PRECISION_INT8 reads. What reaches further later is cut off there, so the pictures should be
+ * like those to come; some hundred are plenty. The file names the model's fingerprint and is refused
+ * beside other weights. `encoder` has been opened with MAGPIE_PRECISION_F32; one bad picture fails the
+ * call. */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate(magpie_image_encoder *encoder,
                                                                  const magpie_media *images, size_t n);
 /* pixels [n, input_size, input_size, 3] */
@@ -188,20 +189,20 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate_pixels(magpie_i
 
 /* ---- sounds ----
  *
- * WAV, FLAC, Ogg (Vorbis, Opus), MP3 or AIFF, told apart by their first bytes; 1 to MAGPIE_AUDIO_CHANNELS_MAX channels,
- * of which the mean is taken; resampled to the model's rate (soxr, high quality, as librosa does). Files are streamed:
- * memory does not grow with their length.
+ * WAV, FLAC, Ogg (Vorbis, Opus), MP3 or AIFF, told apart by their first bytes; 1 to
+ * MAGPIE_AUDIO_CHANNELS_MAX channels, of which the mean is taken; resampled to the model's rate (soxr,
+ * high quality, as librosa does). Files are streamed: memory does not grow with their length.
  *
- * WINDOWS. A network hears a fixed number of spectrogram frames at once. A longer sound is heard window after window,
- * without overlap, and its vector is the mean of theirs, brought to unit length at the end; what is left behind the last
- * whole window is not heard, as in the models' own implementations. A sound shorter than one window fills it as the
- * model's preprocessor_config.json says: repeated from its start, or with the padding value. At most the first
- * options.audio_seconds of a file are heard.
+ * WINDOWS. A network hears a fixed number of spectrogram frames at once. A longer sound is heard window
+ * after window, without overlap, and its vector is the mean of theirs, brought to unit length at the end;
+ * what is left behind the last whole window is not heard, as in the models' own implementations. A sound
+ * shorter than one window fills it as the model's preprocessor_config.json says: repeated from its start,
+ * or with the padding value. At most the first options.audio_seconds of a file are heard.
  *
- * Silence is a sound and has a vector. MAGPIE_E_INPUT: no samples at all; a sample that is not a finite number (with its
- * place); a file that breaks off before its first sample. A file that is damaged further on is heard up to there, as
- * every player does. MAGPIE_E_UNSUPPORTED: another format (named where it is known), too many channels, a rate outside
- * the bounds below. */
+ * Silence is a sound and has a vector. MAGPIE_E_INPUT: no samples at all; a sample that is not a finite
+ * number (with its place); a file that breaks off before its first sample. A file that is damaged further
+ * on is heard up to there, as every player does. MAGPIE_E_UNSUPPORTED: another format (named where it is
+ * known), too many channels, a rate outside the bounds below. */
 
 enum {
     MAGPIE_AUDIO_CHANNELS_MAX = 8,
@@ -238,8 +239,8 @@ void magpie_audio_encoder_close(magpie_audio_encoder *encoder);
 /* Valid as long as the encoder. */
 const magpie_audio_encoder_info *magpie_audio_encoder_get_info(const magpie_audio_encoder *encoder);
 
-/* sounds [n] -> out [n, dimension], unit length (unless options.raw), the caller's. Threads, outcomes [n] and failures
- * as in magpie_image_encoder_encode. */
+/* sounds [n] -> out [n, dimension], unit length (unless options.raw), the caller's. Threads, outcomes [n]
+ * and failures as in magpie_image_encoder_encode. */
 MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *encoder,
                                                               const magpie_media *sounds, size_t n,
                                                               float *out, magpie_outcome *outcomes);
@@ -248,8 +249,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode_samples(magpie_aud
                                                                       const float *samples, size_t count,
                                                                       float *out);
 
-/* How likely each of the model's tags is, 0 to 1, independent of each other: the mean over the windows; out [tags].
- * MAGPIE_E_UNSUPPORTED for a model that has none. */
+/* How likely each of the model's tags is, 0 to 1, independent of each other: the mean over the windows;
+ * out [tags]. MAGPIE_E_UNSUPPORTED for a model that has none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_tags(magpie_audio_encoder *encoder,
                                                             const magpie_media *sound, float *out);
 /* The name of tag i, as long as the encoder. */

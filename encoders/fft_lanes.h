@@ -1,10 +1,10 @@
-/* fft_lanes.h - kissfft with a vector for a number: one transform in every lane, of as many frames at once. Private to
- * spectrogram_kernels.c.
+/* fft_lanes.h - kissfft with a vector for a number: one transform in every lane, of as many frames at
+ * once. Private to spectrogram_kernels.c.
  *
- * kissfft (Mark Borgerding; BSD-3-Clause) is plain C and slow as it is packaged, a frame at a time; but it leaves the type
- * of a number open and does the same steps whatever the numbers are. So its source is compiled here with vf for
- * kiss_fft_scalar: no shuffles, and the speed of hand-written kernels. Of the libraries that are made for speed, FFTW is
- * under the GPL and the others are not in Debian 12. */
+ * kissfft (Mark Borgerding; BSD-3-Clause) is plain C and slow as it is packaged, a frame at a time; but it
+ * leaves the type of a number open and does the same steps whatever the numbers are. So its source is
+ * compiled here with vf for kiss_fft_scalar: no shuffles, and the speed of hand-written kernels. Of the
+ * libraries that are made for speed, FFTW is under the GPL and the others are not in Debian 12. */
 #ifndef MAGPIE_FFT_LANES_H
 #define MAGPIE_FFT_LANES_H
 

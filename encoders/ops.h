@@ -1,14 +1,14 @@
 /* ops.h - the small table of operations that every network is written against. Private to encoders/.
  *
  * A network (bert.c) knows layers, shapes and names of tensors; a backend knows memory and arithmetic.
- * Between them stands this table, and nothing above it knows where or in which precision it runs. A backend
- * is one `ops_table`.
+ * Between them stands this table, and nothing above it knows where or in which precision it runs. A
+ * backend is one `ops_table`.
  *
- * A device holds what outlives a batch (packed weights). A lane is one place of execution, a worker thread or
- * a queue, with its own scratch: two lanes of a device may run at once, one lane is one thread's at a time.
- * Tensors belong to a lane; their handle means something to the backend alone. The rows of a tensor are
- * tokens (or places of a picture), those of all texts of a batch one after another; starts[i] is the first row of text i and
- * starts[texts] the number of rows. */
+ * A device holds what outlives a batch (packed weights). A lane is one place of execution, a worker thread
+ * or a queue, with its own scratch: two lanes of a device may run at once, one lane is one thread's at a
+ * time. Tensors belong to a lane; their handle means something to the backend alone. The rows of a tensor
+ * are tokens (or places of a picture), those of all texts of a batch one after another; starts[i] is the
+ * first row of text i and starts[texts] the number of rows. */
 #ifndef MAGPIE_OPS_H
 #define MAGPIE_OPS_H
 
@@ -61,8 +61,8 @@ typedef struct ops_embedding {
     const ops_norm *norm; /* NULL: none; then y is an OPS_SUM */
 } ops_embedding;
 
-/* How far the values of a map reach: 0 to largest, or -largest to largest. A device of int8 stores value / step in u8
- * or s8; to others this says nothing. */
+/* How far the values of a map reach: 0 to largest, or -largest to largest. A device of int8 stores value /
+ * step in u8 or s8; to others this says nothing. */
 typedef struct ops_range {
     float largest;
     bool negative;
@@ -83,9 +83,9 @@ static inline ops_range ops_picture_range(const float mean[3], const float std[3
     return range;
 }
 
-/* Feature maps of a batch of pictures (or spectrograms): images x channels x height x width, in the layout and precision
- * that the backend likes. A map is memory that takes the shape of what is written into it, as far as there is
- * room. */
+/* Feature maps of a batch of pictures (or spectrograms): images x channels x height x width, in the layout
+ * and precision that the backend likes. A map is memory that takes the shape of what is written into it,
+ * as far as there is room. */
 typedef struct ops_map {
     void *handle;
     size_t channels, height, width;
@@ -107,8 +107,8 @@ static inline size_t ops_windows(size_t side, size_t kernel, size_t stride, size
 }
 
 /* A convolution with what follows it: y = relu(conv(x) + bias), or y = relu(y + conv(x) + bias) with
- * `residual`. Batch norm is folded into weights and bias by the network; one that comes behind the ReLU cannot be, and is
- * `scale` and `offset`: y = scale relu(...) + offset. */
+ * `residual`. Batch norm is folded into weights and bias by the network; one that comes behind the ReLU
+ * cannot be, and is `scale` and `offset`: y = scale relu(...) + offset. */
 typedef struct ops_conv_source {
     const float *weight;         /* [out, in, kernel, kernel]; copied */
     const float *bias;           /* [out]; copied */

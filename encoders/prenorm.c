@@ -184,7 +184,8 @@ void prenorm_lane_free(prenorm_lane *l) { free(l); }
 
 ops_tensor *prenorm_input(prenorm_lane *l) { return &l->x; }
 
-/* What follows attention in a layer: x += output(context), sum = mlp(norm(x)), which is yet to be added to x. */
+/* What follows attention in a layer: x += output(context), sum = mlp(norm(x)), which is yet to be added to
+ * x. */
 static magpie_status run_mlp(prenorm_lane *l, const layer *w, ops_tensor *x, const ops_tensor *context,
                              size_t rows) {
     const ops_table *ops = l->network->ops;

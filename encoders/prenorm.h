@@ -1,9 +1,10 @@
-/* prenorm.h - the stack of layers that CLIP's text side and the Audio Spectrogram Transformer have in common. Private to
- * encoders/.
+/* prenorm.h - the stack of layers that CLIP's text side and the Audio Spectrogram Transformer have in
+ * common. Private to encoders/.
  *
- * Pre-norm: x += attention(norm(x)), x += mlp(norm(x)), so x is a sum from the first layer to the last and is kept in
- * f32; what an addition and the norm behind it do is one operation. Of the last layer few rows are wanted, the others only
- * as keys and values: what comes after its attention runs on the wanted rows alone. */
+ * Pre-norm: x += attention(norm(x)), x += mlp(norm(x)), so x is a sum from the first layer to the last and
+ * is kept in f32; what an addition and the norm behind it do is one operation. Of the last layer few rows
+ * are wanted, the others only as keys and values: what comes after its attention runs on the wanted rows
+ * alone. */
 #ifndef MAGPIE_PRENORM_H
 #define MAGPIE_PRENORM_H
 
@@ -40,9 +41,9 @@ void prenorm_lane_free(prenorm_lane *lane);
 /* Where the input goes: [rows, width], an OPS_SUM. */
 ops_tensor *prenorm_input(prenorm_lane *lane);
 
-/* rows as ops_table has them, starts[texts] in all. `added` (NULL: none) [rows, width] is added to the input first.
- * *out: rows wanted [count], below the number of rows, after the last layer and the final norm; a stream [count, width]
- * of the lane's. */
+/* rows as ops_table has them, starts[texts] in all. `added` (NULL: none) [rows, width] is added to the
+ * input first. *out: rows wanted [count], below the number of rows, after the last layer and the final
+ * norm; a stream [count, width] of the lane's. */
 MAGPIE_CHECK_RESULT magpie_status prenorm_run(prenorm_lane *lane, const size_t *starts, size_t texts,
                                               const ops_tensor *added, const size_t *wanted, size_t count,
                                               ops_tensor **out);

@@ -11,8 +11,8 @@ static const double batch_norm_epsilon = 1e-5;
 
 enum { STEM_MAX = 3, MAPS = 4 };
 
-/* Places in a calibration: those of the stem, then four a block, the last of them the shortcut's; 0 where there is no
- * such convolution. Recording and loading both find them by block_place. */
+/* Places in a calibration: those of the stem, then four a block, the last of them the shortcut's; 0 where
+ * there is no such convolution. Recording and loading both find them by block_place. */
 enum { BLOCK_PLACES = 4, SHORTCUT = 3 };
 
 typedef struct area {
@@ -160,7 +160,8 @@ static bool has_shortcut(const block *b) { return b->stride != 1 || b->in != b->
 
 /* ---- weights ---- */
 
-/* Batch norm after a convolution is a scale and an offset of its outputs (Ioffe and Szegedy 2015, algorithm 2):
+/* Batch norm after a convolution is a scale and an offset of its outputs (Ioffe and Szegedy 2015,
+ * algorithm 2):
  *     w' = w gamma / sqrt(variance + epsilon),  b' = beta - mean gamma / sqrt(variance + epsilon) */
 static magpie_status fold(const resnet *net, const char *norm, size_t out, size_t per_channel, float *weight,
                           float *bias) {
@@ -204,8 +205,8 @@ static magpie_status make_conv(const resnet *net, const conv_names *names, ops_c
     return status;
 }
 
-/* Option A: every second pixel, new channels zero at both ends. As a convolution with one weight of 1 for each old
- * channel, it needs no operation of its own and is exact in every precision. */
+/* Option A: every second pixel, new channels zero at both ends. As a convolution with one weight of 1 for
+ * each old channel, it needs no operation of its own and is exact in every precision. */
 static magpie_status make_option_a(const resnet *net, const block *b, ops_conv_source source,
                                    ops_conv **made) {
     float *weight = magpie_alloc(b->out * b->in, sizeof *weight);

@@ -1,4 +1,5 @@
-/* resnet.h - residual networks for pictures and spectrograms on the table of operations. Private to encoders/.
+/* resnet.h - residual networks for pictures and spectrograms on the table of operations. Private to
+ * encoders/.
  *
  *     plain   He et al. 2015 with the strides of v1.5 (in the 3 x 3 convolution), as torchvision, timm and Hugging
  *             Face's ResNetModel have them: ResNet-18/34/50/101/152, or any depths and widths that a config gives
@@ -34,8 +35,8 @@ typedef struct resnet_config {
 bool resnet_config_of_depth(size_t depth, resnet_config *out);
 /* What config.json (or, of CLIP, open_clip_config.json) says; `preprocess` is filled with what this
  * architecture is usually given, for image_preprocess_read to correct. config.json names torchvision's and
- * timm's networks by "architecture": "resnet50", Hugging Face's by "model_type": "resnet"; for CIFAR's there is no
- * custom: {"model_type": "cifar-resnet", "depth": 20}. */
+ * timm's networks by "architecture": "resnet50", Hugging Face's by "model_type": "resnet"; for CIFAR's
+ * there is no custom: {"model_type": "cifar-resnet", "depth": 20}. */
 MAGPIE_CHECK_RESULT magpie_status resnet_config_read(const char *directory, resnet_config *out,
                                                      image_preprocess *preprocess);
 size_t resnet_layers(const resnet_config *config);    /* as in "ResNet-50" */
@@ -52,8 +53,8 @@ size_t resnet_ranges(const resnet_config *config);
 
 typedef struct resnet resnet; /* the packed weights */
 
-/* The file is only read; it must outlive the network. `calibration` is read during the call; NULL for devices of
- * other precisions. */
+/* The file is only read; it must outlive the network. `calibration` is read during the call; NULL for
+ * devices of other precisions. */
 MAGPIE_CHECK_RESULT magpie_status resnet_create(const ops_table *ops, ops_device *device,
                                                 const resnet_config *config, const safetensors *file,
                                                 const resnet_calibration *calibration, magpie_pool *pool,
@@ -66,8 +67,8 @@ typedef struct resnet_lane resnet_lane; /* the activations of one batch at a tim
 MAGPIE_CHECK_RESULT magpie_status resnet_lane_create(resnet *network, unsigned threads, size_t images,
                                                      resnet_lane **out);
 void resnet_lane_free(resnet_lane *lane);
-/* From now on, runs raise largest [resnet_ranges], the caller's, to the largest absolute values that they see; NULL:
- * no more. */
+/* From now on, runs raise largest [resnet_ranges], the caller's, to the largest absolute values that they
+ * see; NULL: no more. */
 void resnet_lane_record(resnet_lane *lane, float *largest);
 
 /* pixels [images, height, width, 3] -> out [images, dimension], unit length where `unit` says so. */

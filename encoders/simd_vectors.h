@@ -1,5 +1,6 @@
-/* simd_vectors.h - vectors of floats in GCC's vector types, as wide as the level of instruction set that the file
- * which includes this is compiled for. Private to the files that CMakeLists.txt compiles once for each level. */
+/* simd_vectors.h - vectors of floats in GCC's vector types, as wide as the level of instruction set that
+ * the file which includes this is compiled for. Private to the files that CMakeLists.txt compiles once for
+ * each level. */
 #ifndef MAGPIE_SIMD_VECTORS_H
 #define MAGPIE_SIMD_VECTORS_H
 

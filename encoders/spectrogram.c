@@ -1,8 +1,10 @@
-/* spectrogram.c - a sound in pieces: which samples make a frame, what is made up at its ends, and what is kept between.
+/* spectrogram.c - a sound in pieces: which samples make a frame, what is made up at its ends, and what is
+ * kept between.
  *
- * With `center` the sound is taken to be longer by n_fft / 2 samples at either end. Places are counted from the first of
- * these, so frame t always begins at place t hop. The mirrored start needs samples that come after it, so the first piece
- * is held back until they are there; the end needs what came before it, so that much is kept. */
+ * With `center` the sound is taken to be longer by n_fft / 2 samples at either end. Places are counted
+ * from the first of these, so frame t always begins at place t hop. The mirrored start needs samples that
+ * come after it, so the first piece is held back until they are there; the end needs what came before it,
+ * so that much is kept. */
 #include "spectrogram_kernels.h"
 
 #include <math.h>
@@ -59,7 +61,8 @@ static magpie_status reserve(spectrogram *s, size_t n) {
     return magpie_grow((void **)&s->samples, &s->capacity, s->held + n, sizeof *s->samples);
 }
 
-/* Sample i, from -made_up on, of a sound that is mirrored at its first and last of n samples as often as need be. */
+/* Sample i, from -made_up on, of a sound that is mirrored at its first and last of n samples as often as
+ * need be. */
 static size_t mirrored(ptrdiff_t i, size_t n) {
     if (n == 1) return 0;
     ptrdiff_t period = 2 * (ptrdiff_t)(n - 1);

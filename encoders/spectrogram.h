@@ -1,19 +1,22 @@
 /* spectrogram.h - samples to frames of bands: what networks of sound look at. Private to encoders/.
  *
- * A frame is `window` samples under a Hann window, its spectrum |DFT|^2 or |DFT|, usually gathered into mel bands
- * (triangles that overlap by half), and a logarithm of that. Definitions differ in every constant, and a network trained
- * with one is deaf with another, so all of them are read from preprocessor_config.json and matched to the number:
- * torchaudio's MelSpectrogram, librosa's melspectrogram, Kaldi's fbank as torchaudio.compliance.kaldi has it.
+ * A frame is `window` samples under a Hann window, its spectrum |DFT|^2 or |DFT|, usually gathered into
+ * mel bands (triangles that overlap by half), and a logarithm of that. Definitions differ in every
+ * constant, and a network trained with one is deaf with another, so all of them are read from
+ * preprocessor_config.json and matched to the number: torchaudio's MelSpectrogram, librosa's
+ * melspectrogram, Kaldi's fbank as torchaudio.compliance.kaldi has it.
  *
- * A sound is streamed: it is pushed in pieces of any size, and frames come out as soon as their samples are there. What
- * is kept is less than the pieces and a frame. The pieces' sizes change nothing, to the bit. */
+ * A sound is streamed: it is pushed in pieces of any size, and frames come out as soon as their samples
+ * are there. What is kept is less than the pieces and a frame. The pieces' sizes change nothing, to the
+ * bit. */
 #ifndef MAGPIE_SPECTROGRAM_H
 #define MAGPIE_SPECTROGRAM_H
 
 #include "core.h"
 
-/* Frequency to mel. HTK: 2595 log10(1 + f/700). Slaney's Auditory Toolbox: linear to 1 kHz, 200/3 Hz a mel, logarithmic
- * above, 27 mels for a factor of 6.4. Kaldi: 1127 ln(1 + f/700), with triangles that are straight in mels, not in Hz. */
+/* Frequency to mel. HTK: 2595 log10(1 + f/700). Slaney's Auditory Toolbox: linear to 1 kHz, 200/3 Hz a
+ * mel, logarithmic above, 27 mels for a factor of 6.4. Kaldi: 1127 ln(1 + f/700), with triangles that are
+ * straight in mels, not in Hz. */
 typedef enum mel_scale { MEL_HTK, MEL_SLANEY, MEL_KALDI } mel_scale;
 
 typedef enum spectrogram_log {
@@ -83,7 +86,8 @@ MAGPIE_CHECK_RESULT magpie_status spectrogram_plan_create(const spectrogram_conf
                                                           spectrogram_plan **out);
 void spectrogram_plan_free(spectrogram_plan *plan);
 
-/* One frame by the formula, in double: what the kernels are tested against. samples [config.window], out [bands]. */
+/* One frame by the formula, in double: what the kernels are tested against. samples [config.window], out
+ * [bands]. */
 MAGPIE_CHECK_RESULT magpie_status spectrogram_reference(const spectrogram_plan *plan, const float *samples,
                                                         double *out);
 
@@ -97,15 +101,15 @@ void spectrogram_free(spectrogram *s);
 
 void spectrogram_begin(spectrogram *s); /* another sound */
 MAGPIE_CHECK_RESULT magpie_status spectrogram_push(spectrogram *s, const float *samples, size_t n);
-/* No more samples: the frames at the end. A sound of any samples has at least one frame; where it is shorter than the
- * made-up part, it is mirrored again and again; without `center`, zeros follow. */
+/* No more samples: the frames at the end. A sound of any samples has at least one frame; where it is
+ * shorter than the made-up part, it is mirrored again and again; without `center`, zeros follow. */
 MAGPIE_CHECK_RESULT magpie_status spectrogram_finish(spectrogram *s);
 /* Frames that are ready, [*count, bands], not normalised; valid until the next push. */
 const float *spectrogram_ready(const spectrogram *s, size_t *count);
 void spectrogram_drop(spectrogram *s, size_t count); /* the first of them */
 
-/* A network's window out of the first `count` (1 or more) frames: as many as it takes, or filled up, and normalised;
- * out [config.frames, bands]. */
+/* A network's window out of the first `count` (1 or more) frames: as many as it takes, or filled up, and
+ * normalised; out [config.frames, bands]. */
 void spectrogram_window(const spectrogram_plan *plan, const float *frames, size_t count, float *out);
 
 #endif

@@ -138,7 +138,8 @@ static magpie_status read_own(const model_json *file, spectrogram_config *c) {
 
 /* ---- transformers' ASTFeatureExtractor ---- */
 
-/* Kaldi's fbank as torchaudio has it by default, but for the window: 25 ms every 10. Twice the deviation: theirs. */
+/* Kaldi's fbank as torchaudio has it by default, but for the window: 25 ms every 10. Twice the deviation:
+ * theirs. */
 static magpie_status read_ast(const model_json *file, spectrogram_config *c) {
     *c = (spectrogram_config){.rate = 16000,
                               .symmetric = true,

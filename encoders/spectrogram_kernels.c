@@ -1,8 +1,8 @@
 /* spectrogram_kernels.c - see spectrogram_kernels.h; compiled for each level of the instruction set.
  *
- * A lane is a frame. Window, transform, filters and logarithm of as many frames as a vector has lanes run side by side,
- * and nothing crosses lanes but on the way in and out, which are transpositions. The transform of n real samples is that
- * of n/2 complex ones, unravelled where their power is taken. */
+ * A lane is a frame. Window, transform, filters and logarithm of as many frames as a vector has lanes run
+ * side by side, and nothing crosses lanes but on the way in and out, which are transpositions. The
+ * transform of n real samples is that of n/2 complex ones, unravelled where their power is taken. */
 #include "spectrogram_kernels.h"
 #include "fft_lanes.h"
 
@@ -129,8 +129,8 @@ static void gather_bands(const spectrogram_plan *plan, const state *s) {
 
 /* ---- logarithm ---- */
 
-/* ln x to 1 ulp or so, of positive finite numbers that are not denormal. x = 2^e m with m within sqrt(1/2) and sqrt(2);
- * the polynomial for ln m is that of Cephes' logf. */
+/* ln x to 1 ulp or so, of positive finite numbers that are not denormal. x = 2^e m with m within sqrt(1/2)
+ * and sqrt(2); the polynomial for ln m is that of Cephes' logf. */
 INLINE vf ln_of(vf x) {
     const int32_t root = 0x3f3504f3; /* sqrt(1/2) */
     vi bits = (vi)x - root;

@@ -1,5 +1,5 @@
-/* spectrogram_kernels.h - frames to bands, compiled once for each width of vector (as simd.h's kernels are). The oracle is
- * spectrogram_reference. Private to encoders/spectrogram*. */
+/* spectrogram_kernels.h - frames to bands, compiled once for each width of vector (as simd.h's kernels
+ * are). The oracle is spectrogram_reference. Private to encoders/spectrogram*. */
 #ifndef MAGPIE_SPECTROGRAM_KERNELS_H
 #define MAGPIE_SPECTROGRAM_KERNELS_H
 

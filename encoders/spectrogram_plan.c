@@ -1,4 +1,5 @@
-/* spectrogram_plan.c - what does not depend on the sound: window and mel filters; and a frame by the formula. */
+/* spectrogram_plan.c - what does not depend on the sound: window and mel filters; and a frame by the
+ * formula. */
 #include "simd.h"
 #include "spectrogram_kernels.h"
 
@@ -27,7 +28,8 @@ static double to_hz(mel_scale scale, double mel) {
     }
 }
 
-/* Where a band begins, has its peak and ends, and what a bin is compared with these in: Hz, or Kaldi's mels. */
+/* Where a band begins, has its peak and ends, and what a bin is compared with these in: Hz, or Kaldi's
+ * mels. */
 typedef struct triangle {
     double left, peak, right;
 } triangle;

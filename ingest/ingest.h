@@ -1,57 +1,59 @@
-/* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped anywhere.
+/* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped
+ * anywhere.
  *
  * A CATALOGUE is a file of lines, one JSON object an item; all but the id may be absent or null:
  *
  *     {"id": "...", "text": "...", "image": "PATH", "audio": "PATH", "attributes": {...}, "timestamp": ...}
  *
- * id: 1-511 bytes of UTF-8. timestamp: seconds since 1970 (a number) or RFC 3339 (a string). Relative paths
- * are relative to the catalogue's folder. Unknown keys are refused, so that a misspelt one is not lost in
- * silence. Blank lines are passed over.
+ * id: 1-511 bytes of UTF-8. timestamp: seconds since 1970 (a number) or RFC 3339 (a string). Relative
+ * paths are relative to the catalogue's folder. Unknown keys are refused, so that a misspelt one is not
+ * lost in silence. Blank lines are passed over.
  *
  * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
- * the text space, of its picture in the image space, of its sound in the audio space. Until there is fusion,
- * the fused vector is the text's: an item without text has none, and is found in the other spaces alone. An
- * item for which there is nothing to encode is kept without vectors.
+ * the text space, of its picture in the image space, of its sound in the audio space. Until there is
+ * fusion, the fused vector is the text's: an item without text has none, and is found in the other spaces
+ * alone. An item for which there is nothing to encode is kept without vectors.
  *
- * WHAT IS DONE TWICE. Nothing that was committed is encoded again, modality by modality: a line whose content
- * is in the store is skipped, one that differs in its attributes or timestamp alone keeps its vectors, and
- * another text leaves the vectors of picture and sound as they are, bit for bit. A job that was killed goes on
- * where its last commit was, and a whole second run is only a reading of the catalogue, and a stat of every
- * picture and sound: one is taken to be the same while the line names it alike and the file's size and time of
- * change (to the nanosecond) are what they were, so that one that was replaced under its name is encoded anew,
- * and a catalogue with relative paths may move with its files. The passage prefix of the text encoder counts
- * as content: with another one, all texts are encoded anew. So do the seconds of a sound that the audio encoder
- * hears. The models need not be compared: a space is bound to one for good.
+ * WHAT IS DONE TWICE. Nothing that was committed is encoded again, modality by modality: a line whose
+ * content is in the store is skipped, one that differs in its attributes or timestamp alone keeps its
+ * vectors, and another text leaves the vectors of picture and sound as they are, bit for bit. A job that
+ * was killed goes on where its last commit was, and a whole second run is only a reading of the catalogue,
+ * and a stat of every picture and sound: one is taken to be the same while the line names it alike and the
+ * file's size and time of change (to the nanosecond) are what they were, so that one that was replaced
+ * under its name is encoded anew, and a catalogue with relative paths may move with its files. The passage
+ * prefix of the text encoder counts as content: with another one, all texts are encoded anew. So do the
+ * seconds of a sound that the audio encoder hears. The models need not be compared: a space is bound to
+ * one for good.
  *
- * ENCODERS THAT ARE NOT GIVEN. Vectors of their space are left as they are, while the line has the same text,
- * or names the same file (which is not looked at). Where it has another or none, the vector goes, for it would
- * be that of something else. A later run with the encoder finds what is missing, and computes that alone: so a
- * store that was filled with texts gets its pictures and sounds by one more run.
+ * ENCODERS THAT ARE NOT GIVEN. Vectors of their space are left as they are, while the line has the same
+ * text, or names the same file (which is not looked at). Where it has another or none, the vector goes,
+ * for it would be that of something else. A later run with the encoder finds what is missing, and computes
+ * that alone: so a store that was filled with texts gets its pictures and sounds by one more run.
  *
- * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is encoded,
- * the item is stored, item.problems says "image: WHY" or "audio: WHY", and a line in the rejects file does:
- * {"line", "id", "modality": "image" or "audio", "kept": true, "reason"} ("kept": the item is; a line of a
- * rejected one has no "modality"). Where both are bad, item.problems has two lines, the picture's first, a
- * newline between them and none in a WHY; each goes when its own file is repaired, replaced or no longer
- * named. Every run that has the encoder and meets the item says so again, but the file is tried again only
- * when it has changed or appeared, or the system had refused to read it.
+ * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is
+ * encoded, the item is stored, item.problems says "image: WHY" or "audio: WHY", and a line in the rejects
+ * file does: {"line", "id", "modality": "image" or "audio", "kept": true, "reason"} ("kept": the item is;
+ * a line of a rejected one has no "modality"). Where both are bad, item.problems has two lines, the
+ * picture's first, a newline between them and none in a WHY; each goes when its own file is repaired,
+ * replaced or no longer named. Every run that has the encoder and meets the item says so again, but the
+ * file is tried again only when it has changed or appeared, or the system had refused to read it.
  *
  * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the catalogue's path,
- * size, inode and time of change are what they were; a catalogue that was changed, and a pipe, are read from
- * the start, which costs reading alone; so is it by a run with other encoders. The last transaction removes
- * it. An item that is deleted, or a file that is replaced, between the stopped run and the one that goes on is
- * not put back, or encoded anew, by the latter, but by the next.
+ * size, inode and time of change are what they were; a catalogue that was changed, and a pipe, are read
+ * from the start, which costs reading alone; so is it by a run with other encoders. The last transaction
+ * removes it. An item that is deleted, or a file that is replaced, between the stopped run and the one
+ * that goes on is not put back, or encoded anew, by the latter, but by the next.
  *
  * BAD LINES (broken JSON or UTF-8, no id or an over-long one, over 1 MiB) go to a rejects file, one JSON
  * object a line: {"line", "reason", "id"?, "start": the first bytes of the line}; the job goes on. A run
  * that goes on from a checkpoint appends to the file, any other replaces it.
  *
  * THE SAME ID TWICE in one catalogue: the first line that can be read counts. A later one with the same
- * content is passed over as unchanged, one with other content is rejected. So a second run finds everything
- * unchanged, wherever the first one was stopped. Costs 11 to 22 bytes of memory a line.
+ * content is passed over as unchanged, one with other content is rejected. So a second run finds
+ * everything unchanged, wherever the first one was stopped. Costs 11 to 22 bytes of memory a line.
  *
- * TRUST. A job reads the files that its catalogue names, wherever they are: a catalogue from elsewhere is to
- * be looked through first. What is no regular file is never opened. */
+ * TRUST. A job reads the files that its catalogue names, wherever they are: a catalogue from elsewhere is
+ * to be looked through first. What is no regular file is never opened. */
 #ifndef MAGPIE_INGEST_H
 #define MAGPIE_INGEST_H
 
@@ -103,8 +105,9 @@ typedef struct magpie_ingest_progress {
     size_t unchanged; /* items that were in the store already */
     size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
     size_t committed; /* items made durable by this run: encoded + updated */
-    /* Pictures and sounds: computed, of items in `encoded`; and refused, of items that are kept, with those of
-     * the run that this one goes on from and those that were refused by an earlier one and are as they were. */
+    /* Pictures and sounds: computed, of items in `encoded`; and refused, of items that are kept, with
+     * those of the run that this one goes on from and those that were refused by an earlier one and are as
+     * they were. */
     size_t pictures_encoded, pictures_refused, sounds_encoded, sounds_refused;
     uint64_t bytes, total_bytes; /* of the catalogue; total 0: not known (a pipe) */
     double seconds;              /* since the start of this run */
@@ -125,10 +128,10 @@ typedef struct magpie_ingest_options {
 } magpie_ingest_options;
 
 /* Runs the job to its end. The text encoder fills the text space and the fused one, the image encoder the
- * image space, the audio encoder the audio space; the store's spaces are bound to them first, and an encoder is
- * refused (MAGPIE_E_MISMATCH, naming both models) where another model filled its space. `report` (may be NULL)
- * is filled in any case. The vector indexes are not touched: magpie_index_refresh takes the new items in.
- * MAGPIE_E_NO_SPACE: what was committed stays; run again when there is room. */
+ * image space, the audio encoder the audio space; the store's spaces are bound to them first, and an
+ * encoder is refused (MAGPIE_E_MISMATCH, naming both models) where another model filled its space.
+ * `report` (may be NULL) is filled in any case. The vector indexes are not touched: magpie_index_refresh
+ * takes the new items in. MAGPIE_E_NO_SPACE: what was committed stays; run again when there is room. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,

@@ -1,5 +1,5 @@
-/* media.h - the files that an item may refer to, pictures and sounds: what tells the one kind from the other, and
- * what can be told of a file without reading it. Private to ingest/.
+/* media.h - the files that an item may refer to, pictures and sounds: what tells the one kind from the
+ * other, and what can be told of a file without reading it. Private to ingest/.
  *
  * Whatever is done to such files is written once, for a magpie_medium. A new kind is a row in
  * magpie_media_describe. */
@@ -31,9 +31,9 @@ void magpie_media_describe(const magpie_ingest_encoders *encoders, magpie_medium
 magpie_string magpie_medium_reference(const magpie_medium *medium, const magpie_item *item);
 
 /* Of `reference`, of the size and time of change (nanoseconds) of the file at `path`, and of medium->salt;
- * never 0. So a file that was replaced under its name is noticed for the price of a stat, and a catalogue that
- * moved with its files is not encoded anew. A file that is not there has a hash too: another one than when it
- * is. */
+ * never 0. So a file that was replaced under its name is noticed for the price of a stat, and a catalogue
+ * that moved with its files is not encoded anew. A file that is not there has a hash too: another one than
+ * when it is. */
 uint64_t magpie_medium_hash(const magpie_medium *medium, const char *path, magpie_string reference);
 /* Fails, in words, where there is nothing to be read: no such file, or a folder, a pipe or a device, which an
  * encoder is kept away from since to open one may be to wait for ever. */
@@ -41,9 +41,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_media_check(const char *path);
 
 /* The line of item.problems that is about one medium, its beginning included; empty: there is none. */
 magpie_string magpie_problem_line(magpie_string problems, const magpie_medium *medium);
-/* item.problems with the line of media[which] replaced, or put in, in a new string, to be freed with free();
- * NULL with the message set. As much of `words` is taken as is UTF-8 (they may have been cut in the middle of a
- * character), in one line. */
+/* item.problems with the line of media[which] replaced, or put in, in a new string, to be freed with
+ * free(); NULL with the message set. As much of `words` is taken as is UTF-8 (they may have been cut in
+ * the middle of a character), in one line. */
 MAGPIE_CHECK_RESULT char *magpie_problems_with(magpie_string problems,
                                                const magpie_medium media[MAGPIE_MEDIA], unsigned which,
                                                const char *words);

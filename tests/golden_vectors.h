@@ -1,5 +1,5 @@
-/* golden_vectors.h - vectors against what the golden files keep of them: their length, their start, and sums over all of
- * them with seeded signs (tests/golden/README.md). */
+/* golden_vectors.h - vectors against what the golden files keep of them: their length, their start, and
+ * sums over all of them with seeded signs (tests/golden/README.md). */
 #ifndef MAGPIE_TESTS_GOLDEN_VECTORS_H
 #define MAGPIE_TESTS_GOLDEN_VECTORS_H
 
@@ -56,7 +56,8 @@ static inline void read_numbers(const json_t *array, float *out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = (float)json_number_value(json_array_get(array, i));
 }
 
-/* A vector against {"norm", "first", "sums"}: within `tolerance`, relative to the largest value; 0: as near as bf16 gets. */
+/* A vector against {"norm", "first", "sums"}: within `tolerance`, relative to the largest value; 0: as
+ * near as bf16 gets. */
 static inline void check_vector(const char *what, size_t index, const json_t *wanted, const float *vector,
                                 size_t dimension, double tolerance) {
     size_t n = dimension < FIRST ? dimension : FIRST;

@@ -45,8 +45,8 @@ static inline int64_t seeded_drums(int64_t i, int64_t noise) {
     return (noise * level >> 15) - level + seeded_triangle(n, 5500, seeded_fade(6000, n, 1400));
 }
 
-/* The first `count` samples of "pluck", "drums", "noise" (white, as loud as can be) or "click" (silence but for
- * sample 37 and every 4,001st after it). A shorter sound is the start of a longer one. */
+/* The first `count` samples of "pluck", "drums", "noise" (white, as loud as can be) or "click" (silence
+ * but for sample 37 and every 4,001st after it). A shorter sound is the start of a longer one. */
 static inline void seeded_sound(const char *name, int16_t *out, size_t count) {
     random_state random = {fnv1a64(name)};
     for (size_t i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
-/* test_audio_damage.c - every way in which a sound can be wrong: refused in words, or heard as far as it goes; nothing
- * printed, nothing left open, and the next sound as if nothing had been. */
+/* test_audio_damage.c - every way in which a sound can be wrong: refused in words, or heard as far as it
+ * goes; nothing printed, nothing left open, and the next sound as if nothing had been. */
 #include "audio_decode.h"
 #include "sounds.h"
 #include "support.h"
@@ -484,8 +484,8 @@ static void append_packet(magpie_text *text, ogg_stream_state *stream, const voi
     append_pages(text, stream);
 }
 
-/* A Vorbis file with `books` code books of that many words and dimensions, each said in a few bits ("ordered", all of
- * one length), and after them nothing that makes sense. */
+/* A Vorbis file with `books` code books of that many words and dimensions, each said in a few bits
+ * ("ordered", all of one length), and after them nothing that makes sense. */
 static magpie_text vorbis_with_books(int books, long words, int length, int dimensions) {
     static const char head[] = "\1vorbis\0\0\0\0\1\x80\x3E\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xB8\1";
     static const char comments[] = "\3vorbis\0\0\0\0\0\0\0\0\1";
@@ -586,8 +586,8 @@ static void test_ogg_of_others(void **state) {
     }
 }
 
-/* Positions of an Opus file's last two pages that are none. Of the first pair libsndfile 1.2 makes half a day of
- * silence, in an allocation of 8 GiB. */
+/* Positions of an Opus file's last two pages that are none. Of the first pair libsndfile 1.2 makes half a
+ * day of silence, in an allocation of 8 GiB. */
 static void test_opus_positions(void **state) {
     (void)state;
     static const int64_t huge = (int64_t)1 << 40;

@@ -1,6 +1,7 @@
-/* test_audio_encoder.c - every kind of audio network, on seeded weights, against the framework's values, and musicnn with
- * its own weights; the backends against each other; and an encoder against itself: a file is its samples, many sounds are
- * what each is alone. One group of tests a model, so that its folder is written once. */
+/* test_audio_encoder.c - every kind of audio network, on seeded weights, against the framework's values,
+ * and musicnn with its own weights; the backends against each other; and an encoder against itself: a file
+ * is its samples, many sounds are what each is alone. One group of tests a model, so that its folder is
+ * written once. */
 #include "support.h"
 
 #include "encoders.h"
@@ -435,7 +436,8 @@ int main(void) {
     golden = json_load_file(MAGPIE_SOURCE_DIR "/tests/golden/audio_features.json", 0, NULL);
     if (!golden) return 1;
     int failed = 0;
-    /* How many of the tests below: for the large ones those against golden values; the reference is for small ones. */
+    /* How many of the tests below: for the large ones those against golden values; the reference is for
+     * small ones. */
     enum { GOLDEN = 3, OWN = 7, ALL = 8 };
     const struct {
         const char *name;

@@ -1,6 +1,6 @@
-/* test_ingest_media.c - each modality is encoded when it must be and never else: whatever has changed (text, file,
- * model), whichever encoders a run has, and whatever is wrong with a file. Every property is held against pictures and
- * against sounds; test_ingest_sounds.c has what is between the two. */
+/* test_ingest_media.c - each modality is encoded when it must be and never else: whatever has changed
+ * (text, file, model), whichever encoders a run has, and whatever is wrong with a file. Every property is
+ * held against pictures and against sounds; test_ingest_sounds.c has what is between the two. */
 #include "test_ingest_media.h"
 
 #include <fcntl.h>
@@ -268,8 +268,8 @@ static void test_broken_files_keep_their_items(void **state) {
     assert_as_if_new(w);
 }
 
-/* Permissions may change without the file doing so: what the system refused to read is tried by every run. As root, who
- * may read everything, the run is somebody else's. */
+/* Permissions may change without the file doing so: what the system refused to read is tried by every run.
+ * As root, who may read everything, the run is somebody else's. */
 static void test_unreadable_file_is_tried_again(void **state) {
     world *w = both(state);
     bool root = geteuid() == 0;

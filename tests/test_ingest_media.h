@@ -1,5 +1,5 @@
-/* test_ingest_media.h - what the tests of pictures and of sounds in an ingest share: a kind of file in a few words, a
- * world that has such files beside its catalogue, and what is to hold of their vectors. */
+/* test_ingest_media.h - what the tests of pictures and of sounds in an ingest share: a kind of file in a
+ * few words, a world that has such files beside its catalogue, and what is to hold of their vectors. */
 #ifndef TEST_INGEST_MEDIA_H
 #define TEST_INGEST_MEDIA_H
 
@@ -64,7 +64,8 @@ static inline int close_encoders(void **state) {
     return close_encoder(state);
 }
 
-/* The world of test_ingest.h with these encoders beside that of texts; skipped where there is no text model. */
+/* The world of test_ingest.h with these encoders beside that of texts; skipped where there is no text
+ * model. */
 static inline world *world_with(void **state, magpie_ingest_encoders encoders) {
     world *w = *state;
     if (!shared_encoder) skip_loudly("no text model");

@@ -1,6 +1,6 @@
-/* test_ingest_sounds.c - items with a text, a picture and a sound: what happens to one of the three leaves the other two
- * alone, and what is wrong with picture and sound is said of each. And what sounds alone have: the seconds that are
- * heard. What holds of any file is in test_ingest_media.c. */
+/* test_ingest_sounds.c - items with a text, a picture and a sound: what happens to one of the three leaves
+ * the other two alone, and what is wrong with picture and sound is said of each. And what sounds alone
+ * have: the seconds that are heard. What holds of any file is in test_ingest_media.c. */
 #include "test_ingest_media.h"
 
 #include "checkpoint.h"
@@ -95,8 +95,8 @@ static void assert_problems(world *w, unsigned i, const char *of_picture, const 
     assert_true(!rest || !*rest);
 }
 
-/* Both bad, and each repaired in turn, the one that comes first in one item, the other in the other: what was said of
- * the other stays as it was. */
+/* Both bad, and each repaired in turn, the one that comes first in one item, the other in the other: what
+ * was said of the other stays as it was. */
 static void test_each_is_repaired_by_itself(void **state) {
     world *w = all(state);
     char said[1024];
@@ -248,8 +248,8 @@ static void cut_checkpoint(world *w, const char *from, const char *to) {
     magpie_catalogue_identity_free(&identity);
 }
 
-/* A checkpoint that was written before there were sounds lacks their counter: the job goes on from it, and one that
- * lacks more is as good as none. */
+/* A checkpoint that was written before there were sounds lacks their counter: the job goes on from it, and
+ * one that lacks more is as good as none. */
 static void test_checkpoint_without_sounds_is_read(void **state) {
     world *w = all(state);
     magpie_ingest_progress progress;

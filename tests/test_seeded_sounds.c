@@ -1,5 +1,5 @@
-/* test_seeded_sounds.c - the sounds of seeded_sounds.h are, to the bit, those that seeded.py made golden values
- * of: the files of values have their hashes. And a WAV file of one is what the format says. */
+/* test_seeded_sounds.c - the sounds of seeded_sounds.h are, to the bit, those that seeded.py made golden
+ * values of: the files of values have their hashes. And a WAV file of one is what the format says. */
 #include "golden_images.h"
 #include "test_sounds.h"
 

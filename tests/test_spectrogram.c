@@ -1,5 +1,5 @@
-/* test_spectrogram.c - spectrograms against torchaudio's, librosa's and transformers' values, the kernels of every level
- * against the formula, and a sound in pieces against the sound as one. */
+/* test_spectrogram.c - spectrograms against torchaudio's, librosa's and transformers' values, the kernels
+ * of every level against the formula, and a sound in pieces against the sound as one. */
 #include "support.h"
 
 #include "seeded_sounds.h"
@@ -77,8 +77,9 @@ static magpie_status read_text(const char *text, spectrogram_config *out) {
 
 enum { WAVES = 3, SAMPLES = 48000, FRAMES = 301, MELS = 64 };
 
-/* The frameworks compute in f32 and are a millionth of a frame's loudest band off; of a band that is as quiet, the logarithm
- * is noise. (Of a chirp, NumPy's f64 is 0.13 from torchaudio in bands of 1e-14.) So much is left to them, and no more. */
+/* The frameworks compute in f32 and are a millionth of a frame's loudest band off; of a band that is as
+ * quiet, the logarithm is noise. (Of a chirp, NumPy's f64 is 0.13 from torchaudio in bands of 1e-14.) So
+ * much is left to them, and no more. */
 static double allowed(double golden, double loudest) { return TOLERANCE + 1e-6 * loudest / golden; }
 
 static void check_shared(const char *name, const spectrogram_config *config, const int16_t *wave) {
@@ -174,7 +175,8 @@ static void check_case(const json_t *c) {
         }
     assert_int_equal(kept, json_array_size(values));
     print_message("%s of %zu samples of %s: at most %.1e apart\n", name, samples, sound, worst);
-    /* A single bin may all but vanish; nobody's f32 has its logarithm then, and "noise" is how far off the library's is. */
+    /* A single bin may all but vanish; nobody's f32 has its logarithm then, and "noise" is how far off the
+     * library's is. */
     assert_true(worst <= fmax(TOLERANCE, json_number_value(json_object_get(c, "noise"))));
     free(window);
     free(frames);
@@ -297,7 +299,8 @@ static void pieces_change_nothing(void **state) {
         }
 }
 
-/* A sound that was longer by what is made up at its ends, and has it in full, has the same frames in its middle. */
+/* A sound that was longer by what is made up at its ends, and has it in full, has the same frames in its
+ * middle. */
 static void ends_are_made_up(void **state) {
     (void)state;
     enum { N = 3000 };

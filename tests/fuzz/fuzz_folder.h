@@ -1,5 +1,5 @@
-/* fuzz_folder.h - a folder of files for targets that open one: made at the first input, removed at exit. The target says
- * which files may be in it. */
+/* fuzz_folder.h - a folder of files for targets that open one: made at the first input, removed at exit.
+ * The target says which files may be in it. */
 #ifndef MAGPIE_FUZZ_FOLDER_H
 #define MAGPIE_FUZZ_FOLDER_H
 
