@@ -7,6 +7,7 @@
 #include <mpg123.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Bitrate in kbit/s by its four bits; 0: not written down ("free"), or none. */
 static const uint16_t bitrates[3][16] = {
@@ -42,6 +43,25 @@ static off_t file_seek(void *user, off_t offset, int whence) {
 
 static void init_once(void) { (void)mpg123_init(); }
 
+/* libmpg123 1.31 leaves its working memory as malloc gives it, and reads of it what a damaged frame has not written: what
+ * came out would depend on what was on the heap before. A frame of silence in two channels writes all of it; a second
+ * one follows because it asks for it. */
+static void clear_memory(mpg123_handle *handle) {
+    enum { FRAME_MAX = 128, SAMPLES = 2 * 1152, TRIES = 3 /* the first tells of the format alone */ };
+    static const uint8_t header[4] = {0xFF, 0xFB, 0x10}; /* MPEG 1, layer III, 32 kbit/s, 44.1 kHz, stereo */
+    uint8_t silence[2 * FRAME_MAX] = {0};
+    float samples[SAMPLES];
+    size_t size = audio_mp3_frame(header), done = 0;
+    memcpy(silence, header, sizeof header);
+    memcpy(silence + size, header, sizeof header);
+    audio_source source = {
+        .fd = -1, .bytes = {(const char *)silence, 2 * size}, .end = 2 * size, .allowance = 16 * size};
+    if (mpg123_open_handle(handle, &source) == MPG123_OK)
+        for (int i = 0; i < TRIES && !done; i++)
+            (void)mpg123_read(handle, (unsigned char *)samples, sizeof samples, &done);
+    (void)mpg123_close(handle);
+}
+
 static magpie_status open_handle(mpg123_handle *handle, audio_source *source, audio_stream *stream) {
     int channels = 0, encoding = 0;
     long rate = 0, flags = MPG123_QUIET | MPG123_FORCE_FLOAT | MPG123_GAPLESS | MPG123_NO_FRANKENSTEIN |
@@ -50,6 +70,7 @@ static magpie_status open_handle(mpg123_handle *handle, audio_source *source, au
         mpg123_param(handle, MPG123_ADD_FLAGS, flags, 0) != MPG123_OK ||
         mpg123_replace_reader_handle(handle, file_read, file_seek, NULL) != MPG123_OK)
         return magpie_fail(MAGPIE_E_INTERNAL, "libmpg123: %s", mpg123_strerror(handle));
+    clear_memory(handle);
     if (mpg123_open_handle(handle, source) != MPG123_OK ||
         mpg123_getformat(handle, &rate, &channels, &encoding) != MPG123_OK)
         return magpie_fail(MAGPIE_E_INPUT, "broken MP3: it has no whole frame");
