@@ -1,6 +1,7 @@
 /* fuzz_model_config.c - any bytes as config.json, preprocessor_config.json and open_clip_config.json: refused in
  * words, or a geometry that a resizer takes, a spectrogram and a network of bounded shape. */
 #include "fuzz.h"
+#include "audio_architecture.h"
 #include "bert.h"
 #include "image_preprocess.h"
 #include "resnet.h"
@@ -32,6 +33,13 @@ fuzz_seed fuzz_seeds[] = {
         "\"padding\":\"constant\",\"padding_value\":0}"),
     FUZZ_SEED("{\"feature_extractor_type\":\"ASTFeatureExtractor\",\"num_mel_bins\":128,\"max_length\":1024,"
               "\"mean\":-4.2677393,\"std\":4.5689974,\"sampling_rate\":16000}"),
+    FUZZ_SEED("{\"model_type\":\"audio-resnet\",\"depth\":18,\"projection\":[512,512]}"),
+    FUZZ_SEED("{\"model_type\":\"musicnn-vgg\",\"num_filters\":128,\"batch_norm_eps\":0.001,"
+              "\"id2label\":{\"0\":\"guitar\",\"1\":\"harp\"}}"),
+    FUZZ_SEED("{\"model_type\":\"audio-spectrogram-transformer\",\"hidden_size\":64,\"num_hidden_layers\":3,"
+              "\"num_attention_heads\":4,\"intermediate_size\":128,\"hidden_act\":\"gelu\",\"patch_size\":16,"
+              "\"frequency_stride\":10,\"time_stride\":10,\"num_mel_bins\":64,\"max_length\":128,"
+              "\"qkv_bias\":true,\"layer_norm_eps\":1e-12}"),
     FUZZ_SEED("{\"model_type\":\"cifar-resnet\",\"depth\":20}"),
     FUZZ_SEED("{\"model_type\":\"torchvision-resnet\",\"architecture\":\"resnet50\"}"),
     FUZZ_SEED(
@@ -89,6 +97,34 @@ static void check_spectrogram(const char *name) {
     if (!isfinite(c.mean) || !(c.deviation > 0) || !isfinite(c.padding)) abort();
 }
 
+/* A file without a tensor, which is all that these look at before weights are packed. */
+static const safetensors *no_weights(void) {
+    static safetensors *file;
+    char path[] = "/tmp/magpie-fuzz-weights-XXXXXX";
+    static const char empty[] = "\2\0\0\0\0\0\0\0{}";
+    if (file) return file;
+    int fd = mkstemp(path);
+    if (fd < 0 || write(fd, empty, sizeof empty - 1) != sizeof empty - 1 || close(fd) != 0) abort();
+    if (safetensors_open(path, &file) != MAGPIE_OK || unlink(path) != 0) abort();
+    return file;
+}
+
+static void check_sounds(void) {
+    static const audio_architecture *const all[] = {&audio_resnet, &audio_vgg, &audio_ast};
+    const spectrogram_config c = {.n_fft = 512, .mels = 64, .frames = 128};
+    model_json config;
+    if (model_json_open(folder, "config.json", true, &config) != MAGPIE_OK) return;
+    for (size_t i = 0; i < sizeof all / sizeof *all && config.root; i++) {
+        audio_model *model;
+        if (all[i]->open(&config, &c, no_weights(), &model) != MAGPIE_OK) continue;
+        if (model->dimension < 1 || model->dimension > 1 << 24 || model->layers < 1) abort();
+        for (size_t t = 0; t < model->tags; t++)
+            if (!model->tag[t]) abort();
+        all[i]->close(model);
+    }
+    model_json_close(&config);
+}
+
 static void check_networks(const char *name) {
     resnet_config picture;
     bert_config text;
@@ -126,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (symlink(memory, links[i]) != 0) abort();
         check_preprocess(names[i]);
         check_spectrogram(names[i]);
+        check_sounds();
         check_networks(names[i]);
         if (unlink(links[i]) != 0) abort();
     }
