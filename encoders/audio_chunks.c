@@ -1,5 +1,5 @@
-/* audio_chunks.c - walks the chunks of RIFF and IFF: a name of four letters, a length, a body, padded to an even
- * length. Two chunks matter, in either order; all others are stepped over unread. */
+/* audio_chunks.c - walks the chunks of RIFF and IFF: a name of four letters, a length, a body, padded to an
+ * even length. Two chunks matter, in either order; all others are stepped over unread. */
 #include "audio_chunks.h"
 #include "audio_formats.h"
 
@@ -74,8 +74,8 @@ static magpie_status other_wav(unsigned tag) {
                        "a WAV of coding 0x%04X: whole numbers, floats, A-law and mu-law are read", tag);
 }
 
-/* 'fmt ' of mmreg.h: tag, channels, rate, bytes a second, bytes a frame, bits; of the extensible kind then two
- * bytes of length, valid bits, channel mask and a GUID that has the tag in its first field. */
+/* 'fmt ' of mmreg.h: tag, channels, rate, bytes a second, bytes a frame, bits; of the extensible kind then
+ * two bytes of length, valid bits, channel mask and a GUID that has the tag in its first field. */
 static magpie_status read_fmt(const uint8_t *fmt, size_t size, bool big, audio_raw *out) {
     enum { PLAIN = 16, EXTENSIBLE = 40, PCM = 1, FLOAT = 3, A_LAW = 6, MU_LAW = 7 };
     static const uint8_t guid_end[8] = {0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71};

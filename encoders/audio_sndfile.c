@@ -1,9 +1,9 @@
-/* audio_sndfile.c - WAV, AIFF and FLAC by libsndfile, which is shown the samples alone: those of WAV and AIFF as "raw"
- * ones, of which it is told what they are; of a FLAC its first block of metadata and then its frames, without the
- * comments, cue sheets and pictures in between.
+/* audio_sndfile.c - WAV, AIFF and FLAC by libsndfile, which is shown the samples alone: those of WAV and AIFF
+ * as "raw" ones, of which it is told what they are; of a FLAC its first block of metadata and then its
+ * frames, without the comments, cue sheets and pictures in between.
  *
- * Why a file does not open libsndfile tells through a variable of the process, which another thread's file may have
- * overwritten: it is not asked, and what can be said beforehand is said here. */
+ * Why a file does not open libsndfile tells through a variable of the process, which another thread's file
+ * may have overwritten: it is not asked, and what can be said beforehand is said here. */
 #include "audio_chunks.h"
 #include "audio_formats.h"
 
@@ -92,7 +92,8 @@ static magpie_status aiff_open(audio_source *source, audio_stream *stream) {
     return status == MAGPIE_OK ? open_raw(source, &raw, stream) : status;
 }
 
-/* Puts STREAMINFO into the prefix, as the last block of metadata, and the source's `begin` to the first frame. */
+/* Puts STREAMINFO into the prefix, as the last block of metadata, and the source's `begin` to the first
+ * frame. */
 static magpie_status read_flac_head(audio_source *source, sndfile_state *state) {
     enum { MAGIC = 4, HEAD = 4, LAST = 0x80, BLOCKS_MAX = 1024 };
     uint8_t *prefix = state->prefix, head[HEAD];

@@ -1,8 +1,8 @@
 /* audio_vorbis.c - Vorbis by libvorbis.
  *
- * A Vorbis file brings its own Huffman codes. libvorbis 1.3.7 believes how many there are: a header of 54 bytes may
- * announce a book of eight million words, for which libvorbis takes 64 MiB off the stack, where there are 8 MiB, or 256
- * such books, for which it takes 4 GiB. So the books are gone through first. */
+ * A Vorbis file brings its own Huffman codes. libvorbis 1.3.7 believes how many there are: a header of 54
+ * bytes may announce a book of eight million words, for which libvorbis takes 64 MiB off the stack, where
+ * there are 8 MiB, or 256 such books, for which it takes 4 GiB. So the books are gone through first. */
 #include "audio_ogg.h"
 
 #include <stdlib.h>

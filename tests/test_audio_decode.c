@@ -1,5 +1,5 @@
-/* test_audio_decode.c - sounds that the test itself has written come back: lossless ones to the bit, lossy ones as
- * libsndfile decodes them and near to what was written; resampled ones as soxr does it at once. */
+/* test_audio_decode.c - sounds that the test itself has written come back: lossless ones to the bit, lossy
+ * ones as libsndfile decodes them and near to what was written; resampled ones as soxr does it at once. */
 #include "audio_decode.h"
 #include "sounds.h"
 #include "support.h"
@@ -293,7 +293,8 @@ static void test_lossy(void **state) {
     }
 }
 
-/* Nothing that an encoder writes is taken for a bomb: every quality, and the rates with books of their own. */
+/* Nothing that an encoder writes is taken for a bomb: every quality, and the rates with books of their
+ * own. */
 static void test_vorbis_books(void **state) {
     (void)state;
     static const int rates[] = {8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000};

@@ -1,5 +1,5 @@
-/* fuzz_audio.h - what the targets for sounds share: seeds that libsndfile writes at start, and decoders that hear all
- * inputs, so that what a broken sound leaves behind meets the next one. */
+/* fuzz_audio.h - what the targets for sounds share: seeds that libsndfile writes at start, and decoders that
+ * hear all inputs, so that what a broken sound leaves behind meets the next one. */
 #ifndef MAGPIE_FUZZ_AUDIO_H
 #define MAGPIE_FUZZ_AUDIO_H
 
@@ -21,8 +21,8 @@ static inline void fuzz_make_seed(size_t seed, int format, int rate, int channel
     fuzz_seeds[seed] = (fuzz_seed){file.data, file.size};
 }
 
-/* Hears at most a quarter of a second, so that neither a rate nor a length that was mutated makes an input slow, and
- * resamples. A failure has to be one of a sound, with words; *hash is of the samples. */
+/* Hears at most a quarter of a second, so that neither a rate nor a length that was mutated makes an input
+ * slow, and resamples. A failure has to be one of a sound, with words; *hash is of the samples. */
 static inline magpie_status fuzz_listen(audio_decoder *decoder, const magpie_media *sound, size_t block,
                                         uint64_t *hash) {
     enum { BLOCK_MAX = 1024, COUNT_MAX = 16000 / 4 + 1000 };

@@ -1,7 +1,7 @@
 /* fuzz_ogg.c - any bytes as an Ogg Vorbis or Ogg Opus: refused in words, or the same samples each time.
  *
- * A page whose checksum is wrong is not there, which would end nearly every mutation in the framing: every other input
- * has its checksums set right first. */
+ * A page whose checksum is wrong is not there, which would end nearly every mutation in the framing: every
+ * other input has its checksums set right first. */
 #include "fuzz_audio.h"
 
 #include <ogg/ogg.h>
