@@ -1,5 +1,5 @@
-/* audio_chunks.c - walks the chunks of RIFF and IFF: a name of four letters, a length, a body, padded to
- * an even length. Two chunks matter, in either order; all others are stepped over unread. */
+/* audio_chunks.c - walks the chunks of RIFF and IFF: a name of four letters, a length, a body, padded to an
+ * even length. Two chunks matter, in either order; all others are stepped over unread. */
 #include "audio_chunks.h"
 #include "audio_formats.h"
 

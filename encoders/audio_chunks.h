@@ -11,10 +11,10 @@ typedef struct audio_raw {
     uint64_t offset, size; /* behind the source's `begin`, in bytes; not past its end */
 } audio_raw;
 
-/* RIFF, RIFX, RF64 and BW64; whole numbers of 8 to 32 bits, float, double, A-law and mu-law, plain or
- * under WAVE_FORMAT_EXTENSIBLE. MAGPIE_E_UNSUPPORTED for other codings, named where they are known. A
- * length that the file does not have, or that was never written (0, where the RIFF's own says so too), is
- * what the file has. */
+/* RIFF, RIFX, RF64 and BW64; whole numbers of 8 to 32 bits, float, double, A-law and mu-law, plain or under
+ * WAVE_FORMAT_EXTENSIBLE. MAGPIE_E_UNSUPPORTED for other codings, named where they are known. A length that
+ * the file does not have, or that was never written (0, where the RIFF's own says so too), is what the file
+ * has. */
 MAGPIE_CHECK_RESULT magpie_status audio_find_wav(audio_source *source, audio_raw *out);
 /* AIFF and AIFF-C, the same codings. */
 MAGPIE_CHECK_RESULT magpie_status audio_find_aiff(audio_source *source, audio_raw *out);

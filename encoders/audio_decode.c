@@ -10,8 +10,8 @@
 
 enum { BLOCK = 4096 /* frames that are decoded at a time */ };
 
-/* Whole numbers of 32 bits that someone stored as floats are still a sound. What is louder than they has
- * no power that an f32 could hold. */
+/* Whole numbers of 32 bits that someone stored as floats are still a sound. What is louder is none, and its
+ * power need not fit into an f32. */
 #define LOUDEST 0x1p32f
 
 struct audio_decoder {
@@ -127,7 +127,7 @@ static magpie_status refuse(const file_head *head) {
     } known[] = {{"an MP4 or M4A", 4, 4, "ftyp"},
                  {"a WMA", 0, 8, "\x30\x26\xB2\x75\x8E\x66\xCF\x11"},
                  {"an AMR", 0, 5, "#!AMR"},
-                 {"a MIDI file, notes without a sound,", 0, 4, "MThd"},
+                 {"a MIDI", 0, 4, "MThd"},
                  {"a CAF", 0, 4, "caff"},
                  {"an AU", 0, 4, ".snd"},
                  {"a Wave64", 0, 4, "riff"},
@@ -165,22 +165,23 @@ static magpie_status refuse(const file_head *head) {
     return magpie_fail(MAGPIE_E_INPUT, head->size ? "not a sound: %s" : "an empty file: %s", ours);
 }
 
-/* Steps over ID3v2 tags, one after the other; false where there is none. Their length, 28 bits in four
- * bytes, counts neither their head nor a foot that repeats it. */
+/* Steps over ID3v2 tags, one after the other; false where there is none. Their length, 28 bits in four bytes,
+ * counts neither their head nor a foot that repeats it. */
 static bool skip_id3(audio_source *source) {
-    enum { TAG_HEAD = 10, HAS_FOOT = 0x10 };
-    bool found = false;
-    for (uint8_t h[TAG_HEAD]; audio_source_peek(source, 0, h, TAG_HEAD) == TAG_HEAD; found = true) {
+    enum { TAG_HEAD = 10, HAS_FOOT = 0x10, TAGS_MAX = 64 };
+    size_t tags = 0;
+    for (uint8_t h[TAG_HEAD]; tags < TAGS_MAX && audio_source_peek(source, 0, h, TAG_HEAD) == TAG_HEAD;
+         tags++) {
         if (memcmp(h, "ID3", 3) != 0 || h[3] == 0xFF || ((h[6] | h[7] | h[8] | h[9]) & 0x80)) break;
         uint64_t size = ((uint64_t)h[6] << 21 | (uint64_t)h[7] << 14 | (uint64_t)h[8] << 7 | h[9]) +
                         TAG_HEAD + (h[5] & HAS_FOOT ? TAG_HEAD : 0);
         source->begin = size < source->end - source->begin ? source->begin + size : source->end;
     }
-    return found;
+    return tags > 0;
 }
 
-/* A frame at `offset`, and one of the same kind (version, layer, rate) behind it, unless the file ends
- * there: two bytes that look like a frame's are in many a file. */
+/* A frame at `offset`, and one of the same kind (version, layer, rate) behind it, unless the file ends there:
+ * two bytes that look like a frame's are in many a file. */
 static bool is_mp3(audio_source *source, uint64_t offset) {
     uint8_t first[4], second[4];
     if (audio_source_peek(source, offset, first, 4) < 4) return false;
@@ -202,7 +203,7 @@ static bool find_mp3(audio_source *source) {
     return false;
 }
 
-/* *out NULL for what no format of ours begins with. */
+/* NULL for what no format of ours begins with. */
 static const audio_format *tell_format(audio_source *source, file_head *head) {
     bool tagged = skip_id3(source);
     head->size = audio_source_peek(source, 0, head->bytes, HEAD);
@@ -287,9 +288,9 @@ static magpie_status prepare_resampler(audio_decoder *decoder) {
     return magpie_fail(MAGPIE_E_INTERNAL, "soxr: %zu to %zu Hz: %s", rate, decoder->rate, error);
 }
 
-/* What is decoded, or what the resampler makes of it, into `ready`; nothing at the end. The resampler
- * writes into a buffer of ours, since libsoxr 0.1.3 reads eight bytes of where it will write, be it the
- * last float of a page. */
+/* What is decoded, or what the resampler makes of it, into `ready`; nothing at the end. The resampler writes
+ * into a buffer of ours, since libsoxr 0.1.3 reads eight bytes of where it will write, be it the last float
+ * of a page. */
 static magpie_status make_ready(audio_decoder *decoder) {
     decoder->ready_at = decoder->ready_count = 0;
     for (;;) {

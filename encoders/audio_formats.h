@@ -1,10 +1,10 @@
-/* audio_formats.h - what the formats give to audio_decode.c: samples as they are stored, all channels, at
- * the file's rate. Private to audio_decode.c and its formats.
+/* audio_formats.h - what the formats give to audio_decode.c: samples as they are stored, all channels, at the
+ * file's rate. Private to audio_decode.c and its formats.
  *
- * libsndfile could open every one of them, and does not get to: of a file it sees samples alone. What
- * stands around them is read here, since a header is where a file that was made to do harm does it:
- * libsndfile 1.2 has parsers for thirty more formats behind a WAV's or an AIFF's, its MP3 decoder prints
- * to standard error, and its Ogg decoder hands libvorbis headers that end the process (audio_ogg.c). */
+ * libsndfile could open every one of them, and does not get to: of a file it sees samples alone. What stands
+ * around them is read here, since a header is where a file that was made to do harm does it: libsndfile 1.2
+ * has parsers for thirty more formats behind a WAV's or an AIFF's, its MP3 decoder prints to standard error,
+ * and its Ogg decoder hands libvorbis headers that end the process (audio_ogg.c). */
 #ifndef MAGPIE_AUDIO_FORMATS_H
 #define MAGPIE_AUDIO_FORMATS_H
 
@@ -23,8 +23,8 @@ struct audio_format {
     /* Fills in stream->state, channels and rate: within MAGPIE_AUDIO_CHANNELS_MAX and the bounds of the rate
      * (audio_check). The source outlives the stream, and its `begin` is the format's first byte. */
     magpie_status (*open)(audio_source *source, audio_stream *stream);
-    /* Up to `most` frames [most, channels] of the sound; *count 0: the end, or where it is too damaged to
-     * go on. */
+    /* Up to `most` frames [most, channels] of the sound; *count 0: the end, or where it is too damaged to go
+     * on. */
     magpie_status (*read)(audio_stream *stream, float *frames, size_t most, size_t *count);
     void (*close)(audio_stream *stream);
 };

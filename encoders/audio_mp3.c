@@ -43,9 +43,9 @@ static off_t file_seek(void *user, off_t offset, int whence) {
 
 static void init_once(void) { (void)mpg123_init(); }
 
-/* libmpg123 1.31 leaves its working memory as malloc gives it, and reads of it what a damaged frame has not written: what
- * came out would depend on what was on the heap before. A frame of silence in two channels writes all of it; a second
- * one follows because it asks for it. */
+/* libmpg123 1.31 leaves its working memory as malloc gives it, and reads of it what a damaged frame has not
+ * written: what came out would depend on what was on the heap before. A frame of silence in two channels
+ * writes all of it; a second one follows because it asks for it. */
 static void clear_memory(mpg123_handle *handle) {
     enum { FRAME_MAX = 128, SAMPLES = 2 * 1152, TRIES = 3 /* the first tells of the format alone */ };
     static const uint8_t header[4] = {0xFF, 0xFB, 0x10}; /* MPEG 1, layer III, 32 kbit/s, 44.1 kHz, stereo */

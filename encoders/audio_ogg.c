@@ -3,7 +3,7 @@
  * Not by libsndfile, since that
  * - hands libvorbis any setup header, and 54 bytes of one are enough to end the process (audio_vorbis.c);
  * - loses what it has allocated for a Vorbis header that is broken;
- * - makes half a day of silence, in an allocation of 8 GiB, of an Opus file whose last two positions say so. */
+ * - makes half a day of silence, in an allocation of 8 GiB, of an Opus file whose last positions say so. */
 #include "audio_ogg.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* audio_ogg.h - the packets of an Ogg file, for audio_vorbis.c and audio_opus.c. Private to encoders/.
  *
- * One logical stream is followed: that of the first page, to its end. What is multiplexed with it
- * (subtitles) or chained behind it (the next piece of a radio's recording) is not heard. */
+ * One logical stream is followed: that of the first page, to its end. What is multiplexed with it (subtitles)
+ * or chained behind it (the next piece of a radio's recording) is not heard. */
 #ifndef MAGPIE_AUDIO_OGG_H
 #define MAGPIE_AUDIO_OGG_H
 
@@ -22,8 +22,8 @@ typedef struct audio_packets {
 /* The next packet, its bytes valid until the next call; false at the end. */
 bool audio_packets_next(audio_packets *packets, ogg_packet *out);
 
-/* The two codecs: `packets` are behind the first packet, which is `head`. They are the codec's from then
- * on, and go with its stream; after a failure they are still the caller's. */
+/* The two codecs: `packets` are behind the first packet, which is `head`. They are the codec's from then on,
+ * and go with its stream; after a failure they are still the caller's. */
 magpie_status audio_vorbis_open(audio_packets *packets, ogg_packet *head, audio_stream *stream);
 magpie_status audio_opus_open(audio_packets *packets, const ogg_packet *head, audio_stream *stream);
 

@@ -1,7 +1,7 @@
 /* audio_opus.c - Opus in Ogg (RFC 7845) by libopus.
  *
- * Positions are in samples at 48 kHz, whatever rate is decoded at: the lowest of libopus's that is no
- * lower than the recording's was, as libsndfile has it, so that a telephone call comes out at 8 kHz. */
+ * Positions are in samples at 48 kHz, whatever rate is decoded at: the lowest of libopus's that is no lower
+ * than the recording's was, as libsndfile has it, so that a telephone call comes out at 8 kHz. */
 #include "audio_ogg.h"
 
 #include <opus_multistream.h>

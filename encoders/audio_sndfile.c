@@ -1,6 +1,6 @@
-/* audio_sndfile.c - WAV, AIFF and FLAC by libsndfile, which is shown the samples alone: those of WAV and
- * AIFF as "raw" ones, of which it is told what they are; of a FLAC its first block of metadata and then
- * its frames, without the comments, cue sheets and pictures in between.
+/* audio_sndfile.c - WAV, AIFF and FLAC by libsndfile, which is shown the samples alone: those of WAV and AIFF
+ * as "raw" ones, of which it is told what they are; of a FLAC its first block of metadata and then its
+ * frames, without the comments, cue sheets and pictures in between.
  *
  * Why a file does not open libsndfile tells through a variable of the process, which another thread's file
  * may have overwritten: it is not asked, and what can be said beforehand is said here. */

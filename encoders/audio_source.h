@@ -4,9 +4,9 @@
  * SIGBUS.
  *
  * ALLOWANCE. The libraries below look for the next thing that makes sense as long as there are bytes, and
- * some keep what they have passed meanwhile (libogg keeps a packet until its end has come). So only so
- * many bytes are handed out between two blocks of samples; after that the source is at its end, and memory
- * and time are bounded whatever a file says. */
+ * some keep what they have passed meanwhile (libogg keeps a packet until its end has come). So only so many
+ * bytes are handed out between two blocks of samples; after that the source is at its end, and memory and
+ * time are bounded whatever a file says. */
 #ifndef MAGPIE_AUDIO_SOURCE_H
 #define MAGPIE_AUDIO_SOURCE_H
 

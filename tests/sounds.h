@@ -1,5 +1,4 @@
-/* sounds.h - sound files in memory, written by libsndfile: what tests of sounds and fuzz targets begin
- * from. */
+/* sounds.h - sound files in memory, written by libsndfile, for tests and fuzz targets. */
 #ifndef MAGPIE_TESTS_SOUNDS_H
 #define MAGPIE_TESTS_SOUNDS_H
 
@@ -68,8 +67,8 @@ static inline int sound_bits(int format) {
 }
 
 /* samples [frames, channels] as a file of libsndfile's `format`, to be freed, of its exact size so that a
- * sanitizer sees a byte too far. Whole numbers are not rounded where the samples are multiples of 2^(1 -
- * bits). */
+ * sanitizer sees a byte too far. Whole numbers are not rounded where the samples are multiples of
+ * 2^(1 - bits). */
 static inline magpie_string sound_write(int format, int rate, int channels, const float *samples,
                                         size_t frames) {
     sound_memory memory = {0};

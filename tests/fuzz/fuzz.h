@@ -1,8 +1,9 @@
 /* fuzz.h - what a fuzz target has: the entry point of libFuzzer, and inputs to begin from.
  *
- * Two ways to run one. With coverage, for as long as there is patience, in a build by clang with -DMAGPIE_FUZZ=ON and
- * -DMAGPIE_SANITIZE=address,undefined: fuzz_X DIR, where DIR has the seeds. Under any compiler, as a test: with
- * standalone.c, which mutates the seeds a given number of times, and writes them to a folder: fuzz_X -seeds DIR. */
+ * Two ways to run one. With coverage, for as long as there is patience, in a build by clang with
+ * -DMAGPIE_FUZZ=ON and -DMAGPIE_SANITIZE=address,undefined: fuzz_X DIR, where DIR has the seeds. Under any
+ * compiler, as a test: with standalone.c, which mutates the seeds a given number of times, and writes them to
+ * a folder: fuzz_X -seeds DIR. */
 #ifndef MAGPIE_FUZZ_H
 #define MAGPIE_FUZZ_H
 

@@ -1,5 +1,5 @@
-/* fuzz_audio.h - what the targets for sounds share: seeds that libsndfile writes at start, and decoders
- * that hear all inputs, so that what a broken sound leaves behind meets the next one. */
+/* fuzz_audio.h - what the targets for sounds share: seeds that libsndfile writes at start, and decoders that
+ * hear all inputs, so that what a broken sound leaves behind meets the next one. */
 #ifndef MAGPIE_FUZZ_AUDIO_H
 #define MAGPIE_FUZZ_AUDIO_H
 

@@ -29,8 +29,8 @@ static uint32_t crc_of(const uint8_t *bytes, size_t size, uint32_t polynomial, u
     return crc & ((top << 1) - 1);
 }
 
-/* Bytes of a frame's head: sync, sizes, a number as in UTF-8, then a size and a rate where they are no
- * usual ones. */
+/* Bytes of a frame's head: sync, sizes, a number as in UTF-8, then a size and a rate where they are no usual
+ * ones. */
 static size_t head_size(const uint8_t *frame) {
     unsigned size = frame[2] >> 4, rate = frame[2] & 15, number = 1;
     for (uint8_t first = frame[4]; first >= 0xC0 && number < 7; first = (uint8_t)(first << 1)) number++;

@@ -1,5 +1,5 @@
-/* standalone.c - runs a fuzz target without libFuzzer: TARGET [ITERATIONS [SEED]]. TARGET -seeds DIR: writes what it
- * begins from, for libFuzzer to begin from.
+/* standalone.c - runs a fuzz target without libFuzzer: TARGET [ITERATIONS [SEED]]. TARGET -seeds DIR: writes
+ * what it begins from, for libFuzzer to begin from.
  *
  * It sees no coverage, so it finds less than libFuzzer does. It runs wherever the tests run, and does the
  * same thing each time: what it finds, it finds again. */
