@@ -189,22 +189,23 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate_pixels(magpie_i
 
 /* ---- sounds ----
  *
- * WAV and AIFF (whole numbers, floats, A-law and mu-law), FLAC (8, 16 and 24 bits), Ogg (Vorbis, Opus; the first stream)
- * or MP3 (layers II and III), told apart by their first bytes, behind ID3 tags too; 1 to MAGPIE_AUDIO_CHANNELS_MAX
- * channels, of which the mean is taken; resampled to the model's rate (soxr, high quality, as librosa does). Files are
- * streamed: memory does not grow with their length.
+ * WAV and AIFF (whole numbers, floats, A-law and mu-law), FLAC (8, 16 and 24 bits), Ogg (Vorbis, Opus; the
+ * first stream) or MP3 (layers II and III), told apart by their first bytes, behind ID3 tags too; 1 to
+ * MAGPIE_AUDIO_CHANNELS_MAX channels, of which the mean is taken; resampled to the model's rate (soxr, high
+ * quality, as librosa does). Files are streamed: memory does not grow with their length.
  *
- * WINDOWS. A network hears a fixed number of spectrogram frames at once. A longer sound is heard window
- * after window, without overlap, and its vector is the mean of theirs, brought to unit length at the end;
- * what is left behind the last whole window is not heard, as in the models' own implementations. A sound
- * shorter than one window fills it as the model's preprocessor_config.json says: repeated from its start,
- * or with the padding value. At most the first options.audio_seconds of a file are heard.
+ * WINDOWS. A network hears a fixed number of spectrogram frames at once. A longer sound is heard window after
+ * window, without overlap, and its vector is the mean of theirs, brought to unit length at the end; what is
+ * left behind the last whole window is not heard, as in the models' own implementations. A sound shorter than
+ * one window fills it as the model's preprocessor_config.json says: repeated from its start, or with the
+ * padding value. At most the first options.audio_seconds of a file are heard.
  *
- * Silence is a sound and has a vector. MAGPIE_E_INPUT: no samples at all; a sample that is not a finite number, or beyond
- * 2^32 (with its place); a file that breaks off before its first sample. A file that breaks off or is damaged further on
- * is heard as players play it: up to there, or (Ogg, MP3) without the part that is damaged. MAGPIE_E_UNSUPPORTED: another
- * format or coding (named where it is known), too many channels, a rate outside the bounds below. MAGPIE_E_TOO_LARGE: a
- * Vorbis file with code books larger than any encoder's. */
+ * Silence is a sound and has a vector. MAGPIE_E_INPUT: no samples at all; a sample that is not a finite
+ * number, or beyond 2^32 (with its place); a file that breaks off before its first sample. A file that breaks
+ * off or is damaged further on is heard as players play it: up to there, or (Ogg, MP3) without the part that
+ * is damaged. MAGPIE_E_UNSUPPORTED: another format or coding (named where it is known), too many channels, a
+ * rate outside the bounds below. MAGPIE_E_TOO_LARGE: a Vorbis file with code books larger than any
+ * encoder's. */
 
 enum {
     MAGPIE_AUDIO_CHANNELS_MAX = 8,
