@@ -533,6 +533,7 @@ static void test_vorbis_bombs(void **state) {
         const char *words_of_error;
     } cases[] = {{1, (1 << 23) - 1, 23, 1, MAGPIE_E_TOO_LARGE, "8388607 words"},
                  {256, (1 << 23) - 1, 23, 1, MAGPIE_E_TOO_LARGE, "8388607 words"},
+                 {1, 1 << 21, 21, 1, MAGPIE_E_TOO_LARGE, "2097152 words"},
                  {256, 1 << 15, 15, 127, MAGPIE_E_TOO_LARGE, "32768 words of 127"},
                  {1, 256, 8, 0, MAGPIE_E_INPUT, "code book 0 is none"},
                  {3, 256, 8, 2, MAGPIE_E_INPUT, "setup header"},
@@ -586,6 +587,21 @@ static void test_endless_packet(void **state) {
         magpie_text_free(&text);
         text = with_comments(whole, magic, 35 << 20);
         expect_refused(text.data, text.size, MAGPIE_E_INPUT, "a header is missing");
+        magpie_text_free(&text);
+        release(whole);
+    }
+}
+
+/* Of streams one behind the other, here of one serial number, the first is heard. */
+static void test_chained(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        magpie_string whole = make(SF_FORMAT_OGG | (kind ? SF_FORMAT_OPUS : SF_FORMAT_VORBIS), false);
+        magpie_text text = {0};
+        for (int i = 0; i < 3; i++) magpie_text_append(&text, whole.data, whole.size);
+        assert_ok(magpie_text_status(&text));
+        assert_int_equal(hear_bytes(text.data, text.size), MAGPIE_OK);
+        assert_int_equal(heard_count, FRAMES);
         magpie_text_free(&text);
         release(whole);
     }
@@ -853,6 +869,7 @@ int main(void) {
         cmocka_unit_test(test_endless_chunks),
         cmocka_unit_test(test_vorbis_bombs),
         cmocka_unit_test(test_endless_packet),
+        cmocka_unit_test(test_chained),
         cmocka_unit_test(test_ogg_of_others),
         cmocka_unit_test(test_opus_positions),
         cmocka_unit_test(test_truncated),
