@@ -14,6 +14,9 @@ install(TARGETS magpie RUNTIME)
 install(TARGETS magpie_shared EXPORT magpie LIBRARY)
 install(FILES core/core.h encoders/encoders.h index/index.h ingest/ingest.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/magpie)
+# kissfft is inside of both, and its licence wants to be where they are.
+install(FILES ${KISSFFT_SOURCE_DIR}/COPYING DESTINATION ${CMAKE_INSTALL_DOCDIR}/kissfft)
+install(DIRECTORY ${KISSFFT_SOURCE_DIR}/LICENSES DESTINATION ${CMAKE_INSTALL_DOCDIR}/kissfft)
 
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/magpie)
