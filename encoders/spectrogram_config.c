@@ -41,7 +41,7 @@ static magpie_status check(const model_json *file, const spectrogram_config *c) 
         wrong = "\"f_min\" should be below \"f_max\"";
     else if (c->log != SPECTROGRAM_LINEAR && fmax(c->log_floor, c->log_offset) < 1e-30)
         wrong = "the logarithm needs a \"log_floor\" or a \"log_offset\" of 1e-30 or more";
-    else if (c->normalize == SPECTROGRAM_FIXED && !(c->deviation > 0))
+    else if (!(c->deviation > 0))
         wrong = "\"std\" should be above 0";
     return wrong ? magpie_fail(MAGPIE_E_CORRUPT, "%s: %s", file->path, wrong) : MAGPIE_OK;
 }

@@ -405,6 +405,7 @@ static void bad_configurations_are_refused(void **state) {
         {OWN "\"hop_length\": 160, \"frames\": 1, \"mel_scale\": \"bark\"}", "bark"},
         {OWN "\"hop_length\": 160, \"frames\": 1, \"n_mels\": 64, \"f_min\": 8000}", "f_min"},
         {OWN "\"hop_length\": 160, \"frames\": 1, \"normalize\": \"fixed\", \"std\": 0}", "std"},
+        {OWN "\"hop_length\": 160, \"frames\": 1, \"std\": 0}", "std"},
         {OWN "\"hop_length\": 160, \"frames\": 1, \"log_offset\": \"x\"}", "log_offset"},
         {"{\"feature_extractor_type\": \"ASTFeatureExtractor\", \"num_mel_bins\": -1}", "num_mel_bins"},
         {"{\"feature_extractor_type\": \"ASTFeatureExtractor\", \"std\": 0}", "std"},
