@@ -259,6 +259,104 @@ MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_tags(magpie_audio_encoder
 /* The name of tag i, as long as the encoder. */
 const char *magpie_audio_encoder_tag(const magpie_audio_encoder *encoder, size_t i);
 
+/* ---- one space ----
+ *
+ * FUSION. Every modality has a head from its encoder's vector into one space, where things are compared
+ * whatever they came as. x is the encoder's unit vector times sqrt(its dimension), so that a component is
+ * about 1:
+ *
+ *     linear     y = W x + b
+ *     residual   p = W x + b,  y = p + V gelu(p) + c       (gelu by the error function)
+ *     identity   y = x
+ *     z = y / |y|
+ *
+ * An item is what it has, weighted: f = sum_m w_m z_m / |sum_m w_m z_m|. A query is likewise the unit sum of
+ * its parts, whose weights may be negative. Since both are sums, a score is the sum of what each part of the
+ * query has with each modality of the item, to the last bit of its arithmetic (magpie_fusion_explain).
+ *
+ * A FUSION MODEL is a folder: config.json and, unless all heads are identities, model.safetensors with
+ * M.weight [dimension, input], M.bias [dimension] and, where residual, M.inner.weight [dimension, dimension],
+ * M.inner.bias [dimension], for M in text, image, audio:
+ *
+ *     {"model_type": "magpie-fusion", "dimension": 384, "temperature": 0.05,
+ *      "heads": {"text": {"kind": "residual", "input": 384, "weight": 1.0, "encoder": FINGERPRINT}, ...}}
+ *
+ * "encoder" is the fingerprint of the model whose vectors the head was trained on; absent: any of that
+ * dimension. A joint model (CLIP) needs no folder: magpie_fusion_create_identity. */
+
+typedef enum magpie_modality { MAGPIE_TEXT, MAGPIE_IMAGE, MAGPIE_AUDIO, MAGPIE_MODALITIES } magpie_modality;
+
+const char *magpie_modality_name(magpie_modality modality); /* "text", "image", "audio" */
+
+/* What fills a modality. */
+typedef struct magpie_modality_source {
+    size_t dimension;        /* 0: there is none */
+    const char *fingerprint; /* of the encoder; NULL: not known */
+} magpie_modality_source;
+
+typedef struct magpie_fusion magpie_fusion; /* immutable but for set_weights; shared by threads */
+
+typedef struct magpie_fusion_info {
+    const char *name;
+    char fingerprint[MAGPIE_FINGERPRINT_MAX]; /* of heads, weights and what they were trained on */
+    size_t dimension;
+    magpie_modality_source source[MAGPIE_MODALITIES];
+    const char *kind[MAGPIE_MODALITIES]; /* "linear", "residual", "identity"; NULL: no head */
+    float weights[MAGPIE_MODALITIES];    /* 0 where there is no head */
+    float temperature;                   /* that it was trained to: scores over it are logits */
+} magpie_fusion_info;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_open(const char *directory, magpie_fusion **out);
+/* Every source as it is, with weight 1; all have one dimension. */
+MAGPIE_CHECK_RESULT magpie_status
+magpie_fusion_create_identity(const magpie_modality_source sources[MAGPIE_MODALITIES], magpie_fusion **out);
+void magpie_fusion_close(magpie_fusion *fusion);
+const magpie_fusion_info *magpie_fusion_get_info(const magpie_fusion *fusion);
+/* Other weights of the modalities, 0 or more, one at least over 0 where there is a head; the fingerprint becomes
+ * another, as the items' vectors do. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_set_weights(magpie_fusion *fusion,
+                                                            const float weights[MAGPIE_MODALITIES]);
+/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusion, magpie_modality modality,
+                                                      const magpie_modality_source *source);
+
+/* The head: features [n, source's dimension], unit length -> out [n, dimension], unit length. A row's result
+ * does not depend on the others. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_project(const magpie_fusion *fusion, magpie_modality modality,
+                                                        const float *features, size_t n, float *out);
+/* An item out of features [MAGPIE_MODALITIES], each [source's dimension] or NULL where it has none -> out
+ * [dimension]. *any is false, and out zeros, where nothing that it has counts. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion,
+                                                     const float *const features[MAGPIE_MODALITIES],
+                                                     float *out, bool *any);
+
+/* A part of a query, in the one space. */
+typedef struct magpie_fusion_part {
+    const float *vector; /* [dimension], unit length */
+    float weight;        /* finite, not 0 */
+} magpie_fusion_part;
+
+/* parts [n] -> out [dimension], unit length; one part of positive weight is itself, to the bit. MAGPIE_E_INPUT:
+ * they cancel out. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_mix(const magpie_fusion *fusion,
+                                                    const magpie_fusion_part *parts, size_t n, float *out);
+/* Where the score of a query and an item comes from: shares [n, MAGPIE_MODALITIES] sum to *score, the product
+ * of mix and fuse, within 1e-5. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_explain(const magpie_fusion *fusion,
+                                                        const magpie_fusion_part *parts, size_t n,
+                                                        const float *const features[MAGPIE_MODALITIES],
+                                                        float *shares, float *score);
+
+/* ---- the split ---- */
+
+/* The FNV-1a hash (64 bits) of a title's key: runs of ASCII letters, lowered, and of bytes beyond ASCII, with one
+ * space between; of the title as it is where it has none. Things called alike have one hash, whatever their
+ * case, numbers and punctuation. */
+uint64_t magpie_title_hash(magpie_string title);
+/* One title in five is held out from training, the same everywhere (starter/train/common.py): those whose hash is
+ * a multiple of 5. */
+bool magpie_title_held_out(uint64_t hash);
+
 /* ---- models ---- */
 
 /* What a model's folder can encode, from its configuration alone. */
