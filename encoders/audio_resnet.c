@@ -4,8 +4,8 @@
  *
  *     config.json   {"model_type": "audio-resnet", "depth": 18, "projection": [512, 512]}
  *
- * depth is torchvision's 18, 34, 50, 101 or 152; projection the sizes of the linear layers, with ReLU
- * between them (absent: none). Tensors are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight
+ * depth is torchvision's 18, 34, 50, 101 or 152; "hidden_sizes" the widths of its four stages (absent:
+ * torchvision's); projection the sizes of the linear layers, with ReLU between them (absent: none). Tensors are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight
  * and on (or conv1.weight and on), audio_transform.sequential.0, .3, .6 ... The map is frequency down,
  * time across. */
 #include "audio_architecture.h"
@@ -69,6 +69,7 @@ static magpie_status open_model(const model_json *config, const spectrogram_conf
         status =
             magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: a \"depth\" of %zu; 18, 34, 50, 101 and 152 are supported",
                         config->path, depth);
+    if (status == MAGPIE_OK) status = resnet_config_read_widths(config, &m->config);
     if (status == MAGPIE_OK) status = read_projection(config, m);
     if (status != MAGPIE_OK) {
         free(m);

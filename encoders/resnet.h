@@ -12,6 +12,7 @@
 #define MAGPIE_RESNET_H
 
 #include "image_preprocess.h"
+#include "model_files.h"
 #include "ops.h"
 
 enum { RESNET_STAGES_MAX = 8 };
@@ -33,6 +34,8 @@ typedef struct resnet_config {
 
 /* ResNet-18/34/50/101/152 as torchvision has them; their input is left to be said. False for other depths. */
 bool resnet_config_of_depth(size_t depth, resnet_config *out);
+/* Other widths of its stages, where "hidden_sizes" says so; the stem is as wide as the first one's blocks. */
+MAGPIE_CHECK_RESULT magpie_status resnet_config_read_widths(const model_json *file, resnet_config *config);
 /* What config.json (or, of CLIP, open_clip_config.json) says; `preprocess` is filled with what this
  * architecture is usually given, for image_preprocess_read to correct. config.json names torchvision's and
  * timm's networks by "architecture": "resnet50", Hugging Face's by "model_type": "resnet"; for CIFAR's

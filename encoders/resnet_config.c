@@ -90,6 +90,21 @@ static magpie_status read_stages(const model_json *file, const char *key, size_t
                        file->path, key, RESNET_STAGES_MAX, most);
 }
 
+magpie_status resnet_config_read_widths(const model_json *file, resnet_config *c) {
+    size_t widths[RESNET_STAGES_MAX], count;
+    if (!json_object_get(file->root, "hidden_sizes")) return MAGPIE_OK;
+    magpie_status status = read_stages(file, "hidden_sizes", CHANNELS_MAX, widths, &count);
+    if (status != MAGPIE_OK) return status;
+    bool fine = count == c->stages;
+    for (size_t s = 0; s < count && fine && c->bottleneck; s++) fine = widths[s] % 4 == 0;
+    if (!fine)
+        return magpie_fail(MAGPIE_E_CORRUPT, "%s: \"hidden_sizes\" should be %zu numbers%s", file->path,
+                           c->stages, c->bottleneck ? ", multiples of 4" : "");
+    memcpy(c->channels, widths, count * sizeof *widths);
+    c->stem = c->bottleneck ? widths[0] / 4 : widths[0];
+    return MAGPIE_OK;
+}
+
 static magpie_status read_hugging_face(const model_json *file, resnet_config *c, image_preprocess *p) {
     const char *kind, *activation;
     size_t widths, picture_channels = 3;

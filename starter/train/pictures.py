@@ -172,6 +172,8 @@ def work(picture):
     chance = random.Random(json.dumps(picture, sort_keys=True))
     try:
         image = load(picture)
+        if min(image.size) < 8:
+            raise ValueError("too thin")
         cuts = [on_white(image)] + [cut(image, chance) for _ in range(VIEWS - 1)]
     except (OSError, ValueError, SyntaxError) as error:
         print(f"{picture}: {error}", file=sys.stderr)
