@@ -1,6 +1,6 @@
 """What the training scripts share: the split, the catalogue, the texts' vectors.
 
-The split is by title, and `magpie` makes the same one (encoders/fusion.h): an item is held out where the
+The split is by title, and `magpie` makes the same one (magpie_title_held_out): an item is held out where the
 FNV-1a hash of its title's key is a multiple of 5. So everything called alike is on one side, whatever
 dataset it is from, and what is measured on held-out titles was seen by no backbone and no head."""
 
@@ -22,11 +22,15 @@ def title_key(title):
     return re.sub(rb"[^a-z\x80-\xff]+", b" ", raw.lower()).strip() or raw
 
 
-def held_out(title):
+def title_hash(title):
     value = 0xCBF29CE484222325
     for byte in title_key(title):
         value = (value ^ byte) * 0x100000001B3 % 2**64
-    return value % SPLIT == 0
+    return value
+
+
+def held_out(title):
+    return title_hash(title) % SPLIT == 0
 
 
 def catalogue(path):

@@ -22,7 +22,7 @@ import pictures
 
 WIDTHS = [64, 128, 256, 384]
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-BATCH, RATE, DECAY, TEMPERATURE, SPREAD = 96, 1.5e-3, 0.05, 0.05, 0.3
+BATCH, RATE, DECAY, TEMPERATURE, SPREAD = 48, 1e-3, 0.05, 0.05, 0.3
 # Small pictures first: most of what there is to learn is in them, at a fraction of the time.
 SIZES = [(0.0, 80), (0.45, 112), (0.75, 128)]
 VALIDATION = 23  # one training title in so many only measures
@@ -68,7 +68,7 @@ class Data:
         for i, (index, v) in enumerate(zip(indices, view)):
             side = int(chance.integers(116, pictures.STORED + 1))
             y, x = chance.integers(0, pictures.STORED - side + 1, 2)
-            cut = torch.from_numpy(np.ascontiguousarray(self.views[index, v, y:y + side, x:x + side]))
+            cut = torch.from_numpy(self.views[index, v, y:y + side, x:x + side].copy())
             cut = cut.permute(2, 0, 1)[None].float()
             if chance.random() < 0.5:
                 cut = cut.flip(3)

@@ -115,12 +115,13 @@ def load(picture):
         left, top, right, bottom = emoji_font.getbbox(picture["emoji"])
         image = Image.new("RGBA", (max(right, 8), max(bottom, 8)))
         ImageDraw.Draw(image).text((0, 0), picture["emoji"], font=emoji_font, embedded_color=True)
-        return image.crop((max(left, 0), max(top, 0), image.width, image.height))
-    with Image.open(picture["file"]) as image:
-        if "box" in picture:
-            image = image.crop(picture["box"])
-        image = image.convert("RGBA")
-    image.thumbnail((512, 512), Image.Resampling.BILINEAR)
+        image = image.crop((max(left, 0), max(top, 0), image.width, image.height))
+    else:
+        with Image.open(picture["file"]) as file:
+            image = (file.crop(picture["box"]) if "box" in picture else file).convert("RGBA")
+        image.thumbnail((512, 512), Image.Resampling.BILINEAR)
+    if min(image.size) < 8:
+        raise ValueError("too thin")
     return image
 
 
@@ -172,8 +173,6 @@ def work(picture):
     chance = random.Random(json.dumps(picture, sort_keys=True))
     try:
         image = load(picture)
-        if min(image.size) < 8:
-            raise ValueError("too thin")
         cuts = [on_white(image)] + [cut(image, chance) for _ in range(VIEWS - 1)]
     except (OSError, ValueError, SyntaxError) as error:
         print(f"{picture}: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ import sounds
 WIDTHS = [32, 64, 128, 384]
 N_FFT, WINDOW, HOP, MELS, LOW, HIGH, OFFSET, FRAMES = 512, 400, 160, 64, 50, 8000, 1e-3, 256
 SAMPLES = WINDOW + (FRAMES - 1) * HOP
-BATCH, RATE, DECAY, TEMPERATURE, SPREAD = 128, 2e-3, 0.05, 0.05, 0.2
+BATCH, RATE, DECAY, TEMPERATURE, SPREAD = 64, 1.2e-3, 0.05, 0.05, 0.2
 EFFECTS = 40  # times that an effect is heard in an epoch: there are few
 VALIDATION = 23  # one text in so many only measures
 STATE = common.CACHE / "sound.pt"
@@ -82,8 +82,8 @@ class Data:
     def cut(self, i):
         return self.samples[self.sounds[i]["begin"]:self.sounds[i]["end"]].astype(np.float32) / 32768
 
-    def heard(self, i, chance):
-        """A sound as a microphone may hear it, [SAMPLES]."""
+    def heard(self, i, chance, hard):
+        """A sound as a microphone may hear it, [SAMPLES]; `hard` 0 to 1: how likely something disturbs it."""
         x = self.cut(i)
         speed = chance.uniform(0.87, 1.15)
         x = np.interp(np.arange(0, len(x) - 1, speed), np.arange(len(x)), x).astype(np.float32)
@@ -95,12 +95,12 @@ class Data:
         at = chance.integers(0, SAMPLES - len(x) + 1) if chance.random() < 0.5 else min(2000, SAMPLES - len(x))
         out[at:at + len(x)] = x
         level = np.sqrt(np.mean(x * x) + 1e-9)
-        if chance.random() < 0.6:  # hiss, whiter or browner
-            noise = np.fft.rfft(chance.standard_normal(SAMPLES))
+        if chance.random() < 0.6 * hard:  # hiss, whiter or browner
+            noise = np.fft.rfft(chance.standard_normal(SAMPLES // 2, np.float32))
             noise /= np.maximum(1, np.arange(len(noise))) ** chance.uniform(0, 1)
-            noise = np.fft.irfft(noise, SAMPLES)
+            noise = np.tile(np.fft.irfft(noise, SAMPLES // 2), 2)
             out += (level * 10 ** chance.uniform(-2, -0.4) / (noise.std() + 1e-9) * noise).astype(np.float32)
-        if chance.random() < 0.2:  # others who talk
+        if chance.random() < 0.2 * hard:  # others who talk
             other = self.cut(chance.integers(len(self.sounds)))[:SAMPLES]
             loudness = np.sqrt(np.mean(other * other) + 1e-9)
             out[:len(other)] += level / loudness * 10 ** chance.uniform(-1.5, -0.5) * other
@@ -182,9 +182,9 @@ def main():
         for step in range(per_epoch):
             at = epoch * per_epoch + step
             for group in optimizer.param_groups:
-                group["lr"] = RATE * networks.schedule(at, epochs * per_epoch, per_epoch)
+                group["lr"] = RATE * networks.schedule(at, epochs * per_epoch, per_epoch // 3)
             indices = order[step * BATCH:(step + 1) * BATCH]
-            waves = torch.from_numpy(np.stack([data.heard(i, chance) for i in indices]))
+            waves = torch.from_numpy(np.stack([data.heard(i, chance, min(1, epoch / 2)) for i in indices]))
             vector = student(masked(spectrogram(waves), chance))
             loss = loss_of(vector, data, torch.from_numpy(data.text[indices]))
             optimizer.zero_grad(set_to_none=True)
@@ -193,7 +193,7 @@ def main():
             optimizer.step()
             networks.averaged(average, student, min(0.998, at / (at + 20)))
             total += loss.item()
-            if step % 50 == 49:
+            if step % 100 == 99:
                 print(f"  {step + 1} of {per_epoch}: {total / (step + 1):.3f}, "
                       f"{(step + 1) * BATCH / (time.time() - start):.0f}/s", flush=True)
         recall = examination(average, spectrogram, data)
