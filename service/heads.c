@@ -96,6 +96,18 @@ static magpie_modality_source source_of(const model_encoder *encoder, const magp
     return (magpie_modality_source){space->dimension, space->fingerprint};
 }
 
+/* Heads that are not given are missing where the store has been fused by some. */
+static magpie_status check_given(const model_folders *folders, const heads_store *store,
+                                 const magpie_fusion *fusion) {
+    const magpie_space_binding *fused = &store->spaces[MAGPIE_SPACE_FUSED];
+    bool same = fusion && strcmp(magpie_fusion_get_info(fusion)->fingerprint, fused->fingerprint) == 0;
+    if (folders->fusion || same || heads_text_alone(store)) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT,
+                       "no fusion model is given, and the fused space was made by %s: name it by "
+                       "--fusion-model DIR",
+                       fused->model);
+}
+
 magpie_status heads_open(const model_folders *folders, const model_encoder *encoders,
                          const heads_store *store, bool anew, magpie_fusion **out) {
     magpie_modality_source sources[MAGPIE_MODALITIES];
@@ -103,5 +115,6 @@ magpie_status heads_open(const model_folders *folders, const model_encoder *enco
         sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->spaces[spaces[m]]);
     magpie_status status = magpie_ingest_open_fusion(folders->fusion, sources,
                                                      anew ? NULL : &store->spaces[MAGPIE_SPACE_FUSED], out);
-    return status == MAGPIE_OK && *out ? take_weights(*out) : status;
+    if (status == MAGPIE_OK && *out) status = take_weights(*out);
+    return status == MAGPIE_OK && !anew ? check_given(folders, store, *out) : status;
 }
