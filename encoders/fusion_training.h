@@ -97,6 +97,32 @@ MAGPIE_CHECK_RESULT magpie_status fusion_adam_step(fusion_adam *adam, const fusi
                                                    magpie_pool *pool, double rate, double decay, double clip,
                                                    const float *gradient, float *parameters, double *length);
 
+/* ---- the state ---- */
+
+/* All that a training goes on from; the rest follows from its seed and the epoch's number. */
+typedef struct fusion_state {
+    uint64_t key; /* hash of vectors and options: what it is a state of */
+    size_t count; /* parameters */
+    size_t epoch; /* that were run */
+    size_t best;  /* the epoch that is kept; 0: none yet */
+    double first_recall;
+    fusion_adam adam;
+    float *parameters, *kept;   /* [count] */
+    magpie_fusion_epoch *curve; /* [epochs]: of those that were run */
+    size_t epochs;
+    magpie_block block;
+} fusion_state;
+
+/* Zeroed, for count and epochs. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_create(uint64_t key, size_t count, size_t epochs,
+                                                      fusion_state *out);
+void fusion_state_free(fusion_state *state);
+/* All or nothing. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_write(const fusion_state *state, const char *path);
+/* Into a state that was created for the same. MAGPIE_E_MISMATCH where the file is of another key, MAGPIE_E_CORRUPT where
+ * it is damaged; the state is as it was then. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_read(fusion_state *state, const char *path);
+
 /* ---- kernels ---- */
 
 struct fusion_adam_numbers {
