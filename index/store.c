@@ -320,8 +320,8 @@ magpie_status magpie_store_bind(magpie_store *store, magpie_space space, const m
     return status;
 }
 
-/* In a write transaction. The sequence number that it takes makes this binding another one than all before, those
- * of the same model too: vectors of an index that knows it by that number were read since. */
+/* In a write transaction. The sequence number that it takes makes this binding another one than all before,
+ * those of the same model too: vectors of an index that knows it by that number were read since. */
 static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space space,
                             const magpie_space_model *model, bool *done) {
     magpie_space_binding state;
