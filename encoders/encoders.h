@@ -439,8 +439,8 @@ typedef struct magpie_labels_examples {
 } magpie_labels_examples;
 
 typedef struct magpie_labels_fit_report {
-    size_t iterations; /* of all strengths together */
-    double gradient;   /* the largest component at the end, of the one that was kept */
+    size_t iterations;                /* of all strengths together */
+    double gradient;                  /* the largest component at the end, of the one that was kept */
     double log_loss_before, log_loss; /* over the examples for validation: at temperature 1, and at its own */
 } magpie_labels_fit_report;
 
@@ -459,7 +459,8 @@ void magpie_labels_close(magpie_labels *labels);
 const magpie_labels_info *magpie_labels_get_info(const magpie_labels *labels);
 
 /* vectors [n, dimension], unit length -> out [n, count], each row's sum 1 */
-void magpie_labels_predict(const magpie_labels *labels, const float *vectors, size_t n, float *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_predict(const magpie_labels *labels, const float *vectors,
+                                                        size_t n, float *out);
 
 typedef struct magpie_labels_report {
     size_t n;

@@ -17,9 +17,9 @@ typedef struct search {
     magpie_block memory;
     lbfgs_function function;
     void *context;
-    size_t n, count;                /* of the pairs, that are there; the newest is count - 1, modulo PAIRS */
-    double *x, *gradient;           /* where it is */
-    double *next, *next_gradient;   /* where it goes */
+    size_t n, count;              /* of the pairs, that are there; the newest is count - 1, modulo PAIRS */
+    double *x, *gradient;         /* where it is */
+    double *next, *next_gradient; /* where it goes */
     double *direction;
     double *steps[PAIRS], *turns[PAIRS]; /* differences of x, and of the gradient */
     double inverse[PAIRS];               /* 1 / (step . turn) */
@@ -126,10 +126,11 @@ static magpie_status descend(search *s, const lbfgs_options *options, lbfgs_resu
         choose_direction(s);
         status = search_line(s, s->count ? 1 : fmin(1, 1 / result->gradient), &value, &found);
         if (status == MAGPIE_OK && !found)
-            return magpie_fail(MAGPIE_E_UNSUPPORTED,
-                               "the fit has not converged: its value %.9g does not fall although the gradient "
-                               "is %.3g",
-                               s->value, result->gradient);
+            return magpie_fail(
+                MAGPIE_E_UNSUPPORTED,
+                "the fit has not converged: its value %.9g does not fall although the gradient "
+                "is %.3g",
+                s->value, result->gradient);
         if (status == MAGPIE_OK) move(s, value);
     }
     return status;

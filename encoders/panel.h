@@ -12,7 +12,8 @@
 #include "core.h"
 
 enum {
-    PANEL_ROWS = 6, /* of one call: with two vectors a row, what 16 registers hold and what hides the latency */
+    PANEL_ROWS =
+        6, /* of one call: with two vectors a row, what 16 registers hold and what hides the latency */
     PANEL_LANES_MAX = 16
 };
 
