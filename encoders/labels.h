@@ -15,8 +15,8 @@ MAGPIE_CHECK_RESULT magpie_status labels_create(const magpie_labels_info *about,
 
 /* Scores before the temperature, of one unit vector: out [count]. */
 void labels_score(const magpie_labels *labels, const float *vector, double *out);
-/* scores [count] become probabilities at this temperature, in place; returns the log of their sum's part: the log
- * loss of label k is the result minus scores[k] / temperature, as it was. */
+/* scores [count] become probabilities at this temperature, in place. Returns the logarithm of what they were divided
+ * by: the log loss of label k is that, minus its score / temperature. */
 double labels_softmax(double *scores, size_t count, double temperature);
 
 #endif
