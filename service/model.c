@@ -159,6 +159,7 @@ magpie_status model_find_in(const char *folder, model_folders *out) {
     status = magpie_model_get_senses(folder, &has);
     for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
         if (model_has_sense(&has, sense)) out->of[sense] = folder;
+    if (status == MAGPIE_OK && !has.text && !has.image && !has.audio) out->fusion = folder;
     return status;
 }
 

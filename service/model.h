@@ -36,7 +36,7 @@ typedef struct model_folders {
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
 /* The same, and it is fine to be given none. */
 MAGPIE_CHECK_RESULT magpie_status model_find_any(model_folders *out);
-/* The folders of one set or model; fails where `directory` is neither. */
+/* The folders of one set or model, the fusion model's too; fails where `directory` is neither. */
 MAGPIE_CHECK_RESULT magpie_status model_find_in(const char *directory, model_folders *out);
 /* The folder of one sense; fails where none is given, naming the option that does. */
 MAGPIE_CHECK_RESULT magpie_status model_require(const model_folders *folders, model_sense sense,

@@ -116,6 +116,35 @@ static exit_code print_side(const model_encoder *model) {
     return print_and_free(&out);
 }
 
+/* "text", "text_input", ...: what a fusion model has of a modality. */
+static void append_modality(magpie_text *out, const magpie_fusion_info *info, magpie_modality modality) {
+    char name[24];
+    const char *mode = magpie_modality_name(modality);
+    if (!info->kind[modality]) return;
+    append_text(out, mode, info->kind[modality]);
+    snprintf(name, sizeof name, "%s_input", mode);
+    append_number(out, name, info->source[modality].dimension);
+    snprintf(name, sizeof name, "%s_weight", mode);
+    append_real(out, name, (double)info->weights[modality]);
+    snprintf(name, sizeof name, "%s_encoder", mode);
+    if (info->source[modality].fingerprint) append_text(out, name, info->source[modality].fingerprint);
+}
+
+static exit_code print_fusion(const char *folder) {
+    magpie_fusion *fusion;
+    if (magpie_fusion_open(folder, &fusion) != MAGPIE_OK) return print_failure();
+    const magpie_fusion_info *info = magpie_fusion_get_info(fusion);
+    magpie_text out = {0};
+    append_text(&out, "sense", "fusion");
+    append_text(&out, "name", info->name);
+    append_text(&out, "fingerprint", info->fingerprint);
+    append_number(&out, "dimension", info->dimension);
+    append_real(&out, "temperature", (double)info->temperature);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) append_modality(&out, info, m);
+    magpie_fusion_close(fusion);
+    return print_and_free(&out);
+}
+
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
     model_folders folders;
@@ -129,6 +158,10 @@ static exit_code run_info(const char *folder) {
         if (printed && !output_json) putchar('\n');
         code = print_side(&sides[i]);
         printed = true;
+    }
+    if (code == EXIT_FINE && folders.fusion) {
+        if (printed && !output_json) putchar('\n');
+        code = print_fusion(folders.fusion);
     }
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
