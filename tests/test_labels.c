@@ -206,23 +206,178 @@ static void test_fit(void **state) {
     assert_true(fabs(loss_at(labels, &validation, 1) - report.log_loss_before) < 1e-5);
     for (double factor = 0.25; factor < 4; factor *= 1.1)
         assert_true(loss_at(labels, &validation, temperature * factor) > report.log_loss - 1e-6);
-    /* Nothing near the fit has a smaller loss: it is where the gradient is zero, by the formula. */
     assert_string_equal(info->name, "");
     magpie_labels_close(labels);
+}
+
+/* ---- the folder ---- */
+
+static char *inside(const char *folder, const char *name) {
+    char *path = magpie_path_join(folder, name);
+    assert_non_null(path);
+    return path;
+}
+
+/* *out is to be freed. */
+static void read_whole(const char *folder, const char *name, char **out, size_t *size) {
+    char *path = inside(folder, name);
+    assert_ok(magpie_file_read(path, 1 << 20, out, size));
+    free(path);
+}
+
+static void write_whole(const char *folder, const char *name, const char *bytes, size_t size) {
+    char *path = inside(folder, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+    free(path);
+}
+
+static const char *const files[] = {"config.json", "model.safetensors"};
+
+static void assert_same_files(const char *a, const char *b) {
+    for (unsigned f = 0; f < 2; f++) {
+        size_t a_size, b_size;
+        char *of_a, *of_b;
+        read_whole(a, files[f], &of_a, &a_size);
+        read_whole(b, files[f], &of_b, &b_size);
+        assert_int_equal(a_size, b_size);
+        assert_memory_equal(of_a, of_b, a_size);
+        free(of_a);
+        free(of_b);
+    }
+}
+
+static void remove_folder(char *folder) {
+    for (unsigned f = 0; f < 2; f++) {
+        char *path = inside(folder, files[f]);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    assert_int_equal(rmdir(folder), 0);
+    free(folder);
+}
+
+static void assert_about(const magpie_labels_info *info, const char *name) {
+    assert_string_equal(info->name, name);
+    assert_string_equal(info->attribute, "category");
+    assert_string_equal(info->space, "fused");
+    assert_string_equal(info->fingerprint, "f-1");
+    assert_int_equal(info->level, 1);
+    assert_int_equal(info->dimension, D);
+    assert_int_equal(info->count, COUNT);
+    for (size_t k = 0; k < COUNT; k++) assert_string_equal(info->labels[k], names[k]);
+}
+
+/* The same bytes whatever the threads, and the same answers from what was saved. */
+static void test_folder(void **state) {
+    (void)state;
+    static data training, validation, other;
+    static float said[N * COUNT], again[N * COUNT];
+    char root[] = "/tmp/magpie-labels-XXXXXX";
+    assert_non_null(mkdtemp(root));
+    char *folders[2] = {inside(root, "one"), inside(root, "two")};
+    magpie_labels *labels[2], *opened;
+    make(&training, 5, N);
+    make(&validation, 6, V);
+    make(&other, 7, N);
+    for (unsigned i = 0; i < 2; i++) {
+        fit(&training, &validation, i + 1, NULL, &labels[i]);
+        assert_ok(magpie_labels_save(labels[i], folders[i]));
+    }
+    assert_same_files(folders[0], folders[1]);
+    assert_ok(magpie_labels_open(folders[0], &opened));
+    assert_about(magpie_labels_get_info(opened), "one");
+    assert_ok(magpie_labels_predict(labels[0], other.vectors, N, said));
+    assert_ok(magpie_labels_predict(opened, other.vectors, N, again));
+    assert_memory_equal(said, again, sizeof said);
+    for (size_t i = 0; i < N; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < COUNT; k++) sum += (double)said[i * COUNT + k];
+        assert_true(fabs(sum - 1) < 1e-6);
+    }
+    magpie_labels_close(opened);
+    for (unsigned i = 0; i < 2; i++) {
+        magpie_labels_close(labels[i]);
+        remove_folder(folders[i]);
+    }
+    assert_int_equal(rmdir(root), 0);
+}
+
+static void assert_refused(const char *folder, const char *words) {
+    magpie_labels *labels;
+    assert_int_not_equal(magpie_labels_open(folder, &labels), MAGPIE_OK);
+    assert_non_null(strstr(magpie_error(), words));
+    assert_null(labels);
+}
+
+/* Weights of another fit, and configurations that say what cannot be. */
+static void test_folder_that_is_none(void **state) {
+    (void)state;
+    static const struct {
+        const char *was, *is;
+    } edits[] = {{"magpie-labels", "magpie-fusion"},
+                 {"\"level\": 1", "\"level\": -1"},
+                 {"\"dimension\": 7", "\"dimension\": 8"},
+                 {"\"z\"", "\"things\""},
+                 {", \"z\"", ""},
+                 {"\"z\"", "7"},
+                 {"\"temperature\": ", "\"temperature\": -"},
+                 {"\"fused\"", "null"},
+                 {"\"attribute\"", "\"attributes\""},
+                 {"\"strength\": ", "\"strength\": \"a\", \"b\": "}};
+    static data training, validation, other;
+    char root[] = "/tmp/magpie-labels-XXXXXX";
+    size_t size, weights_size;
+    magpie_labels *labels;
+    assert_non_null(mkdtemp(root));
+    char *folder = inside(root, "it"), *config, *weights;
+    make(&training, 5, N);
+    make(&validation, 6, V);
+    make(&other, 7, N);
+    fit(&other, &validation, 1, NULL, &labels);
+    assert_ok(magpie_labels_save(labels, folder));
+    magpie_labels_close(labels);
+    read_whole(folder, files[1], &weights, &weights_size);
+    fit(&training, &validation, 1, NULL, &labels);
+    assert_ok(magpie_labels_save(labels, folder));
+    magpie_labels_close(labels);
+    read_whole(folder, files[0], &config, &size);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        magpie_text text = {0};
+        const char *at = strstr(config, edits[i].was);
+        assert_non_null(at);
+        magpie_text_append(&text, config, (size_t)(at - config));
+        magpie_text_printf(&text, "%s%s", edits[i].is, at + strlen(edits[i].was));
+        write_whole(folder, files[0], text.data, text.size);
+        assert_refused(folder, "it/");
+        magpie_text_free(&text);
+    }
+    write_whole(folder, files[0], config, size);
+    assert_ok(magpie_labels_open(folder, &labels));
+    magpie_labels_close(labels);
+    write_whole(folder, files[1], weights, weights_size);
+    assert_refused(folder, "train again");
+    free(config);
+    free(weights);
+    remove_folder(folder);
+    assert_int_equal(rmdir(root), 0);
 }
 
 /* The optimum, from outside: from the saved weights the loss grows in every direction that is tried. */
 static void test_optimum(void **state) {
     (void)state;
     static data training, validation;
-    char folder[] = "/tmp/magpie-labels-XXXXXX";
+    char root[] = "/tmp/magpie-labels-XXXXXX";
     magpie_labels *labels;
     make(&training, 3, N);
     make(&validation, 4, V);
     fit(&training, &validation, 2, NULL, &labels);
-    assert_non_null(mkdtemp(folder));
+    assert_non_null(mkdtemp(root));
+    char *folder = inside(root, "it");
     assert_ok(magpie_labels_save(labels, folder));
-    char *path = magpie_path_join(folder, "model.safetensors");
+    char *path = inside(folder, "model.safetensors");
     safetensors *file;
     float weight[COUNT * D], bias[COUNT];
     assert_ok(safetensors_open(path, &file));
@@ -244,133 +399,8 @@ static void test_optimum(void **state) {
             parameters[i] = kept;
         }
     magpie_labels_close(labels);
-    unlink(path);
     free(path);
-    path = magpie_path_join(folder, "config.json");
-    unlink(path);
-    free(path);
-    rmdir(folder);
-}
-
-/* ---- the folder ---- */
-
-static char *inside(const char *folder, const char *name) {
-    char *path = magpie_path_join(folder, name);
-    assert_non_null(path);
-    return path;
-}
-
-static char *read_whole(const char *folder, const char *name, size_t *size) {
-    char *path = inside(folder, name), *bytes;
-    assert_ok(magpie_file_read(path, 1 << 20, &bytes, size));
-    free(path);
-    return bytes;
-}
-
-static void write_whole(const char *folder, const char *name, const char *bytes, size_t size) {
-    char *path = inside(folder, name);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, size, file), size);
-    fclose(file);
-    free(path);
-}
-
-static void test_folder(void **state) {
-    (void)state;
-    static data training, validation, other;
-    char root[] = "/tmp/magpie-labels-XXXXXX";
-    assert_non_null(mkdtemp(root));
-    char *folders[2] = {inside(root, "one"), inside(root, "two")};
-    magpie_labels *labels[2], *opened;
-    make(&training, 5, N);
-    make(&validation, 6, V);
-    make(&other, 7, N);
-    for (unsigned i = 0; i < 2; i++) { /* the same bytes, whatever the threads */
-        fit(&training, &validation, i + 1, NULL, &labels[i]);
-        assert_ok(magpie_labels_save(labels[i], folders[i]));
-    }
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    for (unsigned f = 0; f < 2; f++) {
-        size_t sizes[2];
-        char *bytes[2] = {read_whole(folders[0], files[f], &sizes[0]),
-                          read_whole(folders[1], files[f], &sizes[1])};
-        assert_int_equal(sizes[0], sizes[1]);
-        assert_memory_equal(bytes[0], bytes[1], sizes[0]);
-        free(bytes[0]);
-        free(bytes[1]);
-    }
-    assert_ok(magpie_labels_open(folders[0], &opened));
-    const magpie_labels_info *info = magpie_labels_get_info(opened);
-    assert_string_equal(info->name, "one");
-    assert_string_equal(info->attribute, "category");
-    assert_string_equal(info->space, "fused");
-    assert_string_equal(info->fingerprint, "f-1");
-    assert_int_equal(info->level, 1);
-    assert_int_equal(info->count, COUNT);
-    for (size_t k = 0; k < COUNT; k++) assert_string_equal(info->labels[k], names[k]);
-    static float said[N * COUNT], again[N * COUNT];
-    assert_ok(magpie_labels_predict(labels[0], other.vectors, N, said));
-    assert_ok(magpie_labels_predict(opened, other.vectors, N, again));
-    assert_memory_equal(said, again, sizeof said);
-    for (size_t i = 0; i < N; i++) {
-        double sum = 0;
-        for (size_t k = 0; k < COUNT; k++) sum += (double)said[i * COUNT + k];
-        assert_true(fabs(sum - 1) < 1e-6);
-    }
-    magpie_labels_close(opened);
-
-    /* Weights of another fit, and configurations that say what cannot be. */
-    size_t size, weights_size;
-    char *config = read_whole(folders[0], files[0], &size);
-    char *weights = read_whole(folders[0], files[1], &weights_size);
-    magpie_labels *elsewhere;
-    fit(&other, &validation, 1, NULL, &elsewhere);
-    assert_ok(magpie_labels_save(elsewhere, folders[1]));
-    write_whole(folders[1], files[0], config, size);
-    assert_int_equal(magpie_labels_open(folders[1], &opened), MAGPIE_E_CORRUPT);
-    assert_non_null(strstr(magpie_error(), "train again"));
-    assert_null(opened);
-    write_whole(folders[1], files[1], weights, weights_size);
-    assert_ok(magpie_labels_open(folders[1], &opened));
-    magpie_labels_close(opened);
-    static const struct {
-        const char *was, *is;
-    } edits[] = {{"magpie-labels", "magpie-fusion"},
-                 {"\"level\": 1", "\"level\": -1"},
-                 {"\"dimension\": 7", "\"dimension\": 8"},
-                 {"\"z\"", "\"things\""},
-                 {", \"z\"", ""},
-                 {"\"z\"", "7"},
-                 {"\"temperature\": ", "\"temperature\": -"},
-                 {"\"fused\"", "null"},
-                 {"\"attribute\"", "\"attributes\""},
-                 {"\"strength\": ", "\"strength\": \"a\", \"b\": "}};
-    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
-        magpie_text text = {0};
-        const char *at = strstr(config, edits[i].was);
-        assert_non_null(at);
-        magpie_text_append(&text, config, (size_t)(at - config));
-        magpie_text_printf(&text, "%s%s", edits[i].is, at + strlen(edits[i].was));
-        write_whole(folders[1], files[0], text.data, text.size);
-        assert_int_not_equal(magpie_labels_open(folders[1], &opened), MAGPIE_OK);
-        assert_non_null(strstr(magpie_error(), "two/"));
-        assert_null(opened);
-        magpie_text_free(&text);
-    }
-    free(config);
-    free(weights);
-    magpie_labels_close(elsewhere);
-    for (unsigned i = 0; i < 2; i++) {
-        magpie_labels_close(labels[i]);
-        for (unsigned f = 0; f < 2; f++) {
-            char *path = inside(folders[i], files[f]);
-            assert_int_equal(unlink(path), 0);
-            free(path);
-        }
-        assert_int_equal(rmdir(folders[i]), 0);
-        free(folders[i]);
-    }
+    remove_folder(folder);
     assert_int_equal(rmdir(root), 0);
 }
 
@@ -451,9 +481,14 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradient), cmocka_unit_test(test_many_labels),
-                                       cmocka_unit_test(test_lbfgs),    cmocka_unit_test(test_fit),
-                                       cmocka_unit_test(test_optimum),  cmocka_unit_test(test_folder),
-                                       cmocka_unit_test(test_report),   cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradient),
+                                       cmocka_unit_test(test_many_labels),
+                                       cmocka_unit_test(test_lbfgs),
+                                       cmocka_unit_test(test_fit),
+                                       cmocka_unit_test(test_optimum),
+                                       cmocka_unit_test(test_folder),
+                                       cmocka_unit_test(test_folder_that_is_none),
+                                       cmocka_unit_test(test_report),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
