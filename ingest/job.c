@@ -328,7 +328,7 @@ static magpie_status bind_spaces(const job *j) {
     magpie_status status = MAGPIE_OK;
     if (j->text_encoder) {
         const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
-        const magpie_space_model model = {info->name, info->fingerprint, info->dimension};
+        const magpie_space_model model = {info->name, info->fingerprint, info->dimension, NULL};
         status = magpie_store_bind(j->store, MAGPIE_SPACE_TEXT, &model);
         if (status == MAGPIE_OK) status = magpie_store_bind(j->store, MAGPIE_SPACE_FUSED, &model);
     }

@@ -1,5 +1,5 @@
-/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model
- * answers more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
+/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model, and a
+ * set of models, answer more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
 #include "command.h"
 #include "model.h"
 #include "output.h"
@@ -147,18 +147,21 @@ static exit_code print_fusion(const char *folder) {
 
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
-    magpie_model_senses senses;
+    model_folders folders;
     bool printed = false;
-    magpie_status status = magpie_model_get_senses(folder, &senses);
-    if (status == MAGPIE_OK && !senses.text && !senses.image && !senses.audio) return print_fusion(folder);
+    magpie_status status = model_find_in(folder, &folders);
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
-        if (model_has_sense(&senses, sense)) status = model_open(folder, sense, true, &sides[sense]);
+        if (folders.of[sense]) status = model_open(folders.of[sense], sense, true, &sides[sense]);
     exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();
     for (size_t i = 0; i < SENSES && code == EXIT_FINE; i++) {
         if (!sides[i].name) continue;
         if (printed && !output_json) putchar('\n');
         code = print_side(&sides[i]);
         printed = true;
+    }
+    if (code == EXIT_FINE && folders.fusion) {
+        if (printed && !output_json) putchar('\n');
+        code = print_fusion(folders.fusion);
     }
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
@@ -198,8 +201,9 @@ const command models_command = {
     .least_operands = 2,
     .most_operands = INT_MAX,
     .tables = tables,
-    .details = "A model that takes text and pictures has two parts, text first; with\n"
-               "--json one object a line. Of a model of sounds, audio_seconds is what is\n"
+    .details = "A model that takes text and pictures has two parts, text first, and a set\n"
+               "of models has what is in it; with --json one object a line. Of a model of sounds, "
+               "audio_seconds is what is\n"
                "heard of one.\n"
                "calibrate runs pictures through the network in f32 and keeps how far its\n"
                "maps reach in DIR/int8.json, for --precision int8. They should be like\n"

@@ -63,7 +63,7 @@ static void *open_storage_aside(void *argument) {
 }
 
 static magpie_status check_model(search *s) {
-    const magpie_space_model model = {s->encoder.name, s->encoder.fingerprint, s->encoder.dimension};
+    const magpie_space_model model = {s->encoder.name, s->encoder.fingerprint, s->encoder.dimension, NULL};
     return magpie_store_bind(s->store, s->space, &model);
 }
 
