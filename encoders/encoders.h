@@ -316,7 +316,7 @@ const magpie_fusion_info *magpie_fusion_get_info(const magpie_fusion *fusion);
  * another, as the items' vectors do. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_set_weights(magpie_fusion *fusion,
                                                             const float weights[MAGPIE_MODALITIES]);
-/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on. */
+/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on, or it has none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusion, magpie_modality modality,
                                                       const magpie_modality_source *source);
 
@@ -325,7 +325,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusio
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_project(const magpie_fusion *fusion, magpie_modality modality,
                                                         const float *features, size_t n, float *out);
 /* An item out of features [MAGPIE_MODALITIES], each [source's dimension] or NULL where it has none -> out
- * [dimension]. *any is false, and out zeros, where nothing that it has counts. */
+ * [dimension]. *any is false, and out zeros, where nothing that it has counts: has a head, and a weight above 0. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion,
                                                      const float *const features[MAGPIE_MODALITIES],
                                                      float *out, bool *any);
@@ -347,6 +347,81 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_explain(const magpie_fusion *fus
                                                         const float *const features[MAGPIE_MODALITIES],
                                                         float *shares, float *score);
 
+/* ---- training the heads ----
+ *
+ * Encoders are frozen: what is trained on are their vectors. The loss is symmetric cross entropy with the other items of
+ * the batch as what is wrong (InfoNCE, as of CLIP; Radford et al. 2021), with one learned temperature, its mean over all
+ * pairs that an item has: every two of its modalities, and every modality with the item's fused vector. The latter is
+ * what teaches the modalities' weights: w_m = exp(u_m), u_m learned, so that weights stay above 0 and what counts, their
+ * ratios, are differences of what is learned. Items with the same title are not held against each other.
+ *
+ * AdamW (Loshchilov and Hutter 2019) without decay of biases, weights and temperature; a linear warm-up, then a cosine
+ * down to 0; gradients are cut at a length. After each epoch the items kept for validation are searched for by one
+ * modality among another's vectors, in every direction: the epoch that finds most among the first ten is kept, and
+ * training ends where none has been better for `patience` epochs.
+ *
+ * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed or not. */
+
+typedef struct magpie_fusion_data {
+    size_t n; /* items */
+    magpie_modality_source source[MAGPIE_MODALITIES];
+    /* [n] of each source, NULL where it has none: unit vectors [its dimension], NULL where an item has none. Items of
+     * fewer than two are left out. */
+    const float *const *features[MAGPIE_MODALITIES];
+    const uint64_t *titles; /* [n], by magpie_title_hash */
+} magpie_fusion_data;
+
+typedef struct magpie_fusion_train_options {
+    const char *kind;     /* of all heads: "linear" or "residual" */
+    size_t dimension;     /* of the space */
+    size_t epochs, batch; /* batch: at most 4096 items; all batches of an epoch are about as large */
+    size_t patience;      /* epochs without a better one; 0: all are run */
+    double rate;          /* of learning, at its highest */
+    double weight_decay, dropout, clip;
+    double temperature; /* at the beginning */
+    double warm_up;     /* the share of all steps */
+    uint64_t seed;
+    size_t
+        validation; /* one title in so many, a multiple of 5, is for validation: whose hash leaves 1; 0: none, and the
+                          last epoch is kept */
+    bool all;         /* train on titles that are held out, too */
+    bool f32;         /* what is written is f16 otherwise */
+    unsigned threads; /* 0: magpie_cpu_count() */
+    bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
+} magpie_fusion_train_options;
+
+/* What is good for some thousand items. */
+magpie_fusion_train_options magpie_fusion_train_defaults(void);
+
+typedef struct magpie_fusion_epoch {
+    size_t epoch, epochs; /* from 1 */
+    double loss;          /* mean of the epoch's */
+    double recall;        /* at 10, of the items for validation; 0 where there are none */
+    double rate, temperature, seconds;
+    float weights[MAGPIE_MODALITIES];
+    bool best;    /* of all up to here */
+    bool resumed; /* was run before: told again */
+} magpie_fusion_epoch;
+
+/* Any status but MAGPIE_OK ends the training, which can be resumed then, and is returned. */
+typedef magpie_status (*magpie_fusion_progress)(void *context, const magpie_fusion_epoch *epoch);
+
+typedef struct magpie_fusion_report {
+    size_t training, validation, held_out; /* items with two modalities or more */
+    size_t epochs, best_epoch;             /* run; kept */
+    double loss, recall;                   /* of the one that was kept */
+    double first_recall;                   /* before the first step */
+    uint64_t parameters;
+} magpie_fusion_report;
+
+/* Into a folder, a fusion model (magpie_fusion_open); it is made where there is none. DIRECTORY/training.state is written
+ * after an epoch, every few seconds, and removed at the end. `progress` and `report` may be NULL. MAGPIE_E_INPUT: too
+ * few items with two modalities; MAGPIE_E_MISMATCH: a state of other vectors or options. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_train(const magpie_fusion_data *data,
+                                                      const magpie_fusion_train_options *options,
+                                                      const char *directory, magpie_fusion_progress progress,
+                                                      void *context, magpie_fusion_report *report);
+
 /* ---- the split ---- */
 
 /* The FNV-1a hash (64 bits) of a title's key: runs of ASCII letters, lowered, and of bytes beyond ASCII, with one
@@ -357,9 +432,128 @@ uint64_t magpie_title_hash(magpie_string title);
  * a multiple of 5. */
 bool magpie_title_held_out(uint64_t hash);
 
+/* ---- how well things are found ----
+ *
+ * Query i is compared with every candidate by inner product, and one candidate is right: its own. Every other
+ * one is wrong, one that is called alike too (the strict protocol: figures are comparable, and too low rather
+ * than too high where things have doubles).
+ *
+ * TIES are drawn for: where `equal` others score just as high, the own one stands at each of equal + 1 places
+ * with the same chance, and all figures are the expectation of that. So what scores everything alike comes
+ * out at chance, exactly. Equal vectors have equal scores, to the bit. */
+
+typedef struct magpie_rank {
+    uint32_t higher, equal; /* other candidates that score higher, and just as high */
+} magpie_rank;
+
+/* queries [n, dimension], candidates [m, dimension]; own [n], of which candidate each query is; out [n], the
+ * caller's. In doubles, so whatever the number of threads (0: magpie_cpu_count()) and the machine's vectors.
+ * MAGPIE_E_INPUT: a component that is not finite. */
+MAGPIE_CHECK_RESULT magpie_status magpie_retrieval_rank(const float *queries, size_t n,
+                                                        const float *candidates, size_t m, size_t dimension,
+                                                        const size_t *own, unsigned threads,
+                                                        magpie_rank *out);
+
+enum { MAGPIE_RECALLS = 3 };
+extern const size_t magpie_recall_at[MAGPIE_RECALLS]; /* 1, 5, 10 */
+
+typedef struct magpie_retrieval_figures {
+    double recall[MAGPIE_RECALLS]; /* the share of queries whose own is among the best magpie_recall_at */
+    double mrr;                    /* the mean of 1 / rank */
+    double median_rank;            /* from 1 */
+} magpie_retrieval_figures;
+
+/* All zero for n = 0. */
+MAGPIE_CHECK_RESULT magpie_status magpie_retrieval_summarise(const magpie_rank *ranks, size_t n,
+                                                             magpie_retrieval_figures *out);
+/* What guessing comes to, in expectation. */
+void magpie_retrieval_chance(size_t candidates, magpie_retrieval_figures *out);
+
+/* ---- learned labels ----
+ *
+ * Multinomial logistic regression over the vectors of one space: x is the unit vector times sqrt(dimension),
+ * as for the heads above,
+ *
+ *     p = softmax((W x + b) / temperature)
+ *
+ * FITTING minimises the mean of -log p of the true labels plus strength / 2 |W|^2, at temperature 1, by L-BFGS
+ * in doubles until no component of the gradient is beyond 1e-6. It is done for every strength of a fixed list,
+ * strongest first, each from where the one before has ended; the temperature of each is the one of least log
+ * loss over other examples, for validation (Guo et al. 2017), and of all the one of least log loss there is
+ * kept. There is no chance in it: the same examples give the same bytes, whatever the number of threads.
+ *
+ * A MODEL OF LABELS is a folder: model.safetensors with "weight" [labels, dimension] and "bias" [labels], and
+ * config.json:
+ *
+ *     {"model_type": "magpie-labels", "attribute": "category", "level": 1, "space": "fused",
+ *      "fingerprint": "...", "dimension": 384, "temperature": 0.9, "strength": 0.01, "labels": ["animals", ...]} */
+
+enum {
+    MAGPIE_LABELS_MAX = 65536,    /* of a model */
+    MAGPIE_LABEL_BYTES_MAX = 1024 /* of one's name */
+};
+
+typedef struct magpie_labels magpie_labels; /* immutable; shared by threads */
+
+typedef struct magpie_labels_info {
+    const char *name;          /* of the folder; of one that was just fitted, "" */
+    const char *attribute;     /* that the labels are values of */
+    size_t level;              /* 0: of whole values; n: of the first n parts of paths, "a" of "a/b" for 1 */
+    const char *space;         /* whose vectors it takes, as the caller calls it */
+    const char *fingerprint;   /* of what fills that space */
+    size_t dimension, count;   /* of the vectors; of the labels, 2 at least */
+    const char *const *labels; /* [count], all different */
+    float temperature;
+    double strength;
+} magpie_labels_info;
+
+typedef struct magpie_labels_examples {
+    const float *vectors;   /* [n, dimension], unit length */
+    const uint32_t *labels; /* [n], below count */
+    size_t n;
+} magpie_labels_examples;
+
+typedef struct magpie_labels_fit_report {
+    size_t iterations;                /* of all strengths together */
+    double gradient;                  /* the largest component at the end, of the one that was kept */
+    double log_loss_before, log_loss; /* over the examples for validation: at temperature 1, and at its own */
+} magpie_labels_fit_report;
+
+/* `about` says what is to be fitted (its name, temperature and strength are ignored). Each label should have an
+ * example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may be NULL. */
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_fit(const magpie_labels_info *about,
+                                                    const magpie_labels_examples *training,
+                                                    const magpie_labels_examples *validation,
+                                                    unsigned threads, magpie_labels_fit_report *report,
+                                                    magpie_labels **out);
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_open(const char *directory, magpie_labels **out);
+/* Into a folder, which is made where there is none. What is opened from it answers the same, to the bit. */
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory);
+void magpie_labels_close(magpie_labels *labels);
+/* Valid as long as `labels`. */
+const magpie_labels_info *magpie_labels_get_info(const magpie_labels *labels);
+
+/* vectors [n, dimension], unit length -> out [n, count], each row's sum 1 */
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_predict(const magpie_labels *labels, const float *vectors,
+                                                        size_t n, float *out);
+
+typedef struct magpie_labels_report {
+    size_t n;
+    double accuracy, top3; /* shares whose label is the likeliest one, and among the three likeliest */
+    double log_loss;
+    /* By how much confidence (the likeliest one's probability) and accuracy differ: the mean over 15 ranges of
+     * confidence of equal width, by their examples (Guo et al. 2017). */
+    double calibration_error;
+} magpie_labels_report;
+
+/* confusion [count, count], the caller's: how many of the label of each row were given the column's. */
+MAGPIE_CHECK_RESULT magpie_status magpie_labels_evaluate(const magpie_labels *labels,
+                                                         const magpie_labels_examples *examples,
+                                                         size_t *confusion, magpie_labels_report *out);
+
 /* ---- models ---- */
 
-/* What a model's folder can encode, from its configuration alone. */
+/* What a model's folder can encode, from its configuration alone; a fusion model: nothing. */
 typedef struct magpie_model_senses {
     bool text, image, audio;
 } magpie_model_senses;

@@ -48,4 +48,15 @@ void tensor_read_f32(const tensor *t, size_t first, size_t count, float *out);
  */
 uint64_t safetensors_fingerprint(const safetensors *file);
 
+/* What is to be written. */
+typedef struct tensor_values {
+    const char *name;     /* ASCII, without quotes */
+    size_t rows, columns; /* columns 0: a vector of `rows` numbers */
+    const float *values;
+} tensor_values;
+
+/* A file of f32 tensors, the old one or the new one after a crash. MAGPIE_E_INPUT, naming it, for a number that is
+ * not finite. */
+MAGPIE_CHECK_RESULT magpie_status safetensors_write(const char *path, const tensor_values *tensors, size_t n);
+
 #endif

@@ -1,0 +1,193 @@
+/* labels_files.c - a model of labels as a folder. config.json is written last and names the weights that it
+ * belongs to, so that after a crash two that do not go together are an error. */
+#include "labels.h"
+#include "model_files.h"
+#include "safetensors.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DIMENSION_MOST = 16384, LEVEL_MOST = 64 };
+
+static const char model_type[] = "magpie-labels", config_name[] = "config.json",
+                  weights_name[] = "model.safetensors";
+
+/* Of the weights' file: what config.json says of it. */
+static void print_fingerprint(const safetensors *file, char out[MAGPIE_FINGERPRINT_MAX]) {
+    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)safetensors_fingerprint(file));
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
+static magpie_status read_number(const model_json *file, const char *key, double least, double *out) {
+    const json_t *value = json_object_get(file->root, key);
+    *out = json_number_value(value);
+    if (json_is_number(value) && *out >= least && *out <= FLT_MAX) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_CORRUPT, "%s: \"%s\" should be a number, %g or more", file->path, key, least);
+}
+
+static magpie_status read_string(const model_json *file, const char *key, const char **out) {
+    magpie_status status = model_json_string(file, key, NULL, out);
+    if (status != MAGPIE_OK || *out) return status;
+    return magpie_fail(MAGPIE_E_CORRUPT, "%s: \"%s\" is missing", file->path, key);
+}
+
+/* *names [count] is to be freed, its strings are the file's. */
+static magpie_status read_labels(const model_json *file, const char ***names, size_t *count) {
+    const json_t *array = json_object_get(file->root, "labels");
+    *count = json_array_size(array);
+    if (!(*names = magpie_alloc(*count, sizeof **names))) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < *count; i++)
+        if (!((*names)[i] = json_string_value(json_array_get(array, i))))
+            return magpie_fail(MAGPIE_E_CORRUPT, "%s: label %zu is not a string", file->path, i);
+    return MAGPIE_OK;
+}
+
+static magpie_status read_about(const model_json *file, magpie_labels_info *about, const char ***names) {
+    const char *type;
+    double temperature;
+    magpie_status status = model_json_string(file, "model_type", "", &type);
+    if (status == MAGPIE_OK && strcmp(type, model_type) != 0)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"model_type\" is \"%s\", not \"%s\"", file->path, type,
+                           model_type);
+    if (status == MAGPIE_OK) status = read_string(file, "attribute", &about->attribute);
+    if (status == MAGPIE_OK) status = read_string(file, "space", &about->space);
+    if (status == MAGPIE_OK) status = read_string(file, "fingerprint", &about->fingerprint);
+    if (status == MAGPIE_OK) status = model_json_size(file, "level", true, 0, LEVEL_MOST, &about->level);
+    if (status == MAGPIE_OK)
+        status = model_json_size(file, "dimension", true, 1, DIMENSION_MOST, &about->dimension);
+    if (status == MAGPIE_OK) status = read_number(file, "temperature", FLT_MIN, &temperature);
+    if (status == MAGPIE_OK) status = read_number(file, "strength", 0, &about->strength);
+    if (status == MAGPIE_OK) status = read_labels(file, names, &about->count);
+    about->labels = *names;
+    about->temperature = status == MAGPIE_OK ? (float)temperature : 1;
+    return status;
+}
+
+static magpie_status check_weights(const model_json *config, const safetensors *file) {
+    char found[MAGPIE_FINGERPRINT_MAX];
+    const char *wanted;
+    print_fingerprint(file, found);
+    magpie_status status = read_string(config, "weights", &wanted);
+    if (status != MAGPIE_OK || strcmp(found, wanted) == 0) return status;
+    return magpie_fail(MAGPIE_E_CORRUPT, "%s was written with other weights than are in %s: train again",
+                       config->path, safetensors_path(file));
+}
+
+static magpie_status read_tensor(const safetensors *file, const char *name, size_t rank, const size_t *shape,
+                                 float *out) {
+    const tensor *t;
+    magpie_status status = safetensors_expect(file, name, rank, shape, &t);
+    if (status != MAGPIE_OK) return status;
+    tensor_read_f32(t, 0, t->elements, out);
+    for (size_t i = 0; i < t->elements; i++)
+        if (!isfinite(out[i]))
+            return magpie_fail(MAGPIE_E_CORRUPT, "%s: tensor %s: number %zu is not finite",
+                               safetensors_path(file), name, i);
+    return MAGPIE_OK;
+}
+
+static magpie_status read_weights(const char *directory, const model_json *config, magpie_labels *labels) {
+    const size_t shape[] = {labels->info.count, labels->info.dimension};
+    char *path = magpie_path_join(directory, weights_name);
+    safetensors *file = NULL;
+    magpie_status status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
+    free(path);
+    if (status == MAGPIE_OK) status = check_weights(config, file);
+    if (status == MAGPIE_OK) status = read_tensor(file, "weight", 2, shape, labels->weight);
+    if (status == MAGPIE_OK) status = read_tensor(file, "bias", 1, shape, labels->bias);
+    safetensors_close(file);
+    return status;
+}
+
+magpie_status magpie_labels_open(const char *directory, magpie_labels **out) {
+    model_json file;
+    magpie_labels_info about = {0};
+    const char **names = NULL;
+    char *name = NULL;
+    *out = NULL;
+    magpie_status status = model_json_open(directory, config_name, false, &file);
+    if (status != MAGPIE_OK) return status;
+    status = read_about(&file, &about, &names);
+    if (status == MAGPIE_OK) status = model_name(directory, &name);
+    about.name = name;
+    if (status == MAGPIE_OK && (status = labels_create(&about, out)) != MAGPIE_OK)
+        status = magpie_fail(status == MAGPIE_E_NO_MEMORY ? status : MAGPIE_E_CORRUPT, "%s: %s", file.path,
+                             magpie_error());
+    if (status == MAGPIE_OK) status = read_weights(directory, &file, *out);
+    model_json_close(&file);
+    free(names);
+    free(name);
+    if (status != MAGPIE_OK) {
+        magpie_labels_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------- */
+
+static magpie_status make_folder(const char *directory) {
+    if (mkdir(directory, 0777) == 0 || errno == EEXIST) return MAGPIE_OK;
+    return magpie_fail_errno(errno, "cannot make %s", directory);
+}
+
+static void append_member(magpie_text *out, const char *key, const char *value) {
+    magpie_text_printf(out, ",\n \"%s\": ", key);
+    magpie_text_json_string(out, value, strlen(value));
+}
+
+static magpie_status write_config(const magpie_labels_info *info, const char *weights, const char *path) {
+    magpie_text out = {0};
+    magpie_atomic_file *file;
+    magpie_text_printf(&out, "{\"model_type\": \"%s\"", model_type);
+    append_member(&out, "attribute", info->attribute);
+    magpie_text_printf(&out, ",\n \"level\": %zu", info->level);
+    append_member(&out, "space", info->space);
+    append_member(&out, "fingerprint", info->fingerprint);
+    magpie_text_printf(&out, ",\n \"dimension\": %zu,\n \"temperature\": %.9g,\n \"strength\": %.17g",
+                       info->dimension, (double)info->temperature, info->strength);
+    append_member(&out, "weights", weights);
+    magpie_text_printf(&out, ",\n \"labels\": [");
+    for (size_t i = 0; i < info->count; i++) {
+        magpie_text_printf(&out, "%s", i ? ", " : "");
+        magpie_text_json_string(&out, info->labels[i], strlen(info->labels[i]));
+    }
+    magpie_text_printf(&out, "]}\n");
+    magpie_status status = magpie_text_status(&out);
+    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+    if (status == MAGPIE_OK) {
+        fwrite(out.data, 1, out.size, magpie_atomic_stream(file));
+        status = magpie_atomic_commit(file);
+    }
+    magpie_text_free(&out);
+    return status;
+}
+
+static magpie_status write_both(const magpie_labels *labels, const char *weights, const char *config) {
+    const magpie_labels_info *info = &labels->info;
+    const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight},
+                                     {"bias", info->count, 0, labels->bias}};
+    char fingerprint[MAGPIE_FINGERPRINT_MAX];
+    safetensors *written;
+    magpie_status status = safetensors_write(weights, tensors, 2);
+    if (status == MAGPIE_OK) status = safetensors_open(weights, &written);
+    if (status != MAGPIE_OK) return status;
+    print_fingerprint(written, fingerprint);
+    safetensors_close(written);
+    return write_config(info, fingerprint, config);
+}
+
+magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory) {
+    char *weights = magpie_path_join(directory, weights_name);
+    char *config = magpie_path_join(directory, config_name);
+    magpie_status status = weights && config ? make_folder(directory) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = write_both(labels, weights, config);
+    free(weights);
+    free(config);
+    return status;
+}

@@ -1,0 +1,31 @@
+/* gallery.h - items of a store in the one space: what things are found among, and asked with. */
+#ifndef MAGPIE_GALLERY_H
+#define MAGPIE_GALLERY_H
+
+#include "features.h"
+#include "model.h"
+
+enum { GALLERY_FUSED = MAGPIE_MODALITIES, GALLERY_KINDS };
+
+typedef struct gallery {
+    features features;
+    magpie_fusion *fusion;
+    size_t dimension;
+    /* By modality, and fused: [n, dimension], zeros where has [n] is false; NULL where the store or the fusion has
+     * nothing of the kind. */
+    float *vectors[GALLERY_KINDS];
+    bool *has[GALLERY_KINDS];
+} gallery;
+
+const char *gallery_kind_name(size_t kind); /* "text", "image", "audio", "fused" */
+
+/* The fusion that brings these features into one space: of the folder where one is named. Else spaces of one model
+ * need none, and those of others are left out: of which model is text's, or the first there is. */
+MAGPIE_CHECK_RESULT magpie_status gallery_open_fusion(const features *features, const char *folder,
+                                                      magpie_fusion **out);
+/* To be closed whatever is returned. */
+MAGPIE_CHECK_RESULT magpie_status gallery_open(magpie_store *store, features_split split, const char *ids,
+                                               const model_folders *folders, gallery *out);
+void gallery_close(gallery *gallery);
+
+#endif
