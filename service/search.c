@@ -10,6 +10,7 @@
 #include "item.h"
 #include "model.h"
 #include "output.h"
+#include "page.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -232,6 +233,19 @@ static exit_code answer(const search *s) {
     return code;
 }
 
+static magpie_status write_page(const search *s) {
+    magpie_item like;
+    page_part part = {.image = given.image, .audio = given.audio};
+    if (given.text) part.words = (magpie_string){given.text, strlen(given.text)};
+    if (given.like) {
+        magpie_status status =
+            magpie_snapshot_get(s->snapshot, (magpie_string){given.like, strlen(given.like)}, &like);
+        if (status != MAGPIE_OK) return status;
+        part = (page_part){.label = "like", .item = &like};
+    }
+    return page_write_hits(&part, 1, s->hits, s->items, NULL, s->count, s->took);
+}
+
 static void close_all(search *s) {
     magpie_filter_free(s->filter);
     magpie_snapshot_close(s->snapshot);
@@ -260,6 +274,7 @@ static exit_code run_search(char **operands, int count) {
     if (status == MAGPIE_OK) status = read_filter(&s);
     if (status == MAGPIE_OK) status = open_all(&s);
     if (status == MAGPIE_OK) status = find(&s);
+    if (status == MAGPIE_OK && page_path()) status = write_page(&s);
     exit_code code = status == MAGPIE_OK ? answer(&s) : print_failure();
     if (status == MAGPIE_E_NOT_FOUND && given.like && s.snapshot) code = EXIT_MISSING;
     close_all(&s);
@@ -318,9 +333,9 @@ static const option_row own_options[] = {
      .help = "ivf: lists visited (default: 16)"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,       own_options,          json_options, model_options,
-    audio_seconds_options, query_prefix_options, NULL};
+static const option_row *const tables[] = {storage_options,      own_options,   page_options,
+                                           json_options,         model_options, audio_seconds_options,
+                                           query_prefix_options, NULL};
 
 const command search_command = {
     .name = "search",
