@@ -201,26 +201,24 @@ static void append_shares(magpie_text *out, const float *shares) {
     add(out, "</ul>");
 }
 
-static void append_score(magpie_text *out, const page_card *card) {
-    if (isnan(card->score)) return;
-    magpie_text_printf(out, "<div class=\"score\"><span>%.4f</span><span class=\"bar\">",
-                       (double)card->score);
-    if (card->shares)
-        for (unsigned m = 0; m < MAGPIE_MODALITIES; m++)
-            magpie_text_printf(out, "<i class=\"%s\" style=\"width:%.1f%%\"></i>", share_names[m],
-                               percent(card->shares[m]));
-    else
-        magpie_text_printf(out, "<i style=\"width:%.1f%%\"></i>", percent(card->score));
-    add(out, "</span></div>");
-    if (card->shares) append_shares(out, card->shares);
+static void append_bar(magpie_text *out, const page_card *card) {
+    if (!card->shares) magpie_text_printf(out, "<i style=\"width:%.1f%%\"></i>", percent(card->score));
+    for (unsigned m = 0; m < MAGPIE_MODALITIES && card->shares; m++)
+        magpie_text_printf(out, "<i class=\"%s\" style=\"width:%.1f%%\"></i>", share_names[m],
+                           percent(card->shares[m]));
 }
 
-static void append_badge(magpie_text *out, const page_card *card) {
-    if (!card->rank && !card->label) return;
-    add(out, "<span class=\"badge\">");
-    if (card->rank) magpie_text_printf(out, "%zu%s", card->rank, card->label ? " " : "");
-    if (card->label) html_append(out, words(card->label));
-    add(out, "</span>");
+static void append_score(magpie_text *out, const page_card *card) {
+    if (!card->rank && isnan(card->score)) return;
+    add(out, "<div class=\"score\">");
+    if (card->rank) magpie_text_printf(out, "<b>%zu</b>", card->rank);
+    if (!isnan(card->score)) {
+        magpie_text_printf(out, "<span>%.4f</span><span class=\"bar\">", (double)card->score);
+        append_bar(out, card);
+        add(out, "</span>");
+    }
+    add(out, "</div>");
+    if (card->shares) append_shares(out, card->shares);
 }
 
 static void append_element(magpie_text *out, const char *open, magpie_string text, const char *close) {
@@ -230,24 +228,25 @@ static void append_element(magpie_text *out, const char *open, magpie_string tex
     add(out, close);
 }
 
-/* A long id may be broken behind its slashes. */
-static void append_id(magpie_text *out, magpie_string id) {
-    add(out, "<code dir=\"auto\">");
-    while (id.size) {
-        const char *slash = memchr(id.data, '/', id.size);
-        size_t size = slash ? (size_t)(slash - id.data) + 1 : id.size;
-        html_append(out, (magpie_string){id.data, size});
-        id = (magpie_string){id.data + size, id.size - size};
-        if (id.size) add(out, "<wbr>");
+/* A path that is long may be broken behind its slashes. */
+static void append_path(magpie_text *out, const char *open, magpie_string path, const char *close) {
+    if (!path.size) return;
+    add(out, open);
+    while (path.size) {
+        const char *slash = memchr(path.data, '/', path.size);
+        size_t size = slash ? (size_t)(slash - path.data) + 1 : path.size;
+        html_append(out, (magpie_string){path.data, size});
+        path = (magpie_string){path.data + size, path.size - size};
+        if (path.size) add(out, "<wbr>");
     }
-    add(out, "</code>");
+    add(out, close);
 }
 
 static magpie_status append_card(magpie_text *out, const page_card *card, const picture *p) {
     const magpie_item *item = card->item;
     naming name;
     name_item(item, &name);
-    magpie_text_printf(out, "<li class=\"card%s\" data-id=\"", card->label ? " kept" : "");
+    magpie_text_printf(out, "<li class=\"card%s\" data-id=\"", card->label ? " marked" : "");
     html_append(out, item->id);
     add(out, "\">");
     if (p->wanted)
@@ -255,7 +254,7 @@ static magpie_status append_card(magpie_text *out, const page_card *card, const 
     else
         magpie_text_printf(out, "<div class=\"picture none\" aria-hidden=\"true\">%s</div>",
                            item->audio.size ? "&#9834;" : "&#8220;&#8221;");
-    append_badge(out, card);
+    if (card->label) append_element(out, "<span class=\"badge\">", words(card->label), "</span>");
     add(out, "<div class=\"about\">");
     append_score(out, card);
     append_element(out, "<h3 dir=\"auto\">", name.title, "</h3>");
@@ -264,8 +263,8 @@ static magpie_status append_card(magpie_text *out, const page_card *card, const 
     if (path && *path) append_sound(out, path);
     free(path);
     add(out, "<div class=\"foot\">");
-    append_element(out, "<span class=\"category\" dir=\"auto\">", name.category, "</span>");
-    append_id(out, item->id);
+    append_path(out, "<span class=\"category\" dir=\"auto\">", name.category, "</span>");
+    append_path(out, "<code dir=\"auto\">", item->id, "</code>");
     add(out, "</div></div></li>\n");
     json_decref(name.attributes);
     return path ? magpie_text_status(out) : MAGPIE_E_NO_MEMORY;

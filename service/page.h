@@ -33,7 +33,7 @@ typedef struct page_part {
 typedef struct page_card {
     const magpie_item *item; /* its paths are relative to --files */
     size_t rank;             /* 0: none is shown */
-    const char *label;       /* "kept"; NULL: none */
+    const char *label;       /* marks it: "kept"; NULL: nothing does */
     float score;             /* NAN: none */
     const float *shares;     /* [MAGPIE_MODALITIES], of the score; NULL: not known */
 } page_card;
