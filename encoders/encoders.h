@@ -331,7 +331,7 @@ const magpie_fusion_info *magpie_fusion_get_info(const magpie_fusion *fusion);
  * another, as the items' vectors do. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_set_weights(magpie_fusion *fusion,
                                                             const float weights[MAGPIE_MODALITIES]);
-/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on. */
+/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on, or it has none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusion, magpie_modality modality,
                                                       const magpie_modality_source *source);
 
@@ -340,7 +340,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusio
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_project(const magpie_fusion *fusion, magpie_modality modality,
                                                         const float *features, size_t n, float *out);
 /* An item out of features [MAGPIE_MODALITIES], each [source's dimension] or NULL where it has none -> out
- * [dimension]. *any is false, and out zeros, where nothing that it has counts. */
+ * [dimension]. *any is false, and out zeros, where nothing that it has counts: has a head, and a weight above 0. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion,
                                                      const float *const features[MAGPIE_MODALITIES],
                                                      float *out, bool *any);
@@ -374,7 +374,7 @@ bool magpie_title_held_out(uint64_t hash);
 
 /* ---- models ---- */
 
-/* What a model's folder can encode, from its configuration alone. */
+/* What a model's folder can encode, from its configuration alone; a fusion model: nothing. */
 typedef struct magpie_model_senses {
     bool text, image, audio;
 } magpie_model_senses;

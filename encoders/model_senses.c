@@ -25,7 +25,8 @@ static magpie_status kind_of(const model_json *file, model_kind *out) {
                  {"audio-resnet", MODEL_AUDIO},
                  {"musicnn-vgg", MODEL_AUDIO},
                  {"audio-spectrogram-transformer", MODEL_AUDIO},
-                 {"bert", MODEL_BERT}};
+                 {"bert", MODEL_BERT},
+                 {"magpie-fusion", MODEL_FUSION}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(type, known[i].type) == 0) return *out = known[i].kind, MAGPIE_OK;
     if (!*type && is_resnet_name(architecture)) return *out = MODEL_RESNET, MAGPIE_OK;
@@ -35,8 +36,8 @@ static magpie_status kind_of(const model_json *file, model_kind *out) {
         return magpie_fail(MAGPIE_E_UNSUPPORTED,
                            "%s: neither \"model_type\" nor \"architecture\" says what it is", file->path);
     return magpie_fail(MAGPIE_E_UNSUPPORTED,
-                       "%s: a model of type \"%s\"; bert, clip, resnet, audio-resnet, musicnn-vgg and "
-                       "audio-spectrogram-transformer are supported",
+                       "%s: a model of type \"%s\"; bert, clip, resnet, audio-resnet, musicnn-vgg, "
+                       "audio-spectrogram-transformer and magpie-fusion are supported",
                        file->path, *type ? type : architecture);
 }
 

@@ -97,17 +97,20 @@ static void carve_change(magpie_change *change, const magpie_change *given) {
     }
 }
 
+magpie_status magpie_change_copy(const magpie_change *given, magpie_change *out) {
+    *out = *given;
+    carve_change(out, given);
+    magpie_status status = magpie_block_alloc(&out->memory);
+    if (status == MAGPIE_OK) carve_change(out, given);
+    return status;
+}
+
 /* Appends a copy of `given`, and takes over its postings. */
 static magpie_status append_change(magpie_batch *batch, const magpie_change *given) {
     magpie_status status =
         magpie_grow((void **)&batch->changes, &batch->capacity, batch->count + 1, sizeof *batch->changes);
+    if (status == MAGPIE_OK) status = magpie_change_copy(given, &batch->changes[batch->count]);
     if (status != MAGPIE_OK) return status;
-    magpie_change *change = &batch->changes[batch->count];
-    *change = *given;
-    carve_change(change, given);
-    status = magpie_block_alloc(&change->memory);
-    if (status != MAGPIE_OK) return status;
-    carve_change(change, given);
     batch->count++;
     batch->checkpoints += given->kind == MAGPIE_CHANGE_CHECKPOINT;
     return MAGPIE_OK;
@@ -126,6 +129,7 @@ void magpie_batch_clear(magpie_batch *batch) {
         magpie_block_free(&batch->changes[i].memory);
     }
     batch->count = batch->checkpoints = 0;
+    memset(batch->expected, 0, sizeof batch->expected);
 }
 
 void magpie_batch_free(magpie_batch *batch) {
@@ -156,6 +160,34 @@ magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
     status = append_change(batch, &change);
     if (status != MAGPIE_OK) magpie_posting_set_free(&change.postings);
     return status;
+}
+
+static magpie_status validate_space(magpie_space space) {
+    return (unsigned)space < MAGPIE_SPACES
+               ? MAGPIE_OK
+               : magpie_fail(MAGPIE_E_ARGUMENT, "there is no space %d", (int)space);
+}
+
+magpie_status magpie_batch_put_vector(magpie_batch *batch, magpie_string id, uint64_t row, magpie_space space,
+                                      const float *vector, size_t dimension, uint64_t encoded_hash) {
+    magpie_change change = {.kind = MAGPIE_CHANGE_VECTOR, .item = {.id = id, .row = row}, .space = space};
+    magpie_status status = validate_id(id);
+    if (status == MAGPIE_OK) status = validate_space(space);
+    if (status == MAGPIE_OK && vector) status = validate_vector(&change.item, space, vector, dimension);
+    if (status != MAGPIE_OK) return status;
+    change.item.encoded_hash[space] = encoded_hash;
+    change.vectors[space] = (float *)(uintptr_t)vector; /* only read: append_change copies it */
+    change.dimensions[space] = dimension;
+    return append_change(batch, &change);
+}
+
+magpie_status magpie_batch_expect(magpie_batch *batch, magpie_space space, const char *fingerprint) {
+    magpie_status status = validate_space(space);
+    if (status != MAGPIE_OK) return status;
+    if (!*fingerprint || strlen(fingerprint) >= sizeof batch->expected[space])
+        return magpie_fail(MAGPIE_E_ARGUMENT, "\"%s\" is no fingerprint of a model", fingerprint);
+    strcpy(batch->expected[space], fingerprint);
+    return MAGPIE_OK;
 }
 
 magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id) {

@@ -7,6 +7,7 @@
 
 typedef enum magpie_change_kind {
     MAGPIE_CHANGE_PUT,
+    MAGPIE_CHANGE_VECTOR,
     MAGPIE_CHANGE_DELETE,
     MAGPIE_CHANGE_CHECKPOINT
 } magpie_change_kind;
@@ -16,9 +17,12 @@ typedef enum magpie_change_kind {
 typedef struct magpie_change {
     magpie_change_kind kind;
     magpie_block memory;
-    magpie_item item;         /* of a put; a delete has its id alone; a checkpoint its job's name there */
-    magpie_string checkpoint; /* of a checkpoint; empty: remove it */
-    bool keep_vectors;        /* a put that keeps its row */
+    /* Of a put. A delete has its id alone, a checkpoint its job's name there, a vector id, row and the hash of
+     * its space. */
+    magpie_item item;
+    magpie_string checkpoint;      /* of a checkpoint; empty: remove it */
+    bool keep_vectors;             /* a put that keeps its row */
+    magpie_space space;            /* of a vector */
     float *vectors[MAGPIE_SPACES]; /* [dimensions[s]], NULL: none */
     size_t dimensions[MAGPIE_SPACES];
     magpie_posting_set postings;
@@ -27,8 +31,12 @@ typedef struct magpie_change {
 struct magpie_batch {
     magpie_change *changes; /* [count], in the order in which they were asked for */
     size_t count, capacity;
-    size_t checkpoints; /* of the count */
+    size_t checkpoints;                /* of the count */
+    char expected[MAGPIE_SPACES][128]; /* fingerprints; "": any */
 };
+
+/* A copy in memory of its own, but for the postings, which are taken over. */
+MAGPIE_CHECK_RESULT magpie_status magpie_change_copy(const magpie_change *given, magpie_change *out);
 
 bool magpie_valid_utf8(magpie_string s);
 

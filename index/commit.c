@@ -165,6 +165,53 @@ static magpie_status erase(writer *w, magpie_string id, const former *old) {
     return status;
 }
 
+/* The item as the store has it and all its vectors, but for the one that changes; each still where it lies. False
+ * where it is not at its row any more. */
+static magpie_status read_whole(writer *w, const magpie_change *change, magpie_change *out, bool *there) {
+    magpie_string id = change->item.id;
+    MDB_val key = magpie_val(id.data, id.size), value;
+    *out = (magpie_change){.kind = MAGPIE_CHANGE_PUT};
+    int code = mdb_get(w->txn, w->store->table[MAGPIE_TABLE_ITEMS], &key, &value);
+    *there = code != MDB_NOTFOUND;
+    if (code) return *there ? outcome(w, code, "read", id) : MAGPIE_OK;
+    magpie_status status = magpie_record_read(value.mv_data, value.mv_size, id, &out->item);
+    *there = status == MAGPIE_OK && out->item.row == change->item.row;
+    if (!*there) return status;
+    uint64_t row = out->item.row;
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
+        key = magpie_val(&row, sizeof row);
+        code = mdb_get(w->txn, w->store->table[MAGPIE_TABLE_VECTORS + s], &key, &value);
+        if (code && code != MDB_NOTFOUND) return outcome(w, code, "read the vectors of", id);
+        if (code || s == change->space) continue;
+        out->vectors[s] = value.mv_data; /* only read: magpie_change_copy copies it */
+        out->dimensions[s] = value.mv_size / sizeof(float);
+    }
+    out->item.encoded_hash[change->space] = change->item.encoded_hash[change->space];
+    out->vectors[change->space] = change->vectors[change->space];
+    out->dimensions[change->space] = change->dimensions[change->space];
+    return MAGPIE_OK;
+}
+
+/* A put of the item as it is, with that one vector changed. */
+static magpie_status change_vector(writer *w, const magpie_change *change) {
+    magpie_change there, whole = {0};
+    bool found;
+    magpie_status status = read_whole(w, change, &there, &found);
+    if (status != MAGPIE_OK) return status;
+    if (!found) {
+        w->done.missing++;
+        return MAGPIE_OK;
+    }
+    former old = {.exists = true, .row = there.item.row};
+    status = magpie_change_copy(&there, &whole);
+    if (status == MAGPIE_OK) status = magpie_posting_set_make(whole.item.attributes, &old.postings);
+    whole.postings = old.postings;
+    if (status == MAGPIE_OK) status = replace(w, &whole, &old);
+    magpie_posting_set_free(&old.postings);
+    magpie_block_free(&whole.memory);
+    return status;
+}
+
 static magpie_status write_checkpoint(writer *w, const magpie_change *change) {
     magpie_string job = change->item.id;
     int code;
@@ -178,6 +225,7 @@ static magpie_status write_checkpoint(writer *w, const magpie_change *change) {
 
 static magpie_status apply(writer *w, const magpie_change *change) {
     if (change->kind == MAGPIE_CHANGE_CHECKPOINT) return write_checkpoint(w, change);
+    if (change->kind == MAGPIE_CHANGE_VECTOR) return change_vector(w, change);
     former old;
     magpie_status status = read_former(w, change->item.id, &old);
     if (status == MAGPIE_OK)
@@ -189,13 +237,23 @@ static magpie_status apply(writer *w, const magpie_change *change) {
 
 /* ---- the transaction ---- */
 
-static magpie_status begin(writer *w) {
+static magpie_status check_expected(const writer *w, magpie_space space, const magpie_space_binding *state,
+                                    const char *expected) {
+    if (!*expected || strcmp(expected, state->fingerprint) == 0) return MAGPIE_OK;
+    return magpie_fail(
+        MAGPIE_E_MISMATCH,
+        "the %s space of %s was given to the model \"%s\" meanwhile: nothing of the batch was written",
+        magpie_space_name(space), w->store->environment.directory, state->model);
+}
+
+static magpie_status begin(writer *w, const magpie_batch *batch) {
     magpie_status status = magpie_environment_begin(&w->store->environment, true, &w->txn);
     if (status != MAGPIE_OK) return status;
     status = magpie_store_number(w->store, w->txn, "sequence", &w->done.sequence);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
-        magpie_space_state state;
+        magpie_space_binding state;
         status = magpie_store_space(w->store, w->txn, s, &state);
+        if (status == MAGPIE_OK) status = check_expected(w, s, &state, batch->expected[s]);
         w->dimension[s] = state.dimension;
     }
     if (status != MAGPIE_OK) magpie_environment_abort(&w->store->environment, w->txn);
@@ -228,7 +286,7 @@ magpie_status magpie_store_commit(magpie_store *store, const magpie_batch *batch
     for (;;) {
         size_t map_bytes = magpie_environment_map_bytes(environment);
         writer w = {.store = store, .now = magpie_unix_millis()};
-        status = begin(&w);
+        status = begin(&w, batch);
         if (status != MAGPIE_OK) return status;
         for (size_t i = 0; i < batch->count && status == MAGPIE_OK; i++)
             status = apply(&w, &batch->changes[i]);

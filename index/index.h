@@ -29,7 +29,8 @@
  * FORMAT of the LMDB environment STORE/data.mdb, version 1. Integers are little-endian unless said otherwise.
  *     meta        name -> value. "format": u32, 1. "identity": 16 random bytes, which the index files repeat.
  *                 "sequence": u64, the last one given out. "pruned": u64, tombstones up to it are gone.
- *                 "space/NAME": the space's model as JSON {"model", "fingerprint", "dimension"}.
+ *                 "space/NAME": the space's model as JSON {"model", "fingerprint", "dimension", "settings"?,
+ *                 "since"?}; since: the sequence at which magpie_store_rebind gave the space to it.
  *     items       id (1-511 bytes of UTF-8) -> record: see index/record.h.
  *     rows        row, u64 native integer key -> id. Live rows only.
  *     v.NAME      row -> dimension x f32, for NAME in text, image, audio, fused. Live rows only, appended.
@@ -85,6 +86,8 @@ typedef struct magpie_space_model {
     const char *model;       /* a name for people */
     const char *fingerprint; /* changes when the weights do; compared byte for byte */
     size_t dimension;
+    /* What whoever opens the model again must know too, kept as it is; at most 255 bytes; NULL: nothing. */
+    const char *settings;
 } magpie_space_model;
 
 /* Says that `space` is filled by `model`, before vectors are written or queries asked. The first call records
@@ -93,11 +96,25 @@ typedef struct magpie_space_model {
 MAGPIE_CHECK_RESULT magpie_status magpie_store_bind(magpie_store *store, magpie_space space,
                                                     const magpie_space_model *model);
 
+/* Gives `space` to another model: in one transaction all its vectors are forgotten and `model` is recorded. The
+ * items keep their rows, and their vectors in other spaces. Index files of before are not read any more, an index
+ * that is open answers as before, but can no longer be refreshed (MAGPIE_E_MISMATCH), and a batch that expects the
+ * former model is refused. Nothing is done where the space is this model's already. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_rebind(magpie_store *store, magpie_space space,
+                                                      const magpie_space_model *model);
+
+/* A space and its model, as the store has it. */
+typedef struct magpie_space_binding {
+    size_t dimension; /* 0: not bound, and all else is empty */
+    char model[128], fingerprint[128], settings[256];
+    uint64_t since; /* 0: its first model */
+} magpie_space_binding;
+
 typedef struct magpie_store_stats {
     uint64_t items, sequence, tombstones;
     uint64_t vectors[MAGPIE_SPACES];
     size_t dimension[MAGPIE_SPACES]; /* 0: not bound */
-    char model[MAGPIE_SPACES][128];
+    char model[MAGPIE_SPACES][128], fingerprint[MAGPIE_SPACES][128];
     uint64_t file_bytes; /* used in data.mdb */
     uint64_t map_bytes;
 } magpie_store_stats;
@@ -144,6 +161,16 @@ size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
                                                    const float *const vectors[MAGPIE_SPACES],
                                                    const size_t dimensions[MAGPIE_SPACES]);
+/* Gives an item another vector in one space (NULL: none) and a new row; all else stays as it is. An item that is not
+ * at `row` any more, since it was deleted or put anew, is left alone by the commit, and counted as missing.
+ * `encoded_hash`: the item's for that space. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_put_vector(magpie_batch *batch, magpie_string id, uint64_t row,
+                                                          magpie_space space, const float *vector,
+                                                          size_t dimension, uint64_t encoded_hash);
+/* The batch's vectors in `space` are by the model of this fingerprint: a commit is MAGPIE_E_MISMATCH where the space
+ * has come to be another's since. Forgotten by magpie_batch_clear. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_expect(magpie_batch *batch, magpie_space space,
+                                                      const char *fingerprint);
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id);
 /* Stores a job's checkpoint with the changes; a `checkpoint` of size 0 removes it. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_checkpoint(magpie_batch *batch, const char *job,
@@ -151,7 +178,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_batch_checkpoint(magpie_batch *batch, c
 
 typedef struct magpie_commit {
     uint64_t sequence; /* the last one given out */
-    size_t inserted, replaced, deleted, missing /* deletes of ids that were not there */;
+    size_t inserted, replaced, deleted;
+    size_t missing; /* deletes of ids that were not there, and put_vectors of rows that were not */
 } magpie_commit;
 
 /* Makes the whole batch durable in one transaction, or nothing of it. Changes are made in their order, each
@@ -160,7 +188,7 @@ typedef struct magpie_commit {
  * NULL.
  *     MAGPIE_E_NO_SPACE   the disk is full: the store is as before, and the same commit can be tried again
  *     MAGPIE_E_NOT_FOUND  an item was to keep its vectors, but is not there
- *     MAGPIE_E_MISMATCH   a vector of a space that is not bound, or of another dimension
+ *     MAGPIE_E_MISMATCH   a vector of a space that is not bound, or of another dimension or model
  *     MAGPIE_E_BUSY       the map must grow and snapshots of this process stand in the way; try again
  *     MAGPIE_E_ARGUMENT   the store is open for reading only */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_commit(magpie_store *store, const magpie_batch *batch,
@@ -183,6 +211,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get_row(magpie_snapshot *snaps
 /* *out [dimension of space], in the store; NULL (and MAGPIE_OK) where the row has none in this space. */
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_vector(magpie_snapshot *snapshot, magpie_space space,
                                                          uint64_t row, const float **out);
+/* Which model the space is of; that of the vectors that this snapshot has. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get_binding(magpie_snapshot *snapshot, magpie_space space,
+                                                              magpie_space_binding *out);
 /* Calls for every item in order of row, those after `row` only. Any status but MAGPIE_OK ends it and is
  * returned. */
 typedef magpie_status (*magpie_item_callback)(void *context, const magpie_item *item);
@@ -243,9 +274,9 @@ typedef struct magpie_index_options {
     magpie_index_kind kind;
     unsigned m;               /* HNSW: links a node, 32 */
     unsigned ef_construction; /* HNSW: 200 */
-    unsigned ef_search;       /* HNSW: 192: recall@10 of 0.99 on a catalogue of short texts, where 64 gives 0.96 */
-    unsigned nprobe;          /* IVF: lists visited, 16 */
-    unsigned threads;         /* to build with: magpie_cpu_count() */
+    unsigned ef_search; /* HNSW: 192: recall@10 of 0.99 on a catalogue of short texts, where 64 gives 0.96 */
+    unsigned nprobe;    /* IVF: lists visited, 16 */
+    unsigned threads;   /* to build with: magpie_cpu_count() */
 } magpie_index_options;
 
 /* Loads STORE/NAME.index, checks it, and catches it up with the store; builds it from the store where it is
@@ -256,6 +287,8 @@ typedef struct magpie_index_options {
 MAGPIE_CHECK_RESULT magpie_status magpie_index_open(magpie_store *store, magpie_space space,
                                                     const magpie_index_options *options, magpie_index **out);
 void magpie_index_close(magpie_index *index);
+/* Whose vectors it holds, since it was opened. */
+const magpie_space_binding *magpie_index_get_binding(const magpie_index *index);
 
 /* Takes in what was committed since; a search answers from what was taken in last. Rebuilds by itself where a
  * fifth of the vectors is dead, or where the number has outgrown the kind chosen by MAGPIE_INDEX_AUTO;

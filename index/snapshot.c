@@ -121,7 +121,7 @@ magpie_status magpie_snapshot_rows(magpie_snapshot *snapshot, uint64_t **out, si
 /* ---- vectors and checkpoints ---- */
 
 magpie_status magpie_snapshot_dimension(magpie_snapshot *snapshot, magpie_space space, size_t *out) {
-    magpie_space_state state;
+    magpie_space_binding state;
     if ((*out = snapshot->dimension[space])) return MAGPIE_OK;
     magpie_status status = magpie_store_space(snapshot->store, snapshot->txn, space, &state);
     if (status == MAGPIE_OK && !state.dimension)
@@ -130,6 +130,13 @@ magpie_status magpie_snapshot_dimension(magpie_snapshot *snapshot, magpie_space 
                         magpie_space_name(space), snapshot->store->environment.directory);
     *out = snapshot->dimension[space] = state.dimension;
     return status;
+}
+
+magpie_status magpie_snapshot_get_binding(magpie_snapshot *snapshot, magpie_space space,
+                                          magpie_space_binding *out) {
+    if ((unsigned)space >= MAGPIE_SPACES)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "there is no space %d", (int)space);
+    return magpie_store_space(snapshot->store, snapshot->txn, space, out);
 }
 
 magpie_status magpie_snapshot_vector(magpie_snapshot *snapshot, magpie_space space, uint64_t row,

@@ -199,25 +199,33 @@ static void space_key(magpie_space space, char key[32]) {
 }
 
 magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space space,
-                                 magpie_space_state *out) {
+                                 magpie_space_binding *out) {
     char name[32];
     MDB_val value;
+    _Static_assert(sizeof out->model == MAGPIE_MODEL_MAX + 1 &&
+                       sizeof out->fingerprint == MAGPIE_FINGERPRINT_MAX + 1 &&
+                       sizeof out->settings == MAGPIE_SETTINGS_MAX + 1,
+                   "what is checked below fits");
     space_key(space, name);
-    *out = (magpie_space_state){0};
+    *out = (magpie_space_binding){0};
     int code = meta_get(store, txn, name, &value);
     if (code == MDB_NOTFOUND) return MAGPIE_OK;
     if (code) return magpie_lmdb_fail(code, "cannot read \"%s\" of %s", name, store->environment.directory);
-    const char *model, *fingerprint;
-    json_int_t dimension;
+    const char *model, *fingerprint, *settings = "";
+    json_int_t dimension, since = 0;
     json_t *json = json_loadb(value.mv_data, value.mv_size, 0, NULL);
-    bool good = json && json_unpack(json, "{s:s, s:s, s:I}", "model", &model, "fingerprint", &fingerprint,
-                                    "dimension", &dimension) == 0;
-    good = good && dimension > 0 && dimension <= MAGPIE_DIMENSION_MAX && strlen(model) <= MAGPIE_MODEL_MAX &&
-           strlen(fingerprint) <= MAGPIE_FINGERPRINT_MAX;
+    bool good =
+        json && json_unpack(json, "{s:s, s:s, s:I, s?s, s?I}", "model", &model, "fingerprint", &fingerprint,
+                            "dimension", &dimension, "settings", &settings, "since", &since) == 0;
+    good = good && dimension > 0 && dimension <= MAGPIE_DIMENSION_MAX && since >= 0 &&
+           strlen(model) <= MAGPIE_MODEL_MAX && strlen(fingerprint) <= MAGPIE_FINGERPRINT_MAX &&
+           strlen(settings) <= MAGPIE_SETTINGS_MAX;
     if (good) {
         out->dimension = (size_t)dimension;
+        out->since = (uint64_t)since;
         strcpy(out->model, model);
         strcpy(out->fingerprint, fingerprint);
+        strcpy(out->settings, settings);
     }
     json_decref(json);
     return good ? MAGPIE_OK
@@ -225,8 +233,9 @@ magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space
                               store->environment.directory, name);
 }
 
+/* `since` 0: it is the space's first model. */
 static magpie_status record_space(magpie_store *store, MDB_txn *txn, magpie_space space,
-                                  const magpie_space_model *model) {
+                                  const magpie_space_model *model, uint64_t since) {
     char name[32];
     space_key(space, name);
     magpie_text json = {0};
@@ -234,22 +243,31 @@ static magpie_status record_space(magpie_store *store, MDB_txn *txn, magpie_spac
     magpie_text_json_string(&json, model->model, strlen(model->model));
     magpie_text_printf(&json, ", \"fingerprint\": ");
     magpie_text_json_string(&json, model->fingerprint, strlen(model->fingerprint));
-    magpie_text_printf(&json, ", \"dimension\": %zu}", model->dimension);
+    magpie_text_printf(&json, ", \"dimension\": %zu", model->dimension);
+    if (model->settings) {
+        magpie_text_printf(&json, ", \"settings\": ");
+        magpie_text_json_string(&json, model->settings, strlen(model->settings));
+    }
+    if (since) magpie_text_printf(&json, ", \"since\": %llu", (unsigned long long)since);
+    magpie_text_append(&json, "}", 1);
     magpie_status status = magpie_text_status(&json);
     if (status == MAGPIE_OK) status = meta_put(store, txn, name, json.data, json.size);
     magpie_text_free(&json);
     return status;
 }
 
+static bool is_model(const magpie_space_binding *state, const magpie_space_model *model) {
+    return state->dimension == model->dimension && strcmp(state->fingerprint, model->fingerprint) == 0;
+}
+
 /* *bound says whether there is nothing left to do. */
 static magpie_status compare_space(magpie_store *store, MDB_txn *txn, magpie_space space,
                                    const magpie_space_model *model, bool *bound) {
-    magpie_space_state state;
+    magpie_space_binding state;
     magpie_status status = magpie_store_space(store, txn, space, &state);
     *bound = state.dimension != 0;
     if (status != MAGPIE_OK || !*bound) return status;
-    if (state.dimension == model->dimension && strcmp(state.fingerprint, model->fingerprint) == 0)
-        return MAGPIE_OK;
+    if (is_model(&state, model)) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_MISMATCH,
         "the %s space of %s was made by the model %s (%zu dimensions, fingerprint %s), not by %s (%zu, %s): "
@@ -269,6 +287,9 @@ static magpie_status validate_model(magpie_space space, const magpie_space_model
     if (!model->dimension || model->dimension > MAGPIE_DIMENSION_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "the model %s has %zu dimensions; 1 to %d are possible",
                            model->model, model->dimension, MAGPIE_DIMENSION_MAX);
+    if (model->settings && strlen(model->settings) > MAGPIE_SETTINGS_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "the settings of the model %s have more than %d bytes",
+                           model->model, MAGPIE_SETTINGS_MAX);
     return MAGPIE_OK;
 }
 
@@ -287,7 +308,7 @@ magpie_status magpie_store_bind(magpie_store *store, magpie_space space, const m
         if (status != MAGPIE_OK) return status;
         status = compare_space(store, txn, space, model, &bound);
         if (status == MAGPIE_OK && write && !bound) {
-            status = record_space(store, txn, space, model);
+            status = record_space(store, txn, space, model, 0);
             int code = status == MAGPIE_OK ? magpie_environment_commit(environment, txn) : 0;
             if (status == MAGPIE_OK && !code) return MAGPIE_OK;
             if (status == MAGPIE_OK)
@@ -296,6 +317,45 @@ magpie_status magpie_store_bind(magpie_store *store, magpie_space space, const m
         magpie_environment_abort(environment, txn);
     }
     return status;
+}
+
+/* In a write transaction. The sequence number that it takes makes this binding another one than all before, those
+ * of the same model too: vectors of an index that knows it by that number were read since. */
+static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space space,
+                            const magpie_space_model *model, bool *done) {
+    magpie_space_binding state;
+    uint64_t sequence = 0;
+    magpie_status status = magpie_store_space(store, txn, space, &state);
+    *done = status == MAGPIE_OK && !is_model(&state, model);
+    if (!*done) return status;
+    int code = mdb_drop(txn, store->table[MAGPIE_TABLE_VECTORS + space], 0);
+    if (code)
+        return magpie_lmdb_fail(code, "cannot forget the %s vectors of %s", magpie_space_name(space),
+                                store->environment.directory);
+    status = magpie_store_number(store, txn, "sequence", &sequence);
+    if (status == MAGPIE_OK) status = magpie_store_set_number(store, txn, "sequence", ++sequence);
+    return status == MAGPIE_OK ? record_space(store, txn, space, model, sequence) : status;
+}
+
+magpie_status magpie_store_rebind(magpie_store *store, magpie_space space, const magpie_space_model *model) {
+    magpie_environment *environment = &store->environment;
+    MDB_txn *txn;
+    bool done;
+    magpie_status status = validate_model(space, model);
+    if (status == MAGPIE_OK) status = magpie_store_writable(store);
+    if (status != MAGPIE_OK) return status;
+    magpie_environment_grow_ahead(environment);
+    status = magpie_environment_begin(environment, true, &txn);
+    if (status != MAGPIE_OK) return status;
+    status = rebind(store, txn, space, model, &done);
+    if (status != MAGPIE_OK || !done) {
+        magpie_environment_abort(environment, txn);
+        return status;
+    }
+    int code = magpie_environment_commit(environment, txn);
+    return code ? magpie_lmdb_fail(code, "cannot give the %s space of %s to another model",
+                                   magpie_space_name(space), environment->directory)
+                : MAGPIE_OK;
 }
 
 /* ---- tombstones and statistics ---- */
@@ -340,18 +400,21 @@ static magpie_status read_stats(magpie_store *store, MDB_txn *txn, magpie_store_
     if (status == MAGPIE_OK)
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_TOMBSTONES, &out->tombstones);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
-        magpie_space_state state;
+        magpie_space_binding state;
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_VECTORS + s, &out->vectors[s]);
         if (status == MAGPIE_OK) status = magpie_store_space(store, txn, s, &state);
         if (status != MAGPIE_OK) break;
         out->dimension[s] = state.dimension;
         memcpy(out->model[s], state.model, sizeof state.model);
+        memcpy(out->fingerprint[s], state.fingerprint, sizeof state.fingerprint);
     }
     return status;
 }
 
 magpie_status magpie_store_get_stats(magpie_store *store, magpie_store_stats *out) {
-    _Static_assert(sizeof out->model[0] == MAGPIE_MODEL_MAX + 1, "a model's name fits");
+    _Static_assert(sizeof out->model[0] == MAGPIE_MODEL_MAX + 1 &&
+                       sizeof out->fingerprint[0] == MAGPIE_FINGERPRINT_MAX + 1,
+                   "a model's name and fingerprint fit");
     magpie_environment *environment = &store->environment;
     MDB_txn *txn;
     *out = (magpie_store_stats){0};

@@ -19,8 +19,9 @@ typedef enum magpie_table {
 enum {
     MAGPIE_FORMAT = 1,
     MAGPIE_IDENTITY_BYTES = 16,
-    MAGPIE_MODEL_MAX = 127,      /* bytes of a model's name */
-    MAGPIE_FINGERPRINT_MAX = 127 /* bytes of a fingerprint */
+    MAGPIE_MODEL_MAX = 127,       /* bytes of a model's name */
+    MAGPIE_FINGERPRINT_MAX = 127, /* bytes of a fingerprint */
+    MAGPIE_SETTINGS_MAX = 255
 };
 
 struct magpie_store {
@@ -35,14 +36,8 @@ struct magpie_snapshot {
     size_t dimension[MAGPIE_SPACES]; /* 0: not read yet */
 };
 
-/* What is known of a space; dimension 0: no model is bound. */
-typedef struct magpie_space_state {
-    size_t dimension;
-    char model[MAGPIE_MODEL_MAX + 1], fingerprint[MAGPIE_FINGERPRINT_MAX + 1];
-} magpie_space_state;
-
 MAGPIE_CHECK_RESULT magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space space,
-                                                     magpie_space_state *out);
+                                                     magpie_space_binding *out);
 
 /* Numbers in the meta table: "sequence" and "pruned". 0 where there is none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_number(magpie_store *store, MDB_txn *txn, const char *name,

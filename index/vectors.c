@@ -4,7 +4,9 @@
  * CATCHING UP from sequence S to a snapshot: the vectors of rows above S are added, and the rows of
  * tombstones above S are hidden. Tombstones are pruned once the index files on disk are past them; an index
  * that is older than the pruning (another process's, long idle) compares its rows with the live ones instead.
- */
+ *
+ * ANOTHER MODEL. magpie_store_rebind forgets a space's vectors, which no sequence number tells of; so an index is of
+ * one binding: a file of another one is not read, and what is open refuses to follow. */
 #include "vectors.h"
 
 #include <errno.h>
@@ -248,9 +250,23 @@ static magpie_status is_far_behind(magpie_index *index, magpie_snapshot *snapsho
     return status;
 }
 
+/* Vectors of two models must not meet in one index. */
+static magpie_status check_binding(const magpie_index *index, magpie_snapshot *snapshot) {
+    magpie_space_binding now;
+    magpie_status status = magpie_store_space(index->store, snapshot->txn, index->owner.space, &now);
+    if (status != MAGPIE_OK) return status;
+    if (now.since == index->binding.since && strcmp(now.fingerprint, index->binding.fingerprint) == 0)
+        return MAGPIE_OK;
+    return magpie_fail(
+        MAGPIE_E_MISMATCH,
+        "the %s space of %s was given to the model %s since its index was opened: open it again",
+        magpie_space_name(index->owner.space), index->store->environment.directory, now.model);
+}
+
 magpie_status magpie_index_catch_up(magpie_index *index, magpie_snapshot *snapshot) {
     bool far;
-    magpie_status status = is_far_behind(index, snapshot, &far);
+    magpie_status status = check_binding(index, snapshot);
+    if (status == MAGPIE_OK) status = is_far_behind(index, snapshot, &far);
     if (status != MAGPIE_OK) return status;
     if (!magpie_generation_sound(index->held) || far) return build_and_swap(index, snapshot);
     return follow(index, snapshot, index->held, &index->replayed);
@@ -274,7 +290,8 @@ magpie_status magpie_index_rebuild(magpie_index *index) {
     pthread_mutex_lock(&index->turn);
     magpie_status status = magpie_snapshot_open(index->store, &snapshot);
     if (status == MAGPIE_OK) {
-        status = build_and_swap(index, snapshot);
+        status = check_binding(index, snapshot);
+        if (status == MAGPIE_OK) status = build_and_swap(index, snapshot);
         magpie_snapshot_close(snapshot);
     }
     /* and what was committed while that went on */
@@ -290,15 +307,20 @@ magpie_status magpie_index_rebuild(magpie_index *index) {
 /* ---- opening ---- */
 
 static magpie_status find_owner(magpie_index *index, magpie_space space, magpie_snapshot *snapshot) {
-    magpie_space_state state;
-    magpie_status status = magpie_store_space(index->store, snapshot->txn, space, &state);
+    magpie_space_binding *state = &index->binding;
+    char words[sizeof state->fingerprint + 32];
+    magpie_status status = magpie_store_space(index->store, snapshot->txn, space, state);
     if (status != MAGPIE_OK) return status;
-    if (!state.dimension)
+    if (!state->dimension)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "the %s space of %s has no model yet: bind one first",
                            magpie_space_name(space), index->store->environment.directory);
-    XXH128_hash_t fingerprint = XXH3_128bits(state.fingerprint, strlen(state.fingerprint));
+    int size = snprintf(words, sizeof words, "%s", state->fingerprint);
+    if (state->since)
+        size = snprintf(words, sizeof words, "%s since %llu", state->fingerprint,
+                        (unsigned long long)state->since);
+    XXH128_hash_t hash = XXH3_128bits(words, (size_t)size);
     index->owner = (magpie_index_owner){
-        .space = space, .dimension = state.dimension, .fingerprint = {fingerprint.low64, fingerprint.high64}};
+        .space = space, .dimension = state->dimension, .fingerprint = {hash.low64, hash.high64}};
     memcpy(index->owner.identity, index->store->identity, sizeof index->owner.identity);
     return MAGPIE_OK;
 }
@@ -467,6 +489,8 @@ magpie_status magpie_index_save(magpie_index *index) {
     pthread_mutex_unlock(&index->turn);
     return status;
 }
+
+const magpie_space_binding *magpie_index_get_binding(const magpie_index *index) { return &index->binding; }
 
 void magpie_index_get_stats(magpie_index *index, magpie_index_stats *out) {
     pthread_rwlock_rdlock(&index->lock);

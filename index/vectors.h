@@ -15,6 +15,7 @@
 
 struct magpie_index {
     magpie_store *store;
+    magpie_space_binding binding; /* of the space, when it was opened */
     magpie_index_owner owner;
     magpie_index_options options; /* defaults filled in; `kind` as asked for */
     char *path;
@@ -25,7 +26,8 @@ struct magpie_index {
     uint64_t replayed;
 };
 
-/* With `turn` held: brings the generation to the moment of the snapshot. */
+/* With `turn` held: brings the generation to the moment of the snapshot. MAGPIE_E_MISMATCH where the space has another
+ * binding there. */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_catch_up(magpie_index *index, magpie_snapshot *snapshot);
 
 #endif

@@ -34,7 +34,7 @@ static void describe_pictures(magpie_image_encoder *encoder, magpie_medium *out)
     if (!encoder) return;
     const magpie_image_encoder_info *info = magpie_image_encoder_get_info(encoder);
     out->encoder = encoder;
-    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension, NULL};
     out->block = block_of(info->threads, PICTURES_A_THREAD);
     out->encode = encode_pictures;
 }
@@ -44,7 +44,7 @@ static void describe_sounds(magpie_audio_encoder *encoder, magpie_medium *out) {
     if (!encoder) return;
     const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(encoder);
     out->encoder = encoder;
-    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension};
+    out->model = (magpie_space_model){info->name, info->fingerprint, info->dimension, NULL};
     out->salt = XXH3_64bits(&info->audio_seconds, sizeof info->audio_seconds);
     out->block = block_of(info->threads, SOUNDS_A_THREAD);
     out->encode = encode_sounds;

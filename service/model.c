@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { THREADS_MAX = 1024 };
 
@@ -13,7 +14,8 @@ static const struct {
                     [SENSE_IMAGE] = {"image", "pictures", "--image-model"},
                     [SENSE_AUDIO] = {"audio", "sounds", "--audio-model"}};
 
-static const char *directory, *image_directory, *audio_directory;
+static const char *directory, *image_directory, *audio_directory, *fusion_directory;
+static char *parts[SENSES + 1]; /* the folders of a set, the fusion's last */
 static size_t threads;
 static magpie_encoder_options encoder_options = {.precision = MAGPIE_PRECISION_AUTO};
 
@@ -41,7 +43,7 @@ const option_row model_options[] = {
      .letter = 'm',
      .argument = "DIR",
      .string = &directory,
-     .help = "the model's folder, of text, of pictures, of sounds or of several (default: $MAGPIE_MODEL)"},
+     .help = "the model's folder, or a set's: text/, image/, audio/, fusion/ (default: $MAGPIE_MODEL)"},
     {.name = "image-model",
      .argument = "DIR",
      .string = &image_directory,
@@ -50,6 +52,10 @@ const option_row model_options[] = {
      .argument = "DIR",
      .string = &audio_directory,
      .help = "another for sounds (default: $MAGPIE_AUDIO_MODEL, else --model's)"},
+    {.name = "fusion-model",
+     .argument = "DIR",
+     .string = &fusion_directory,
+     .help = "the heads that bring them into one space (default: $MAGPIE_FUSION_MODEL, else --model's)"},
     {.name = "precision",
      .argument = "P",
      .parse = parse_precision,
@@ -112,18 +118,72 @@ static const char *choose(const char *option, const char *variable) {
     return value && *value ? value : NULL;
 }
 
-magpie_status model_find(model_folders *out) {
-    const char *model = choose(directory, "MAGPIE_MODEL");
-    magpie_model_senses has = {0};
-    *out = (model_folders){{[SENSE_IMAGE] = choose(image_directory, "MAGPIE_IMAGE_MODEL"),
-                            [SENSE_AUDIO] = choose(audio_directory, "MAGPIE_AUDIO_MODEL")}};
-    if (!model && !out->of[SENSE_IMAGE] && !out->of[SENSE_AUDIO])
-        return magpie_fail(MAGPIE_E_ARGUMENT,
-                           "no model is given: name its folder by --model DIR or in MAGPIE_MODEL");
-    magpie_status status = model ? magpie_model_get_senses(model, &has) : MAGPIE_OK;
-    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
-        if (model_has_sense(&has, sense) && !out->of[sense]) out->of[sense] = model;
+static bool is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* parts[i] is the folder of that name in `set`, NULL where it has none. */
+static magpie_status find_part(const char *set, const char *name, size_t i) {
+    free(parts[i]);
+    if (!(parts[i] = magpie_path_join(set, name))) return MAGPIE_E_NO_MEMORY;
+    if (is_folder(parts[i])) return MAGPIE_OK;
+    free(parts[i]);
+    parts[i] = NULL;
+    return MAGPIE_OK;
+}
+
+/* *any is false where it is no set. */
+static magpie_status find_parts(const char *set, model_folders *out, bool *any) {
+    char *config = magpie_path_join(set, "config.json");
+    magpie_status status = config ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    *any = false;
+    if (config && !magpie_path_exists(config)) {
+        for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++) {
+            status = find_part(set, senses[sense].name, sense);
+            *any |= (out->of[sense] = parts[sense]) != NULL;
+        }
+        if (status == MAGPIE_OK) status = find_part(set, "fusion", SENSES);
+        *any |= (out->fusion = parts[SENSES]) != NULL;
+    }
+    free(config);
     return status;
+}
+
+magpie_status model_find_in(const char *folder, model_folders *out) {
+    magpie_model_senses has = {0};
+    bool is_set;
+    *out = (model_folders){0};
+    magpie_status status = find_parts(folder, out, &is_set);
+    if (status != MAGPIE_OK || is_set) return status;
+    status = magpie_model_get_senses(folder, &has);
+    for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
+        if (model_has_sense(&has, sense)) out->of[sense] = folder;
+    if (status == MAGPIE_OK && !has.text && !has.image && !has.audio) out->fusion = folder;
+    return status;
+}
+
+magpie_status model_find_any(model_folders *out) {
+    const char *model = choose(directory, "MAGPIE_MODEL");
+    const char *image = choose(image_directory, "MAGPIE_IMAGE_MODEL");
+    const char *audio = choose(audio_directory, "MAGPIE_AUDIO_MODEL");
+    const char *fusion = choose(fusion_directory, "MAGPIE_FUSION_MODEL");
+    *out = (model_folders){0};
+    magpie_status status = model ? model_find_in(model, out) : MAGPIE_OK;
+    if (image) out->of[SENSE_IMAGE] = image;
+    if (audio) out->of[SENSE_AUDIO] = audio;
+    if (fusion) out->fusion = fusion;
+    return status;
+}
+
+magpie_status model_find(model_folders *out) {
+    magpie_status status = model_find_any(out);
+    for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
+        if (out->of[sense]) return MAGPIE_OK;
+    return status == MAGPIE_OK
+               ? magpie_fail(MAGPIE_E_ARGUMENT,
+                             "no model is given: name its folder by --model DIR or in MAGPIE_MODEL")
+               : status;
 }
 
 magpie_status model_require(const model_folders *folders, model_sense sense, const char **out) {

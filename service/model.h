@@ -1,11 +1,14 @@
-/* model.h - the options by which a command is told its models, and the encoders that they give. */
+/* model.h - the options by which a command is told its models, and the encoders and the fusion that they give.
+ *
+ * A SET of models is a folder without a config.json that has any of the folders text/, image/, audio/ and
+ * fusion/ in it, each a model of its own: so one --model names all that a store was made with. */
 #ifndef MAGPIE_MODEL_H
 #define MAGPIE_MODEL_H
 
 #include "encoders.h"
 #include "options.h"
 
-/* --model, --image-model, --audio-model, --precision, --backend, --threads */
+/* --model, --image-model, --audio-model, --fusion-model, --precision, --backend, --threads */
 extern const option_row model_options[];
 extern const option_row audio_seconds_options[], passage_prefix_options[], query_prefix_options[];
 
@@ -20,15 +23,21 @@ model_sense model_sense_find(const char *name);
 const char *model_sense_things(model_sense sense);
 bool model_has_sense(const magpie_model_senses *senses, model_sense sense);
 
-/* Which folder encodes what; NULL: none does. */
+/* Which folder encodes what; NULL: none does. They last as long as the process. */
 typedef struct model_folders {
     const char *of[SENSES];
+    const char *fusion;
 } model_folders;
 
-/* --model (else MAGPIE_MODEL) is the model of texts, of pictures, of sounds, or of several, as it has these senses;
- * --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures, --audio-model (else MAGPIE_AUDIO_MODEL) for
- * sounds. Fails where none is given, or one cannot be read. */
+/* --model (else MAGPIE_MODEL) is a set, or the model of texts, of pictures, of sounds, or of several, as it has
+ * these senses; --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures, --audio-model (else
+ * MAGPIE_AUDIO_MODEL) for sounds, --fusion-model (else MAGPIE_FUSION_MODEL) for what brings them together. Fails
+ * where nothing encodes, or one cannot be read. */
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
+/* The same, and it is fine to be given none. */
+MAGPIE_CHECK_RESULT magpie_status model_find_any(model_folders *out);
+/* The folders of one set or model, the fusion model's too; fails where `directory` is neither. */
+MAGPIE_CHECK_RESULT magpie_status model_find_in(const char *directory, model_folders *out);
 /* The folder of one sense; fails where none is given, naming the option that does. */
 MAGPIE_CHECK_RESULT magpie_status model_require(const model_folders *folders, model_sense sense,
                                                 const char **out);

@@ -1,5 +1,5 @@
-/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model
- * answers more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
+/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model, and a
+ * set of models, answer more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
 #include "command.h"
 #include "model.h"
 #include "output.h"
@@ -116,19 +116,52 @@ static exit_code print_side(const model_encoder *model) {
     return print_and_free(&out);
 }
 
+/* "text", "text_input", ...: what a fusion model has of a modality. */
+static void append_modality(magpie_text *out, const magpie_fusion_info *info, magpie_modality modality) {
+    char name[24];
+    const char *mode = magpie_modality_name(modality);
+    if (!info->kind[modality]) return;
+    append_text(out, mode, info->kind[modality]);
+    snprintf(name, sizeof name, "%s_input", mode);
+    append_number(out, name, info->source[modality].dimension);
+    snprintf(name, sizeof name, "%s_weight", mode);
+    append_real(out, name, (double)info->weights[modality]);
+    snprintf(name, sizeof name, "%s_encoder", mode);
+    if (info->source[modality].fingerprint) append_text(out, name, info->source[modality].fingerprint);
+}
+
+static exit_code print_fusion(const char *folder) {
+    magpie_fusion *fusion;
+    if (magpie_fusion_open(folder, &fusion) != MAGPIE_OK) return print_failure();
+    const magpie_fusion_info *info = magpie_fusion_get_info(fusion);
+    magpie_text out = {0};
+    append_text(&out, "sense", "fusion");
+    append_text(&out, "name", info->name);
+    append_text(&out, "fingerprint", info->fingerprint);
+    append_number(&out, "dimension", info->dimension);
+    append_real(&out, "temperature", (double)info->temperature);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) append_modality(&out, info, m);
+    magpie_fusion_close(fusion);
+    return print_and_free(&out);
+}
+
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
-    magpie_model_senses senses;
+    model_folders folders;
     bool printed = false;
-    magpie_status status = magpie_model_get_senses(folder, &senses);
+    magpie_status status = model_find_in(folder, &folders);
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
-        if (model_has_sense(&senses, sense)) status = model_open(folder, sense, true, &sides[sense]);
+        if (folders.of[sense]) status = model_open(folders.of[sense], sense, true, &sides[sense]);
     exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();
     for (size_t i = 0; i < SENSES && code == EXIT_FINE; i++) {
         if (!sides[i].name) continue;
         if (printed && !output_json) putchar('\n');
         code = print_side(&sides[i]);
         printed = true;
+    }
+    if (code == EXIT_FINE && folders.fusion) {
+        if (printed && !output_json) putchar('\n');
+        code = print_fusion(folders.fusion);
     }
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
@@ -168,8 +201,9 @@ const command models_command = {
     .least_operands = 2,
     .most_operands = INT_MAX,
     .tables = tables,
-    .details = "A model that takes text and pictures has two parts, text first; with\n"
-               "--json one object a line. Of a model of sounds, audio_seconds is what is\n"
+    .details = "A model that takes text and pictures has two parts, text first, and a set\n"
+               "of models has what is in it; with --json one object a line. Of a model of sounds, "
+               "audio_seconds is what is\n"
                "heard of one.\n"
                "calibrate runs pictures through the network in f32 and keeps how far its\n"
                "maps reach in DIR/int8.json, for --precision int8. They should be like\n"

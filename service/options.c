@@ -131,7 +131,29 @@ static const char *name_culprit(int answer, char **argv, char *why, size_t size)
     return why;
 }
 
+static void print_parts(const command *self) {
+    printf("magpie %s - %s\n\nUsage: magpie %s PART [options]\n\nParts:\n", self->name, self->summary,
+           self->name);
+    for (const command *const *part = self->parts; *part; part++)
+        printf("  %-18s%s\n", (*part)->name, (*part)->summary);
+    printf("\nmagpie %s PART --help explains one.\n", self->name);
+    if (*self->details) printf("\n%s", self->details);
+    printf("\n%s", exit_code_help);
+}
+
+static exit_code run_part(const command *self, int argc, char **argv) {
+    char why[160];
+    if (argc < 2) return misused(self, "a part is needed");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return print_parts(self), EXIT_FINE;
+    for (const command *const *part = self->parts; *part; part++)
+        if (strcmp((*part)->name + strlen(self->name) + 1, argv[1]) == 0)
+            return command_main(*part, argc - 1, argv + 1);
+    snprintf(why, sizeof why, "there is no part \"%.60s\"", argv[1]);
+    return misused(self, why);
+}
+
 exit_code command_main(const command *self, int argc, char **argv) {
+    if (self->parts) return run_part(self, argc, argv);
     const option_row *rows[OPTIONS_MAX];
     bool given[OPTIONS_MAX] = {0};
     struct option options[OPTIONS_MAX + 2] = {0};

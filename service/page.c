@@ -28,9 +28,6 @@ const option_row page_options[] = {
 
 const char *page_path(void) { return given.page; }
 
-/* What shares are called, and their classes in page_style.c. */
-static const char *const share_names[MAGPIE_MODALITIES] = {"text", "image", "audio"};
-
 static magpie_string words(const char *text) { return (magpie_string){text, strlen(text)}; }
 
 static void add(magpie_text *out, const char *html) { magpie_text_append(out, html, strlen(html)); }
@@ -194,17 +191,18 @@ static double percent(float value) { return value > 0 ? fmin((double)value, 1) *
 
 static void append_shares(magpie_text *out, const float *shares) {
     add(out, "<ul class=\"shares\">");
-    for (unsigned m = 0; m < MAGPIE_MODALITIES; m++) {
-        magpie_text_printf(out, "<li class=\"%s\">%s %.3f</li>", share_names[m], share_names[m],
-                           (double)shares[m]);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        const char *name = magpie_modality_name(m);
+        if (!isnan(shares[m]))
+            magpie_text_printf(out, "<li class=\"%s\">%s %.4f</li>", name, name, (double)shares[m]);
     }
     add(out, "</ul>");
 }
 
 static void append_bar(magpie_text *out, const page_card *card) {
     if (!card->shares) magpie_text_printf(out, "<i style=\"width:%.1f%%\"></i>", percent(card->score));
-    for (unsigned m = 0; m < MAGPIE_MODALITIES && card->shares; m++)
-        magpie_text_printf(out, "<i class=\"%s\" style=\"width:%.1f%%\"></i>", share_names[m],
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES && card->shares; m++)
+        magpie_text_printf(out, "<i class=\"%s\" style=\"width:%.1f%%\"></i>", magpie_modality_name(m),
                            percent(card->shares[m]));
 }
 
@@ -311,11 +309,11 @@ static void append_words(magpie_text *out, magpie_string text) {
     add(out, "</p>");
 }
 
-/* `image` and `audio` are paths; NULL or empty: none. */
-static magpie_status append_asked(magpie_text *out, const char *label, magpie_string text, const char *image,
-                                  const char *audio) {
+/* What of the part is to be seen and heard: `image` and `audio` are paths; NULL or empty: none. */
+static magpie_status append_asked(magpie_text *out, const page_part *part, magpie_string text,
+                                  const char *image, const char *audio) {
     add(out, "<div class=\"part\">");
-    if (label) append_element(out, "<span class=\"label\">", words(label), "</span>");
+    if (part->label) append_element(out, "<span class=\"label\">", words(part->label), "</span>");
     if (image && *image) {
         picture p = {0};
         load_picture(image, &p);
@@ -324,36 +322,24 @@ static magpie_status append_asked(magpie_text *out, const char *label, magpie_st
     }
     append_words(out, text);
     if (audio && *audio) append_sound(out, audio);
+    if (part->weight != 0 && part->weight != 1)
+        magpie_text_printf(out, "<span class=\"weight\">&times;&nbsp;%.3g</span>", (double)part->weight);
     add(out, "</div>");
     return magpie_text_status(out);
 }
 
 static magpie_status append_part(magpie_text *out, const page_part *part) {
     const magpie_item *item = part->item;
-    if (!item) return append_asked(out, part->label, part->words, part->image, part->audio);
+    if (!item) return append_asked(out, part, part->words, part->image, part->audio);
     naming name;
     name_item(item, &name);
     char *image = resolve(item->image), *audio = resolve(item->audio);
     magpie_status status =
-        image && audio ? append_asked(out, part->label, name.title, image, audio) : MAGPIE_E_NO_MEMORY;
+        image && audio ? append_asked(out, part, name.title, image, audio) : MAGPIE_E_NO_MEMORY;
     json_decref(name.attributes);
     free(image);
     free(audio);
     return status;
-}
-
-static bool has_shares(const page *p) {
-    for (size_t s = 0; s < p->section_count; s++)
-        for (size_t i = 0; i < p->sections[s].count; i++)
-            if (p->sections[s].cards[i].shares) return true;
-    return false;
-}
-
-static void append_legend(magpie_text *out) {
-    add(out, "<ul class=\"shares legend\"><li>of each score:</li>");
-    for (unsigned m = 0; m < MAGPIE_MODALITIES; m++)
-        magpie_text_printf(out, "<li class=\"%s\">%s</li>", share_names[m], share_names[m]);
-    add(out, "</ul>\n");
 }
 
 static void append_title(magpie_text *out, const page *p) {
@@ -385,7 +371,6 @@ static magpie_status append_head(magpie_text *out, const page *p) {
     }
     if (p->part_count) add(out, "</div>\n");
     append_element(out, "<p class=\"summary\">", words(p->summary), "</p>\n");
-    if (has_shares(p)) append_legend(out);
     add(out, "</header>\n<main>\n");
     return status;
 }
@@ -416,23 +401,5 @@ magpie_status page_write(const page *p, const char *path) {
             magpie_atomic_abort(file);
     }
     magpie_pool_free(pool);
-    return status;
-}
-
-magpie_status page_write_hits(const page_part *parts, size_t part_count, const magpie_hit *hits,
-                              const magpie_item *items, const float *shares, size_t count, double took) {
-    char summary[64];
-    page_card *cards = magpie_alloc(count, sizeof *cards);
-    if (!cards) return MAGPIE_E_NO_MEMORY;
-    for (size_t i = 0; i < count; i++)
-        cards[i] = (page_card){.item = &items[i],
-                               .rank = i + 1,
-                               .score = hits[i].score,
-                               .shares = shares ? shares + i * MAGPIE_MODALITIES : NULL};
-    snprintf(summary, sizeof summary, "%zu found in %.1f ms", count, took * 1000);
-    const page_section section = {.cards = cards, .count = count};
-    const page p = {"magpie search", summary, parts, part_count, &section, 1};
-    magpie_status status = page_write(&p, given.page);
-    free(cards);
     return status;
 }

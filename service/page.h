@@ -25,6 +25,7 @@ const char *page_path(void);
 /* Something that was asked for, shown on top. Paths are relative to the current folder. */
 typedef struct page_part {
     const char *label;         /* what it is: "not", "like"; NULL: the words speak for themselves */
+    float weight;              /* shown where it is neither 0 nor 1 */
     magpie_string words;       /* empty: none */
     const char *image, *audio; /* NULL: none */
     const magpie_item *item;   /* an item of the store, in place of all that; NULL: none */
@@ -35,7 +36,7 @@ typedef struct page_card {
     size_t rank;             /* 0: none is shown */
     const char *label;       /* marks it: "kept"; NULL: nothing does */
     float score;             /* NAN: none */
-    const float *shares;     /* [MAGPIE_MODALITIES], of the score; NULL: not known */
+    const float *shares;     /* [MAGPIE_MODALITIES], of the score, NAN: none; NULL: not known */
 } page_card;
 
 typedef struct page_section {
@@ -55,10 +56,5 @@ typedef struct page {
 
 /* Writes the page, all or nothing. */
 MAGPIE_CHECK_RESULT magpie_status page_write(const page *p, const char *path);
-/* That of a search, to page_path(): hits [count], items [count] and shares [count, MAGPIE_MODALITIES] (NULL: not
- * known), best first; `took` in seconds. */
-MAGPIE_CHECK_RESULT magpie_status page_write_hits(const page_part *parts, size_t part_count,
-                                                  const magpie_hit *hits, const magpie_item *items,
-                                                  const float *shares, size_t count, double took);
 
 #endif

@@ -30,9 +30,9 @@ const char *const page_style[] = {
     "border:1px solid var(--line);aspect-ratio:auto}\n"
     ".part img{display:block;max-width:100%;max-height:8rem}\n"
     ".part .notice{max-width:16rem}\n"
-    ".plus{color:var(--soft);font-size:1.3rem}\n"
-    ".summary{margin:.8rem 0 0;color:var(--soft)}\n"
-    ".legend{margin:.5rem 0 0}\n",
+    ".plus,.weight{color:var(--soft);font-size:1.3rem}\n"
+    ".summary{margin:.8rem 0 0;color:var(--soft)}\n",
+
     /* cards */
     "h2{margin:2rem 0 .7rem;font-size:1rem;font-weight:600}\n"
     ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13.5rem),1fr));gap:1rem;"

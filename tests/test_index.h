@@ -66,7 +66,8 @@ static inline magpie_store *open_store(const char *folder) {
 }
 
 static inline void bind_space(magpie_store *store, magpie_space space, size_t dimension) {
-    assert_ok(magpie_store_bind(store, space, &(magpie_space_model){"test model", "fingerprint", dimension}));
+    assert_ok(
+        magpie_store_bind(store, space, &(magpie_space_model){"test model", "fingerprint", dimension, NULL}));
 }
 
 /* Puts an item with a fused vector (NULL: none) into a batch. */

@@ -200,7 +200,7 @@ class Pages(unittest.TestCase):
 
     def test_paths_are_relative_to_the_current_folder(self):
         path = self.folder.name + "/here.html"
-        like = ("search", "--store", self.store, "--like", self.items[1]["id"], "-k", "1", "--page", path)
+        like = ("search", "--store", self.store, "--item", self.items[1]["id"], "-k", "1", "--page", path)
         run_json(*like, cwd=self.folder.name)
         page = Page(path)
         self.assertEqual((page.words, page.notices), ([self.items[1]["text"]], []))
@@ -237,7 +237,7 @@ class Pages(unittest.TestCase):
         for wrong in ("/none/page.html", self.folder.name):
             code, out, err = run("search", "--store", self.store, "--model", MODEL, "--text", "red", "--page", wrong)
             self.assertEqual((code, out, err.count("\n")), (1, "", 1), err)
-        code, _, _ = run("search", "--store", self.store, "--like", "nobody", "--page", path)
+        code, _, _ = run("search", "--store", self.store, "--item", "nobody", "--page", path)
         self.assertEqual(code, 3)
         limited = subprocess.run(["bash", "-c", 'ulimit -f 16; trap "" XFSZ; exec "$@"', "bash",
                                   os.environ["MAGPIE_BINARY"], "search", "--store", self.store, "--model", MODEL,

@@ -277,12 +277,13 @@ static void refuses_other_models(void **state) {
     bind_space(store, MAGPIE_SPACE_FUSED, D);
     bind_space(store, MAGPIE_SPACE_FUSED, D);
     assert_ok(magpie_store_commit(store, batch, NULL));
-    const magpie_space_model others[] = {{"other", "other", D}, {"test model", "fingerprint", D + 1}};
+    const magpie_space_model others[] = {{"other", "other", D, NULL},
+                                         {"test model", "fingerprint", D + 1, NULL}};
     for (size_t i = 0; i < 2; i++) {
         assert_status(magpie_store_bind(store, MAGPIE_SPACE_FUSED, &others[i]), MAGPIE_E_MISMATCH);
         assert_non_null(strstr(magpie_error(), "test model"));
     }
-    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "", D}),
+    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "", D, NULL}),
                   MAGPIE_E_ARGUMENT);
     magpie_batch_clear(batch);
     put_item(batch, "a", NULL, (float[D / 2]){1}, D / 2);
@@ -306,7 +307,7 @@ static void read_only_writes_nothing(void **state) {
     magpie_store_close(store);
     assert_ok(magpie_store_open(folder, &read_only, &store));
     bind_space(store, MAGPIE_SPACE_FUSED, D); /* it is bound: nothing to write */
-    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "f", D}),
+    assert_status(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &(magpie_space_model){"m", "f", D, NULL}),
                   MAGPIE_E_NOT_FOUND);
     assert_ok(magpie_batch_create(&batch));
     put_item(batch, "a", NULL, NULL, 0);
@@ -474,10 +475,14 @@ static void records_of_version_1_are_read(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_model),         cmocka_unit_test(refuses_bad_items),
-        cmocka_unit_test(refuses_other_models), cmocka_unit_test(read_only_writes_nothing),
-        cmocka_unit_test(opens_stores_only),    cmocka_unit_test(refuses_other_formats),
-        cmocka_unit_test(refuses_a_cut_file),   cmocka_unit_test(damaged_records_are_errors),
+        cmocka_unit_test(equals_model),
+        cmocka_unit_test(refuses_bad_items),
+        cmocka_unit_test(refuses_other_models),
+        cmocka_unit_test(read_only_writes_nothing),
+        cmocka_unit_test(opens_stores_only),
+        cmocka_unit_test(refuses_other_formats),
+        cmocka_unit_test(refuses_a_cut_file),
+        cmocka_unit_test(damaged_records_are_errors),
         cmocka_unit_test(records_of_version_1_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,8 @@ static void vector_of(size_t i, magpie_space space, float *out) {
 static magpie_store *fill(const char *folder) {
     magpie_store *store = open_store(folder);
     magpie_batch *batch;
-    const magpie_space_model text = {"a text model", "t", TEXT_D}, image = {"an image model", "i", IMAGE_D};
+    const magpie_space_model text = {"a text model", "t", TEXT_D, NULL},
+                             image = {"an image model", "i", IMAGE_D, NULL};
     assert_ok(magpie_store_bind(store, MAGPIE_SPACE_FUSED, &text));
     assert_ok(magpie_store_bind(store, MAGPIE_SPACE_TEXT, &text));
     assert_ok(magpie_store_bind(store, MAGPIE_SPACE_IMAGE, &image));
@@ -158,7 +159,8 @@ static void a_space_has_one_model(void **state) {
     char *folder = make_folder();
     magpie_store *store = fill(folder);
     magpie_store_stats stats;
-    const magpie_space_model text = {"a text model", "t", TEXT_D}, other = {"another", "o", IMAGE_D};
+    const magpie_space_model text = {"a text model", "t", TEXT_D, NULL},
+                             other = {"another", "o", IMAGE_D, NULL};
     assert_status(magpie_store_bind(store, MAGPIE_SPACE_IMAGE, &text), MAGPIE_E_MISMATCH);
     assert_status(magpie_store_bind(store, MAGPIE_SPACE_IMAGE, &other), MAGPIE_E_MISMATCH);
     assert_non_null(strstr(magpie_error(), "an image model"));

@@ -77,7 +77,8 @@ static double recall(magpie_index *index, const float *queries, size_t dimension
     check(magpie_index_search(index, QUERIES, queries, K, filter, &all, exact, exact_counts));
     double start = magpie_seconds();
     for (size_t q = 0; q < QUERIES; q++)
-        check(magpie_index_search(index, 1, queries + q * dimension, K, filter, &asked, found + q * K, &counts[q]));
+        check(magpie_index_search(index, 1, queries + q * dimension, K, filter, &asked, found + q * K,
+                                  &counts[q]));
     *ms = (magpie_seconds() - start) / QUERIES * 1e3;
     size_t right = 0, wanted = 0;
     for (size_t q = 0; q < QUERIES; q++) {
@@ -148,7 +149,8 @@ int main(int argc, char **argv) {
     char folder[] = "/tmp/magpie-recall-XXXXXX";
     if (!mkdtemp(folder)) check(magpie_fail(MAGPIE_E_IO, "cannot make %s", folder));
     check(magpie_store_open(folder, &(magpie_store_options){.create = true}, &store));
-    check(magpie_store_bind(store, MAGPIE_SPACE_FUSED, &(magpie_space_model){"copy", "copy", c.dimension}));
+    check(magpie_store_bind(store, MAGPIE_SPACE_FUSED,
+                            &(magpie_space_model){"copy", "copy", c.dimension, NULL}));
     check(magpie_store_commit(store, c.batch, NULL));
     double start = magpie_seconds();
     unsigned settings[3] = {0}; /* 0: the default */
@@ -158,7 +160,8 @@ int main(int argc, char **argv) {
                                           .m = settings[1],
                                           .ef_construction = settings[2]};
     check(magpie_index_open(store, MAGPIE_SPACE_FUSED, &options, &index));
-    printf("HNSW of %zu vectors built in %.1f s\n\n| | filter | members | by the graph | as chosen |\n|---|---|---|---|---|\n",
+    printf("HNSW of %zu vectors built in %.1f s\n\n| | filter | members | by the graph | as chosen "
+           "|\n|---|---|---|---|---|\n",
            c.n, magpie_seconds() - start);
     float *queries = make_queries(&c);
     measure(store, index, queries, c.dimension, "all");

@@ -1,0 +1,302 @@
+/* fusion_files.c - a fusion model's folder, read and written. */
+#include "fusion.h"
+#include "model_files.h"
+#include "safetensors.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char model_type[] = "magpie-fusion", config_name[] = "config.json",
+                  weights_name[] = "model.safetensors";
+
+static const char *const kinds[] = {
+    [FUSION_IDENTITY] = "identity", [FUSION_LINEAR] = "linear", [FUSION_RESIDUAL] = "residual"};
+
+const char *fusion_kind_name(fusion_kind kind) { return kinds[kind]; }
+
+/* A tensor that heads may have. */
+typedef struct part {
+    magpie_modality modality;
+    const char *name; /* behind the modality's */
+    float *values;
+    size_t rank, shape[2], elements;
+} part;
+
+enum { PARTS = 4, PARTS_MAX = PARTS * MAGPIE_MODALITIES, NAME_BYTES = 32 };
+
+/* Those that these heads have, in the order of the file. */
+static size_t list_parts(const fusion_heads *heads, part parts[PARTS_MAX]) {
+    size_t n = 0, d = heads->dimension;
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        const fusion_head *h = &heads->head[m];
+        const part all[PARTS] = {{m, "weight", h->matrix, 2, {d, h->input}, d * h->input},
+                                 {m, "bias", h->bias, 1, {d}, d},
+                                 {m, "inner.weight", h->inner, 2, {d, d}, d * d},
+                                 {m, "inner.bias", h->inner_bias, 1, {d}, d}};
+        for (size_t i = 0; i < PARTS; i++)
+            if (all[i].values) parts[n++] = all[i];
+    }
+    return n;
+}
+
+static void name_part(const part *p, char name[NAME_BYTES]) {
+    snprintf(name, NAME_BYTES, "%s.%s", magpie_modality_name(p->modality), p->name);
+}
+
+/* ---- reading ---- */
+
+static magpie_status fail_head(const model_json *file, magpie_modality modality, const char *what) {
+    return magpie_fail(MAGPIE_E_CORRUPT, "%s: head \"%s\": %s", file->path, magpie_modality_name(modality),
+                       what);
+}
+
+/* A number of [least, most]; a missing one is `fallback`. */
+static bool read_number(const json_t *object, const char *key, double least, double most, float fallback,
+                        float *out) {
+    const json_t *value = json_object_get(object, key);
+    double number = json_number_value(value);
+    *out = value ? (float)number : fallback;
+    return !value || (json_is_number(value) && number >= least && number <= most);
+}
+
+static magpie_status read_head(const model_json *file, magpie_modality modality, const json_t *object,
+                               size_t dimension, fusion_head *out) {
+    const char *kind = json_string_value(json_object_get(object, "kind"));
+    const json_t *input = json_object_get(object, "input"), *encoder = json_object_get(object, "encoder");
+    if (!json_is_object(object)) return fail_head(file, modality, "it is not an object");
+    for (fusion_kind k = FUSION_IDENTITY; k <= FUSION_RESIDUAL; k++)
+        if (kind && strcmp(kind, kinds[k]) == 0) out->kind = k;
+    if (out->kind == FUSION_NONE)
+        return fail_head(file, modality, "\"kind\" should be \"linear\", \"residual\" or \"identity\"");
+    if (json_integer_value(input) < 1 || json_integer_value(input) > FUSION_DIMENSION_MAX)
+        return fail_head(file, modality, "\"input\" should be a whole number from 1 to 16384");
+    out->input = (size_t)json_integer_value(input);
+    if (out->kind == FUSION_IDENTITY && out->input != dimension)
+        return fail_head(file, modality, "an identity's \"input\" is the model's dimension");
+    if (!read_number(object, "weight", 0, FLT_MAX, 1, &out->weight))
+        return fail_head(file, modality, "\"weight\" should be a number, 0 or more");
+    if (!encoder || json_is_null(encoder)) return MAGPIE_OK;
+    if (!json_is_string(encoder) || json_string_length(encoder) >= sizeof out->encoder)
+        return fail_head(file, modality, "\"encoder\" should be a model's fingerprint");
+    strcpy(out->encoder, json_string_value(encoder));
+    return MAGPIE_OK;
+}
+
+/* A name of none of the modalities would be a head that nothing ever uses. */
+static magpie_status check_names(const model_json *file, json_t *heads) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(heads, name, value) {
+        magpie_modality m = 0;
+        while (m < MAGPIE_MODALITIES && strcmp(name, magpie_modality_name(m)) != 0) m++;
+        if (m == MAGPIE_MODALITIES)
+            return magpie_fail(MAGPIE_E_CORRUPT,
+                               "%s: a head \"%.40s\"; there are \"text\", \"image\" and \"audio\"",
+                               file->path, name);
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status read_heads(const model_json *file, fusion_heads *out) {
+    json_t *heads = json_object_get(file->root, "heads");
+    bool counts = false;
+    magpie_status status = check_names(file, heads);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++) {
+        const json_t *object = json_object_get(heads, magpie_modality_name(m));
+        if (!object) continue;
+        status = read_head(file, m, object, out->dimension, &out->head[m]);
+        counts = counts || out->head[m].weight > 0;
+    }
+    if (status == MAGPIE_OK && !counts)
+        status = magpie_fail(MAGPIE_E_CORRUPT, "%s: \"heads\" should have one at least of a weight above 0",
+                             file->path);
+    return status;
+}
+
+static magpie_status read_config(const model_json *file, fusion_heads *out) {
+    const char *type;
+    magpie_status status = model_json_string(file, "model_type", "", &type);
+    if (status == MAGPIE_OK && strcmp(type, model_type) != 0)
+        status = magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"model_type\" is \"%s\", not \"%s\"", file->path,
+                             type, model_type);
+    if (status == MAGPIE_OK)
+        status = model_json_size(file, "dimension", true, 1, FUSION_DIMENSION_MAX, &out->dimension);
+    if (status == MAGPIE_OK &&
+        !read_number(file->root, "temperature", FLT_MIN, FLT_MAX, 1, &out->temperature))
+        status = magpie_fail(MAGPIE_E_CORRUPT, "%s: \"temperature\" should be a number above 0", file->path);
+    return status == MAGPIE_OK ? read_heads(file, out) : status;
+}
+
+static magpie_status read_part(const safetensors *file, const part *p) {
+    char name[NAME_BYTES];
+    const tensor *t;
+    name_part(p, name);
+    magpie_status status = safetensors_expect(file, name, p->rank, p->shape, &t);
+    if (status != MAGPIE_OK) return status;
+    tensor_read_f32(t, 0, p->elements, p->values);
+    for (size_t i = 0; i < p->elements; i++)
+        if (!isfinite(p->values[i]))
+            return magpie_fail(MAGPIE_E_CORRUPT, "%s: tensor %s: number %zu is not finite",
+                               safetensors_path(file), name, i);
+    return MAGPIE_OK;
+}
+
+/* Whether config.json and the weights were written together, where config.json says with which. */
+static magpie_status check_weights(const model_json *config, const safetensors *file) {
+    char found[MAGPIE_FINGERPRINT_MAX];
+    const char *wanted;
+    magpie_status status = model_json_string(config, "weights", NULL, &wanted);
+    if (status != MAGPIE_OK || !wanted) return status;
+    snprintf(found, sizeof found, "%016llx", (unsigned long long)safetensors_fingerprint(file));
+    if (strcmp(found, wanted) == 0) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_CORRUPT, "%s: it was written with the weights %s, and %s are %s: train again",
+                       config->path, wanted, safetensors_path(file), found);
+}
+
+static magpie_status read_weights(const char *directory, const model_json *config, fusion_heads *out) {
+    part parts[PARTS_MAX];
+    magpie_status status = fusion_heads_alloc(out);
+    if (status != MAGPIE_OK) return status;
+    size_t n = list_parts(out, parts);
+    if (!n) return MAGPIE_OK;
+    char *path = magpie_path_join(directory, weights_name);
+    safetensors *file = NULL;
+    status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
+    free(path);
+    if (status == MAGPIE_OK) status = check_weights(config, file);
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) status = read_part(file, &parts[i]);
+    safetensors_close(file);
+    return status;
+}
+
+magpie_status fusion_files_read(const char *directory, fusion_heads *out) {
+    model_json file;
+    *out = (fusion_heads){0};
+    magpie_status status = model_json_open(directory, config_name, false, &file);
+    if (status != MAGPIE_OK) return status;
+    status = read_config(&file, out);
+    if (status == MAGPIE_OK) status = read_weights(directory, &file, out);
+    model_json_close(&file);
+    return status;
+}
+
+/* ---- writing ---- */
+
+/* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24, which is what
+ * adding 0.5 leaves in the last bits of a float. `f` is within f16. */
+static uint16_t narrow_f16(float f) {
+    uint32_t u;
+    float size = fabsf(f);
+    memcpy(&u, &size, sizeof u);
+    if (size < 0x1p-14f) {
+        float shifted = size + 0.5f;
+        memcpy(&u, &shifted, sizeof u);
+        u -= 0x3F000000;
+    } else {
+        u = (u - (112u << 23) + 0xFFF + ((u >> 13) & 1)) >> 13;
+    }
+    return (uint16_t)(u | (signbit(f) ? 0x8000u : 0));
+}
+
+static magpie_status append_part(const char *path, const part *p, bool half, magpie_text *header,
+                                 magpie_text *data) {
+    char name[NAME_BYTES];
+    size_t begin = data->size;
+    name_part(p, name);
+    for (size_t i = 0; i < p->elements; i++) {
+        float value = p->values[i];
+        if (!isfinite(value) || (half && fabsf(value) > 65504))
+            return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is %g", path, name, i,
+                               (double)value);
+        uint16_t narrow = half ? narrow_f16(value) : 0;
+        magpie_text_append(data, half ? (void *)&narrow : (void *)&value,
+                           half ? sizeof narrow : sizeof value);
+    }
+    magpie_text_printf(header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", header->size ? "," : "{", name,
+                       half ? "F16" : "F32", p->shape[0]);
+    if (p->rank == 2) magpie_text_printf(header, ",%zu", p->shape[1]);
+    magpie_text_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin, data->size);
+    return MAGPIE_OK;
+}
+
+/* The header is filled up with spaces, so that the numbers lie as a processor likes them. */
+static magpie_status write_tensors(const char *path, const magpie_text *header, const magpie_text *data) {
+    magpie_atomic_file *file;
+    magpie_status status = magpie_atomic_open(path, &file);
+    if (status != MAGPIE_OK) return status;
+    FILE *stream = magpie_atomic_stream(file);
+    uint64_t size = (header->size + 7) / 8 * 8;
+    fwrite(&size, sizeof size, 1, stream);
+    fprintf(stream, "%-*s", (int)size, header->data);
+    fwrite(data->data, 1, data->size, stream);
+    return magpie_atomic_commit(file);
+}
+
+static magpie_status fingerprint_of(const char *path, char out[MAGPIE_FINGERPRINT_MAX]) {
+    safetensors *file;
+    magpie_status status = safetensors_open(path, &file);
+    if (status != MAGPIE_OK) return status;
+    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)safetensors_fingerprint(file));
+    safetensors_close(file);
+    return MAGPIE_OK;
+}
+
+/* *fingerprint stays empty where all heads are identities, and there is no file. */
+static magpie_status write_weights(const char *directory, const fusion_heads *heads, bool half,
+                                   char fingerprint[MAGPIE_FINGERPRINT_MAX]) {
+    part parts[PARTS_MAX];
+    magpie_text header = {0}, data = {0};
+    size_t n = list_parts(heads, parts);
+    if (!n) return MAGPIE_OK;
+    char *path = magpie_path_join(directory, weights_name);
+    magpie_status status = path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++)
+        status = append_part(path, &parts[i], half, &header, &data);
+    magpie_text_append(&header, "}", 1);
+    if (status == MAGPIE_OK) status = magpie_text_status(&header);
+    if (status == MAGPIE_OK) status = magpie_text_status(&data);
+    if (status == MAGPIE_OK) status = write_tensors(path, &header, &data);
+    if (status == MAGPIE_OK) status = fingerprint_of(path, fingerprint);
+    magpie_text_free(&header);
+    magpie_text_free(&data);
+    free(path);
+    return status;
+}
+
+static void print_head(FILE *stream, magpie_modality modality, const fusion_head *head) {
+    fprintf(stream, "    \"%s\": {\"kind\": \"%s\", \"input\": %zu, \"weight\": %.9g",
+            magpie_modality_name(modality), kinds[head->kind], head->input, (double)head->weight);
+    if (*head->encoder) fprintf(stream, ", \"encoder\": \"%s\"", head->encoder);
+    fprintf(stream, "}");
+}
+
+static magpie_status write_config(const char *directory, const fusion_heads *heads, const char *fingerprint) {
+    magpie_atomic_file *file;
+    char *path = magpie_path_join(directory, config_name);
+    magpie_status status = path ? magpie_atomic_open(path, &file) : MAGPIE_E_NO_MEMORY;
+    free(path);
+    if (status != MAGPIE_OK) return status;
+    FILE *stream = magpie_atomic_stream(file);
+    fprintf(stream, "{\n  \"model_type\": \"%s\",\n  \"dimension\": %zu,\n  \"temperature\": %.9g,\n",
+            model_type, heads->dimension, (double)heads->temperature);
+    if (*fingerprint) fprintf(stream, "  \"weights\": \"%s\",\n", fingerprint);
+    fprintf(stream, "  \"heads\": {");
+    for (magpie_modality m = 0, printed = 0; m < MAGPIE_MODALITIES; m++) {
+        if (heads->head[m].kind == FUSION_NONE) continue;
+        fprintf(stream, printed++ ? ",\n" : "\n");
+        print_head(stream, m, &heads->head[m]);
+    }
+    fprintf(stream, "\n  }\n}\n");
+    return magpie_atomic_commit(file);
+}
+
+magpie_status fusion_files_write(const char *directory, const fusion_heads *heads, bool half) {
+    char fingerprint[MAGPIE_FINGERPRINT_MAX] = "";
+    if (mkdir(directory, 0777) != 0 && errno != EEXIST) return magpie_fail_errno(errno, "%s", directory);
+    magpie_status status = write_weights(directory, heads, half, fingerprint);
+    return status == MAGPIE_OK ? write_config(directory, heads, fingerprint) : status;
+}

@@ -1,0 +1,9 @@
+/* train.c - magpie train: what can be trained; each in the file of its name, train_fusion.c for one. */
+#include "command.h"
+
+#include <stddef.h>
+
+static const command *const parts[] = {NULL};
+
+const command train_command = {
+    .name = "train", .summary = "train what is made of a store's vectors", .details = "", .parts = parts};
