@@ -41,19 +41,18 @@ static magpie_status fetch_items(dedup *d) {
 }
 
 static magpie_status find(dedup *d) {
-    magpie_store_stats stats;
+    magpie_space_binding bound;
     magpie_status status = storage_open(given.remove ? STORAGE_WRITE : STORAGE_READ, &d->store);
-    if (status == MAGPIE_OK) status = magpie_store_get_stats(d->store, &stats);
+    if (status == MAGPIE_OK) status = magpie_snapshot_open(d->store, &d->snapshot);
+    if (status == MAGPIE_OK) status = magpie_snapshot_get_binding(d->snapshot, given.space, &bound);
     if (status != MAGPIE_OK) return status;
-    size_t dimension = stats.dimension[given.space];
-    if (!dimension)
+    if (!bound.dimension)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "%s has no vectors in the %s space to compare",
                            storage_directory(), magpie_space_name(given.space));
     status = storage_open_index_to_search(d->store, given.space, &d->index);
-    if (status == MAGPIE_OK) status = magpie_snapshot_open(d->store, &d->snapshot);
     if (status == MAGPIE_OK)
-        status = duplicates_find(d->snapshot, d->index, given.space, dimension, (float)given.threshold,
-                                 given.exact, &d->groups);
+        status = duplicates_find(d->snapshot, d->index, given.space, (float)given.threshold, given.exact,
+                                 &d->groups);
     return status == MAGPIE_OK ? fetch_items(d) : status;
 }
 
@@ -197,7 +196,7 @@ static exit_code run_dedup(char **operands, int count) {
     (void)count;
     dedup d = {0};
     magpie_status status = find(&d);
-    bool empty = status == MAGPIE_E_NOT_FOUND && d.store;
+    bool empty = status == MAGPIE_E_NOT_FOUND && d.snapshot;
     if (status == MAGPIE_OK && page_path()) status = write_page(&d);
     exit_code code = status == MAGPIE_OK ? answer(&d) : print_failure();
     duplicates_free(&d.groups);

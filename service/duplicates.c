@@ -236,19 +236,30 @@ static magpie_status decide_all(finder *f, duplicate_groups *out) {
     return status;
 }
 
+static magpie_status find_all(finder *f, duplicate_groups *out) {
+    magpie_status status = magpie_snapshot_each(f->snapshot, 0, take_item, f);
+    if (status == MAGPIE_OK) status = find_pairs(f);
+    if (status == MAGPIE_OK) status = gather(f, out);
+    return status == MAGPIE_OK ? decide_all(f, out) : status;
+}
+
 magpie_status duplicates_find(magpie_snapshot *snapshot, magpie_index *index, magpie_space space,
-                              size_t dimension, float threshold, bool exact, duplicate_groups *out) {
+                              float threshold, bool exact, duplicate_groups *out) {
+    const magpie_space_binding *indexed = magpie_index_get_binding(index);
+    magpie_space_binding bound;
     finder f = {.snapshot = snapshot,
                 .index = index,
                 .space = space,
-                .dimension = dimension,
+                .dimension = indexed->dimension,
                 .threshold = threshold,
                 .options = {.mode = exact ? MAGPIE_SEARCH_EXACT : MAGPIE_SEARCH_AUTO}};
     *out = (duplicate_groups){0};
-    magpie_status status = magpie_snapshot_each(snapshot, 0, take_item, &f);
-    if (status == MAGPIE_OK) status = find_pairs(&f);
-    if (status == MAGPIE_OK) status = gather(&f, out);
-    if (status == MAGPIE_OK) status = decide_all(&f, out);
+    magpie_status status = magpie_snapshot_get_binding(snapshot, space, &bound);
+    if (status != MAGPIE_OK) return status;
+    if (bound.since != indexed->since || strcmp(bound.fingerprint, indexed->fingerprint) != 0)
+        return magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: try again",
+                           magpie_space_name(space));
+    status = find_all(&f, out);
     out->members = f.members;
     out->vectors = f.count;
     free(f.parents);

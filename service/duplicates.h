@@ -30,10 +30,11 @@ typedef struct duplicate_groups {
 } duplicate_groups;
 
 /* Groups of two and more. Scores within 1e-6 of `threshold` count as it, so that 1 means the same vector.
- * `exact`: by comparing every pair, whatever the index is. */
+ * `exact`: by comparing every pair, whatever the index is. MAGPIE_E_BUSY where the space was given to another model
+ * between the opening of the two. */
 MAGPIE_CHECK_RESULT magpie_status duplicates_find(magpie_snapshot *snapshot, magpie_index *index,
-                                                  magpie_space space, size_t dimension, float threshold,
-                                                  bool exact, duplicate_groups *out);
+                                                  magpie_space space, float threshold, bool exact,
+                                                  duplicate_groups *out);
 void duplicates_free(duplicate_groups *groups);
 
 #endif
