@@ -194,7 +194,7 @@ static void append_shares(magpie_text *out, const float *shares) {
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
         const char *name = magpie_modality_name(m);
         if (!isnan(shares[m]))
-            magpie_text_printf(out, "<li class=\"%s\">%s %.4f</li>", name, name, (double)shares[m]);
+            magpie_text_printf(out, "<li class=\"%s\">%s %.3f</li>", name, name, (double)shares[m]);
     }
     add(out, "</ul>");
 }
@@ -342,13 +342,18 @@ static magpie_status append_part(magpie_text *out, const page_part *part) {
     return status;
 }
 
+/* Of the window: what was asked in words. */
 static void append_title(magpie_text *out, const page *p) {
+    const char *before = ": ";
     html_append(out, words(p->title));
     for (size_t i = 0; i < p->part_count; i++) {
         const page_part *part = &p->parts[i];
-        if (!part->words.size && !part->item) continue;
-        add(out, i ? " + " : ": ");
-        html_append(out, part->item ? part->item->id : part->words);
+        magpie_string asked = part->item ? part->item->id : part->words;
+        if (!asked.size) continue;
+        add(out, before);
+        if (part->label) append_element(out, "", words(part->label), " ");
+        html_append(out, asked);
+        before = " ";
     }
 }
 
@@ -365,10 +370,7 @@ static magpie_status append_head(magpie_text *out, const page *p) {
     add(out, "</style>\n</head>\n<body>\n<header>\n");
     append_element(out, "<h1>", words(p->title), "</h1>\n");
     if (p->part_count) add(out, "<div class=\"parts\">");
-    for (size_t i = 0; i < p->part_count && status == MAGPIE_OK; i++) {
-        if (i) add(out, "<span class=\"plus\">+</span>");
-        status = append_part(out, &p->parts[i]);
-    }
+    for (size_t i = 0; i < p->part_count && status == MAGPIE_OK; i++) status = append_part(out, &p->parts[i]);
     if (p->part_count) add(out, "</div>\n");
     append_element(out, "<p class=\"summary\">", words(p->summary), "</p>\n");
     add(out, "</header>\n<main>\n");

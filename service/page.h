@@ -24,7 +24,7 @@ const char *page_path(void);
 
 /* Something that was asked for, shown on top. Paths are relative to the current folder. */
 typedef struct page_part {
-    const char *label;         /* what it is: "not", "like"; NULL: the words speak for themselves */
+    const char *label;         /* how it counts: "and", "not", "like"; NULL: it is all that is said */
     float weight;              /* shown where it is neither 0 nor 1 */
     magpie_string words;       /* empty: none */
     const char *image, *audio; /* NULL: none */

@@ -7,17 +7,17 @@
 
 static magpie_string words(const char *text) { return (magpie_string){text, strlen(text)}; }
 
-/* `item` is filled where the part is one. */
-static magpie_status describe_part(const query_part *given, float weight, magpie_snapshot *snapshot,
-                                   magpie_item *item, page_part *out) {
-    *out = (page_part){.label = given->unwanted ? "not" : NULL, .weight = fabsf(weight)};
+/* Part `i`; `item` is filled where it is one. */
+static magpie_status describe_part(const query *q, size_t i, magpie_snapshot *snapshot, magpie_item *item,
+                                   page_part *out) {
+    const query_part *given = &q->given[i];
+    static const char *const labels[3][2] = {{NULL, "like"}, {"and", "and like"}, {"not", "not like"}};
+    *out = (page_part){.label = labels[given->unwanted ? 2 : i > 0][given->kind == QUERY_ITEM],
+                       .weight = q->count > 1 ? fabsf(q->parts[i].weight) : 1};
     switch (given->kind) {
     case QUERY_IMAGE: out->image = given->value; return MAGPIE_OK;
     case QUERY_AUDIO: out->audio = given->value; return MAGPIE_OK;
-    case QUERY_ITEM:
-        out->label = given->unwanted ? "not like" : "like";
-        out->item = item;
-        return magpie_snapshot_get(snapshot, words(given->value), item);
+    case QUERY_ITEM: out->item = item; return magpie_snapshot_get(snapshot, words(given->value), item);
     default: out->words = words(given->value); return MAGPIE_OK;
     }
 }
@@ -48,8 +48,7 @@ magpie_status page_write_search(const query *q, magpie_snapshot *snapshot, const
     float *sums = magpie_alloc(count * MAGPIE_MODALITIES, sizeof *sums);
     magpie_status status = asked && cards && sums ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < q->count && status == MAGPIE_OK; i++)
-        status = describe_part(&q->given[i], q->count > 1 ? q->parts[i].weight : 1, snapshot, &asked[i],
-                               &parts[i]);
+        status = describe_part(q, i, snapshot, &asked[i], &parts[i]);
     for (size_t i = 0; i < count && status == MAGPIE_OK; i++) {
         cards[i] = (page_card){.item = &items[i], .rank = i + 1, .score = hits[i].score};
         if (!shares) continue;

@@ -30,7 +30,7 @@ const char *const page_style[] = {
     "border:1px solid var(--line);aspect-ratio:auto}\n"
     ".part img{display:block;max-width:100%;max-height:8rem}\n"
     ".part .notice{max-width:16rem}\n"
-    ".plus,.weight{color:var(--soft);font-size:1.3rem}\n"
+    ".weight{color:var(--soft);font-size:1.3rem}\n"
     ".summary{margin:.8rem 0 0;color:var(--soft)}\n",
 
     /* cards */
@@ -62,7 +62,7 @@ const char *const page_style[] = {
     ".bar .text,.shares .text::before{background:var(--text)}\n"
     ".bar .image,.shares .image::before{background:var(--image)}\n"
     ".bar .audio,.shares .audio::before{background:var(--audio)}\n"
-    ".shares{display:flex;flex-wrap:wrap;gap:.1rem .8rem;margin:0;padding:0;list-style:none;"
+    ".shares{display:flex;flex-wrap:wrap;gap:.1rem .6rem;margin:0;padding:0;list-style:none;"
     "color:var(--soft);font-size:.78rem;font-variant-numeric:tabular-nums}\n"
     ".shares li::before{content:\"\";display:inline-block;width:.6rem;height:.6rem;margin-right:.3rem;"
     "border-radius:.15rem}\n"
