@@ -3,7 +3,9 @@ pictures are JPEGs of the size that is said, and nothing in it runs or leads els
 import base64
 import html.parser
 import json
+import math
 import os
+import random
 import re
 import struct
 import subprocess
@@ -29,7 +31,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.tags, self.open, self.cards = [], [], []  # a card: what stands in it, by class or tag
-        self.notices, self.words = [], []  # of what was asked
+        self.asked = {"words": [], "notice": [], "label": [], "weight": []}
         with open(path, encoding="utf-8") as file:
             self.source = file.read()
         self.feed(self.source)
@@ -46,7 +48,10 @@ class Page(html.parser.HTMLParser):
             self.open.append((tag, dict(attrs).get("class", "")))
         if tag == "li" and "data-id" in dict(attrs):
             self.cards.append({"id": dict(attrs)["data-id"], "h3": "", "text-of": "", "category": "", "code": "",
-                               "score": "", "notice": "", "img": [], "audio": []})
+                               "score": "", "notice": "", "shares": "", "bar": {}, "img": [], "audio": []})
+        if tag == "i":
+            width = re.fullmatch(r"width:([0-9.]+)%", dict(attrs)["style"])
+            self.cards[-1]["bar"][dict(attrs).get("class", "")] = float(width[1])
         if tag in ("img", "audio") and self.cards:
             self.cards[-1][tag].append(dict(attrs))
 
@@ -57,10 +62,8 @@ class Page(html.parser.HTMLParser):
         for tag, kind in self.open:
             if self.cards and (tag in self.cards[-1] or kind in self.cards[-1]):
                 self.cards[-1][kind if kind in self.cards[-1] else tag] += data
-            elif kind.startswith("words"):
-                self.words.append(data)
-            elif kind == "notice":
-                self.notices.append(data)
+            elif kind.split(" ")[0] in self.asked:
+                self.asked[kind.split(" ")[0]].append(data)
 
 
 def jpeg_size(data):
@@ -77,6 +80,26 @@ def jpeg_size(data):
 def data_of(uri, kind):
     assert uri.startswith(f"data:{kind};base64,"), uri[:40]
     return base64.b64decode(uri.split(",", 1)[1], validate=True)
+
+
+def write_fusion(folder, inputs, dimension):
+    """Linear heads out of nothing, of these modalities and the widths of their vectors."""
+    dice, header, data = random.Random("fusion"), {}, b""
+    os.mkdir(folder)
+    for modality, width in inputs.items():
+        for name, shape in ((modality + ".weight", [dimension, width]), (modality + ".bias", [dimension])):
+            count = math.prod(shape)
+            values = struct.pack(f"<{count}f", *(dice.gauss(0, 1) for _ in range(count)))
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+            data += values
+    header = json.dumps(header).encode()
+    header += b" " * (-len(header) % 8)
+    with open(folder + "/model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + data)
+    with open(folder + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({"model_type": "magpie-fusion", "dimension": dimension, "temperature": 0.05,
+                   "heads": {modality: {"kind": "linear", "input": width, "weight": 1.0}
+                             for modality, width in inputs.items()}}, file)
 
 
 def fitted(width, height):
@@ -143,7 +166,7 @@ class Pages(unittest.TestCase):
         for rank, (card, hit) in enumerate(zip(self.page.cards, self.answer["hits"]), 1):
             self.assertEqual(card["score"], f"{rank}{hit['score']:.4f}")
             self.assertEqual(card["code"], hit["id"])
-        self.assertEqual(self.page.words, [HOSTILE])
+        self.assertEqual(self.page.asked["words"], [HOSTILE])
 
     def test_answer_is_as_without(self):
         plain = run_json("search", "--store", self.store, "--model", MODEL, "--text", HOSTILE, "-k", str(ITEMS))
@@ -203,10 +226,10 @@ class Pages(unittest.TestCase):
         like = ("search", "--store", self.store, "--item", self.items[1]["id"], "-k", "1", "--page", path)
         run_json(*like, cwd=self.folder.name)
         page = Page(path)
-        self.assertEqual((page.words, page.notices), ([self.items[1]["text"]], []))
+        self.assertEqual((page.asked["words"], page.asked["notice"]), ([self.items[1]["text"]], []))
         self.assertEqual([tag for tag, _ in page.tags].count("img"), 1)
         run_json(*like)
-        self.assertEqual(Page(path).notices, ["The picture cannot be shown: No such file or directory"])
+        self.assertEqual(Page(path).asked["notice"], ["The picture cannot be shown: No such file or directory"])
 
     def test_query_by_picture_and_sound(self):
         model = write_model("image", self.folder.name + "/model")
@@ -223,6 +246,40 @@ class Pages(unittest.TestCase):
             data = data_of(first["src"], kind)
             with open(f"{self.files}/{name}", "rb") as file:
                 self.assertTrue(jpeg_size(data) == fitted(*SIZES[5]) if tag == "img" else data == file.read())
+
+    def test_shares(self):
+        model = write_model("image", self.folder.name + "/model")
+        if not model:
+            self.skipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
+        dimension = run_json("models", "info", model)["dimension"]
+        heads, store = self.folder.name + "/heads", self.folder.name + "/fused"
+        write_fusion(heads, {"text": 384, "image": dimension}, 384)
+        models = ("--model", MODEL, "--image-model", model, "--fusion-model", heads)
+        run_json("ingest", self.folder.name + "/catalogue.jsonl", "--store", store, *models, expected=3)
+        path = self.folder.name + "/shares.html"
+        answer = run_json("search", "--store", store, *models, "--text", self.items[3]["text"], "--image",
+                          self.files + "/5.png", "--not-item", self.items[1]["id"], "--weight", "image=0.25",
+                          "--explain", "-k", str(ITEMS), "--page", path)
+        page = Page(path)
+        self.assertEqual(page.asked["label"], ["and", "not like"])
+        self.assertEqual(page.asked["weight"], ["\u00d7\u00a00.25", "\u00d7\u00a00.5"])
+        kinds = set()
+        for card, hit in zip(page.cards, answer["hits"], strict=True):
+            sums = {}
+            for part in hit["explain"]:
+                for modality, share in part["shares"].items():
+                    sums[modality] = sums.get(modality, 0) + share
+            shown = dict(re.findall(r"(text|image|audio) (-?[0-9.]+)", card["shares"]))
+            self.assertEqual(set(shown), set(sums))
+            kinds.add(tuple(sums))
+            for modality, share in sums.items():
+                self.assertAlmostEqual(float(shown[modality]), share, delta=0.00051)
+                self.assertAlmostEqual(card["bar"][modality], max(share, 0) * 100, delta=0.051)
+            self.assertAlmostEqual(sum(sums.values()), hit["score"], delta=1e-5)
+        self.assertLessEqual({("text",), ("text", "image")}, kinds)
+        plain = run_json("search", "--store", store, *models, "--text", "red", "--page", path)
+        self.assertEqual([(card["shares"], list(card["bar"])) for card in Page(path).cards],
+                         [("", [""])] * len(plain["hits"]))
 
     def test_nothing_found(self):
         none = json.dumps({"key": "price", "range": {"lt": -1}})
