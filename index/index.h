@@ -97,9 +97,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_store_bind(magpie_store *store, magpie_
                                                     const magpie_space_model *model);
 
 /* Gives `space` to another model: in one transaction all its vectors are forgotten and `model` is recorded. The
- * items keep their rows, and their vectors in other spaces. Index files of before are not read any more, an index
- * that is open answers as before, but can no longer be refreshed (MAGPIE_E_MISMATCH), and a batch that expects the
- * former model is refused. Nothing is done where the space is this model's already. */
+ * items keep their rows, and their vectors in other spaces. The index file is removed, and one of before that is written
+ * after that is not read; an index that is open answers as before, but can no longer be refreshed (MAGPIE_E_MISMATCH);
+ * a batch that expects the former model is refused. Nothing is done where the space is this model's already. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_rebind(magpie_store *store, magpie_space space,
                                                       const magpie_space_model *model);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -337,6 +338,15 @@ static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space spac
     return status == MAGPIE_OK ? record_space(store, txn, space, model, sequence) : status;
 }
 
+/* Nobody would read it: a search would rather compare one by one than find it there. */
+static void remove_index_file(const magpie_store *store, magpie_space space) {
+    char name[32];
+    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
+    char *path = magpie_path_join(store->environment.directory, name);
+    if (path) (void)unlink(path);
+    free(path);
+}
+
 magpie_status magpie_store_rebind(magpie_store *store, magpie_space space, const magpie_space_model *model) {
     magpie_environment *environment = &store->environment;
     MDB_txn *txn;
@@ -353,6 +363,7 @@ magpie_status magpie_store_rebind(magpie_store *store, magpie_space space, const
         return status;
     }
     int code = magpie_environment_commit(environment, txn);
+    if (!code) remove_index_file(store, space);
     return code ? magpie_lmdb_fail(code, "cannot give the %s space of %s to another model",
                                    magpie_space_name(space), environment->directory)
                 : MAGPIE_OK;

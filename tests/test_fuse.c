@@ -364,6 +364,7 @@ static void a_file_of_an_earlier_binding_is_not_read(void **state) {
     assert_ok(magpie_store_rebind(s.store, MAGPIE_SPACE_FUSED, &second));
     assert_ok(magpie_store_rebind(s.store, MAGPIE_SPACE_FUSED, &first));
     assert_status(magpie_index_refresh(index), MAGPIE_E_MISMATCH);
+    assert_ok(magpie_index_save(index));
     magpie_index_close(index);
     assert_ok(magpie_index_open(s.store, MAGPIE_SPACE_FUSED, &one_thread, &index));
     magpie_index_get_stats(index, &stats);
