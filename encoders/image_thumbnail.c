@@ -1,5 +1,5 @@
-/* image_thumbnail.c - a picture made small enough to be one of many on a page: the decoder and the resize of the
- * encoders, then a JPEG. */
+/* image_thumbnail.c - a picture made small enough to be one of many on a page: the decoder and the resize of
+ * the encoders, then a JPEG. */
 #include "encoders.h"
 #include "image_decode.h"
 #include "image_resize.h"
@@ -36,6 +36,8 @@ static magpie_status compress(const uint8_t *pixels, magpie_thumbnail *out) {
         status = magpie_fail(MAGPIE_E_INTERNAL, "TurboJPEG cannot compress: %s", tjGetErrorStr2(turbo));
     out->size = size;
     if (turbo) tjDestroy(turbo);
+    uint8_t *smaller = status == MAGPIE_OK ? realloc(out->bytes, size) : NULL; /* a tenth is typical */
+    if (smaller) out->bytes = smaller;
     return status;
 }
 

@@ -1,5 +1,6 @@
-/* duplicates.c - see duplicates.h. Every vector asks the index for its nearest; those whose answer ends above the
- * threshold ask again for more. What is asked at once is bounded, so is the memory of the answers. */
+/* duplicates.c - see duplicates.h. Every vector asks the index for its nearest; those whose answer ends
+ * above the threshold ask again for more. What is asked at once is bounded, and so is
+ * the memory of the answers. */
 #include "duplicates.h"
 #include "terminal.h"
 
@@ -102,8 +103,8 @@ static size_t asked_at_once(const finder *f, size_t k) {
 
 static size_t first_neighbours(const finder *f) { return least(FIRST_NEIGHBOURS, most(f->count, 1)); }
 
-/* Past MAGPIE_SEARCH_K_MAX neighbours a member asks no more. Of so many that are alike, those that it does not reach
- * ask for themselves. */
+/* Past MAGPIE_SEARCH_K_MAX neighbours a member asks no more. Of so many that are alike, those that it does
+ * not reach ask for themselves. */
 static magpie_status join_pairs(finder *f) {
     size_t limit = least(f->count, MAGPIE_SEARCH_K_MAX), left = f->count;
     double start = magpie_seconds();

@@ -1,13 +1,13 @@
 /* duplicates.h - which items of a space are nearly the same.
  *
- * GROUPS are what is joined by pairs whose cosine is at least the threshold. Such a chain can lead far, from a cat by
- * way of a kitten to a tiger; so what is kept of a group is decided item by item: from the best one on, an item is a
- * duplicate where it is as near as the threshold to one that is kept already, and else it is kept itself. Whatever is
- * a duplicate has its original among the kept. The best is the one with the longest text; of equals, that of
- * the oldest row.
+ * GROUPS are what is joined by pairs whose cosine is at least the threshold. Such a chain can lead far, from
+ * a cat by way of a kitten to a tiger; so what is kept of a group is decided item by item: from the best one
+ * on, an item is a duplicate where it is as near as the threshold to one that is kept already, and else it
+ * is kept itself. Whatever is a duplicate has its original among the kept. The best is the one with the
+ * longest text; of equals, that of the oldest row.
  *
- * Pairs come from the index, so they are all there where it is flat or the search exact, and about as complete as its
- * recall elsewhere. Memory is linear in the items, whatever is alike. */
+ * Pairs come from the index, so they are all there where it is flat or the search exact, and about as
+ * complete as its recall elsewhere. Memory is linear in the items, whatever is alike. */
 #ifndef MAGPIE_DUPLICATES_H
 #define MAGPIE_DUPLICATES_H
 
@@ -21,8 +21,8 @@ typedef struct duplicate {
 } duplicate;
 
 typedef struct duplicate_groups {
-    duplicate *members; /* group behind group, the largest first (of equals, that of the oldest row); in each,
-                           one that is kept and its duplicates, the nearest first, then the next that is kept */
+    duplicate *members; /* group behind group, the largest first (of equals, that of the oldest row); in each, one
+                           that is kept and its duplicates, the nearest first, then the next that is kept */
     size_t *starts;     /* [count + 1], in `members` */
     size_t count;
     size_t vectors;    /* that were compared */
@@ -30,8 +30,8 @@ typedef struct duplicate_groups {
 } duplicate_groups;
 
 /* Groups of two and more. Scores within 1e-6 of `threshold` count as it, so that 1 means the same vector.
- * `exact`: by comparing every pair, whatever the index is. MAGPIE_E_BUSY where the space was given to another model
- * between the opening of the two. */
+ * `exact`: by comparing every pair, whatever the index is. MAGPIE_E_BUSY where the space was given to
+ * another model between the opening of the two. */
 MAGPIE_CHECK_RESULT magpie_status duplicates_find(magpie_snapshot *snapshot, magpie_index *index,
                                                   magpie_space space, float threshold, bool exact,
                                                   duplicate_groups *out);

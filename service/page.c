@@ -1,5 +1,5 @@
-/* page.c - see page.h. Cards are made in blocks, their thumbnails by all threads together, and written one block after
- * the other: the memory is that of a block however many there are. */
+/* page.c - see page.h. Cards are made in blocks, their thumbnails by all threads together, and written one
+ * block after the other: the memory is that of a block however many there are. */
 #include "page.h"
 #include "html.h"
 #include "page_style.h"
@@ -268,7 +268,8 @@ static magpie_status append_card(magpie_text *out, const page_card *card, const 
     return path ? magpie_text_status(out) : MAGPIE_E_NO_MEMORY;
 }
 
-/* Ends what is written, so that memory does not grow with the page. Whether it arrived is asked at the end. */
+/* Ends what is written, so that memory does not grow with the page. Whether it arrived is asked when
+ * the file is committed. */
 static void flush(magpie_text *out, FILE *stream) {
     fwrite(out->data, 1, out->size, stream);
     magpie_text_clear(out);

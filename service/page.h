@@ -1,10 +1,10 @@
 /* page.h - a contact sheet: items with their pictures and sounds as one HTML page, for people to look at.
  *
- * The page is one file that needs no other and no network: pictures are in it as thumbnails, sounds as they are where
- * they are short. It has no script, and its policy forbids any; what comes from a catalogue is text in it whatever
- * it holds. A file that is named as a sound and does not begin like one is not taken in: a catalogue from elsewhere
- * must not make a page carry off files of this machine. A picture or sound that cannot be shown costs its card a
- * notice and the page nothing. */
+ * The page is one file that needs no other and no network: pictures are in it as thumbnails, sounds as they
+ * are where they are short. It has no script, and its policy forbids any; what comes from a catalogue is
+ * text in it whatever it holds. A file that is named as a sound and does not begin like one is not taken in:
+ * a catalogue from elsewhere must not make a page carry off files of this machine. A picture or sound that
+ * cannot be shown costs its card a notice and the page nothing. */
 #ifndef MAGPIE_PAGE_H
 #define MAGPIE_PAGE_H
 

@@ -1,6 +1,7 @@
-/* page_style.c - the style sheet of a page: light and dark as the reader's system is, from one column on a telephone
- * to as many as there is room for. Pictures keep their white ground in the dark, since transparency was composed on
- * it. The three colours of shares are Okabe and Ito's, told apart by the colour-blind too. */
+/* page_style.c - the style sheet of a page: light and dark as the reader's system is, from one column on a
+ * telephone to as many as there is room for. Pictures keep their white ground in the dark, since
+ * transparency was composed on it. The three colours of shares are Okabe and Ito's, told apart by the
+ * colour-blind too. */
 #include "page_style.h"
 
 #include <stddef.h>
