@@ -21,9 +21,10 @@ typedef struct duplicate {
 } duplicate;
 
 typedef struct duplicate_groups {
-    duplicate *members; /* group behind group, the largest first (of equals, that of the oldest row); in each, one
-                           that is kept and its duplicates, the nearest first, then the next that is kept */
-    size_t *starts;     /* [count + 1], in `members` */
+    /* Group behind group, the largest first (of equals, that of the oldest row); in each, one that is kept and
+     * its duplicates, the nearest first, then the next that is kept. */
+    duplicate *members;
+    size_t *starts; /* [count + 1], in `members` */
     size_t count;
     size_t vectors;    /* that were compared */
     size_t duplicates; /* members that are not kept */

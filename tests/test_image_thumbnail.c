@@ -1,5 +1,4 @@
-/* test_image_thumbnail.c - a thumbnail is the picture made small: its size, its pixels, and what is refused.
- * */
+/* test_image_thumbnail.c - a thumbnail is the picture made small: its size, its pixels, and refusals. */
 #include "golden_images.h"
 #include "image_decode.h"
 #include "image_resize.h"
