@@ -187,6 +187,21 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate(magpie_image_en
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_calibrate_pixels(magpie_image_encoder *encoder,
                                                                         const uint8_t *pixels, size_t n);
 
+enum { MAGPIE_THUMBNAIL_MAX = 4096 /* pixels of the longer side */ };
+
+/* A small picture to look at. */
+typedef struct magpie_thumbnail {
+    uint8_t *bytes; /* a baseline JPEG, the receiver's, to be freed with free() */
+    size_t size;
+    size_t width, height;
+} magpie_thumbnail;
+
+/* Decodes `image` within the limits above and brings its longer side down to `longest` pixels (1 to
+ * MAGPIE_THUMBNAIL_MAX), its shape kept; a picture that is smaller keeps its size. Thread-safe; needs no
+ * encoder. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_thumbnail(const magpie_media *image, size_t longest,
+                                                         magpie_thumbnail *out);
+
 /* ---- sounds ----
  *
  * WAV and AIFF (whole numbers, floats, A-law and mu-law), FLAC (8, 16 and 24 bits), Ogg (Vorbis, Opus; the

@@ -37,9 +37,15 @@ typedef struct plan {
     axis_plan x, y;
 } plan;
 
+static bool can_resize(const image_pixels *picture) {
+    size_t w = picture->width, h = picture->height;
+    return w > 0 && h > 0 && w <= IMAGE_SIDE_MAX && h <= IMAGE_SIDE_MAX;
+}
+
 static magpie_status make_plan(const image_pixels *picture, const image_geometry *geometry, plan *out) {
     size_t w = picture->width, h = picture->height, to_w = geometry->side, to_h = geometry->side;
-    if (w == 0 || h == 0 || w > IMAGE_SIDE_MAX || h > IMAGE_SIDE_MAX)
+    *out = (plan){0};
+    if (!can_resize(picture))
         return magpie_fail(MAGPIE_E_ARGUMENT, "cannot resize a picture of %zu x %zu pixels", w, h);
     if (geometry->side < 1 || geometry->side > IMAGE_GEOMETRY_MAX || geometry->shortest > IMAGE_GEOMETRY_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "cannot resize to %zu and crop to %zu: up to %d are possible",
@@ -294,19 +300,16 @@ static void make_rows(image_resizer *resizer, const image_pixels *picture, size_
     resizer->kernels->across(resizer->columns, &x->axis, to);
 }
 
-magpie_status image_resize(image_resizer *resizer, const image_pixels *picture,
-                           const image_geometry *geometry, uint8_t *out) {
-    plan p;
-    size_t ring_rows, ring_row, made = 0, side = geometry->side;
+/* The planned part of a picture; rows of the result are `stride` bytes apart. */
+static magpie_status resize_planned(image_resizer *resizer, const image_pixels *picture, const plan *p,
+                                    image_filter filter, size_t stride, uint8_t *out) {
+    size_t ring_rows, ring_row, made = 0;
     const axis_table *y = &resizer->y;
-    magpie_status status = make_plan(picture, geometry, &p);
-    if (status == MAGPIE_OK) status = make_table(&resizer->x, &p.x, geometry->filter);
-    if (status == MAGPIE_OK) status = make_table(&resizer->y, &p.y, geometry->filter);
+    magpie_status status = make_table(&resizer->x, &p->x, filter);
+    if (status == MAGPIE_OK) status = make_table(&resizer->y, &p->y, filter);
     if (status == MAGPIE_OK) status = reserve(resizer, &ring_rows, &ring_row);
     if (status != MAGPIE_OK) return status;
-    if (p.x.count < side || p.y.count < side) memset(out, 0, side * side * 3);
-    out += (p.y.place * side + p.x.place) * 3;
-    for (size_t i = 0; i < y->axis.count; i++, out += side * 3) {
+    for (size_t i = 0; i < y->axis.count; i++, out += stride) {
         size_t first = y->axis.first[i], taps = y->axis.taps, last = y->end - y->begin - 1;
         for (; made < first + taps && made <= last; made += RESIZE_ROWS)
             make_rows(resizer, picture, made, ring_rows, ring_row);
@@ -314,7 +317,29 @@ magpie_status image_resize(image_resizer *resizer, const image_pixels *picture,
             size_t row = first + t < last ? first + t : last;
             resizer->rows[t] = resizer->ring + row % ring_rows * ring_row;
         }
-        resizer->kernels->down(resizer->rows, y->axis.coefficients + i * taps, taps, p.x.count * 3, out);
+        resizer->kernels->down(resizer->rows, y->axis.coefficients + i * taps, taps, p->x.count * 3, out);
     }
     return MAGPIE_OK;
+}
+
+magpie_status image_resize(image_resizer *resizer, const image_pixels *picture,
+                           const image_geometry *geometry, uint8_t *out) {
+    plan p;
+    size_t side = geometry->side;
+    magpie_status status = make_plan(picture, geometry, &p);
+    if (status != MAGPIE_OK) return status;
+    if (p.x.count < side || p.y.count < side) memset(out, 0, side * side * 3);
+    return resize_planned(resizer, picture, &p, geometry->filter, side * 3,
+                          out + (p.y.place * side + p.x.place) * 3);
+}
+
+magpie_status image_resize_whole(image_resizer *resizer, const image_pixels *picture, image_filter filter,
+                                 size_t width, size_t height, uint8_t *out) {
+    if (!can_resize(picture) || width < 1 || width > IMAGE_GEOMETRY_MAX || height < 1 ||
+        height > IMAGE_GEOMETRY_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT,
+                           "cannot resize %zu x %zu pixels to %zu x %zu: up to %d are possible",
+                           picture->width, picture->height, width, height, IMAGE_GEOMETRY_MAX);
+    const plan p = {plan_axis(picture->width, width, width), plan_axis(picture->height, height, height)};
+    return resize_planned(resizer, picture, &p, filter, width * 3, out);
 }

@@ -34,5 +34,9 @@ MAGPIE_CHECK_RESULT magpie_status image_resize(image_resizer *resizer, const ima
 /* The same, as the formula has it: the oracle of the above. */
 MAGPIE_CHECK_RESULT magpie_status image_resize_reference(const image_pixels *picture,
                                                          const image_geometry *geometry, uint8_t *out);
+/* The whole picture to width x height, up to IMAGE_GEOMETRY_MAX each: out [height, width, 3]. */
+MAGPIE_CHECK_RESULT magpie_status image_resize_whole(image_resizer *resizer, const image_pixels *picture,
+                                                     image_filter filter, size_t width, size_t height,
+                                                     uint8_t *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "item.h"
 #include "output.h"
+#include "page_search.h"
 #include "query.h"
 #include "storage.h"
 #include "terminal.h"
@@ -268,6 +269,8 @@ static exit_code run_search(char **operands, int count) {
     magpie_status status = read_filter(&s);
     if (status == MAGPIE_OK) status = open_all(&s);
     if (status == MAGPIE_OK) status = find(&s);
+    if (status == MAGPIE_OK)
+        status = page_write_search(&s.query, s.snapshot, s.hits, s.items, s.shares, s.count, s.took);
     code = status == MAGPIE_OK ? answer(&s) : print_failure();
     if (status == MAGPIE_E_NOT_FOUND && s.missing) code = EXIT_MISSING;
     close_all(&s);
@@ -310,9 +313,9 @@ static const option_row own_options[] = {
      .help = "ivf: lists visited (default: 16)"},
     {0}};
 
-static const option_row *const tables[] = {storage_options,      query_options, own_options,
-                                           json_options,         model_options, audio_seconds_options,
-                                           query_prefix_options, NULL};
+static const option_row *const tables[] = {storage_options,       query_options,        own_options,
+                                           page_options,          json_options,         model_options,
+                                           audio_seconds_options, query_prefix_options, NULL};
 
 const command search_command = {
     .name = "search",

@@ -120,6 +120,41 @@ static void test_same_again(void **state) {
     free(pixels);
 }
 
+/* A rectangle is what the reference gives in the middle of a black square. */
+static void test_whole(void **state) {
+    (void)state;
+    enum { ROUNDS = 300 };
+    random_state r = {21};
+    image_resizer *resizer;
+    assert_ok(image_resizer_create(&resizer));
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t limit = round % 4 ? 40 : 400, shortest = 1 + random_below(&r, 60);
+        image_pixels picture = {.width = 1 + random_below(&r, limit), .height = 1 + random_below(&r, limit)};
+        size_t shorter = picture.width < picture.height ? picture.width : picture.height;
+        size_t width = shortest * picture.width / shorter, height = shortest * picture.height / shorter;
+        image_geometry geometry = {shortest, width > height ? width : height,
+                                   random_below(&r, 2) ? IMAGE_BICUBIC : IMAGE_BILINEAR};
+        if (geometry.side > 1000) continue;
+        uint8_t *pixels = random_pixels(&r, picture.width * picture.height * 3);
+        uint8_t *square = malloc(geometry.side * geometry.side * 3), *out = malloc(width * height * 3);
+        assert_non_null(square);
+        assert_non_null(out);
+        picture.data = pixels;
+        assert_ok(image_resize_reference(&picture, &geometry, square));
+        assert_ok(image_resize_whole(resizer, &picture, geometry.filter, width, height, out));
+        size_t left = (geometry.side - width) / 2, above = (geometry.side - height) / 2;
+        for (size_t y = 0; y < height; y++)
+            if (memcmp(out + y * width * 3, square + ((above + y) * geometry.side + left) * 3, width * 3) !=
+                0)
+                fail_msg("%zu x %zu to %zu x %zu: row %zu is not the reference's", picture.width,
+                         picture.height, width, height, y);
+        free(out);
+        free(square);
+        free(pixels);
+    }
+    image_resizer_free(resizer);
+}
+
 /* ---- borders ---- */
 
 static void test_padding(void **state) {
@@ -174,7 +209,15 @@ static void test_refusals(void **state) {
         picture = (image_pixels){pixels, sides[i][0], sides[i][1]};
         assert_int_equal(image_resize(resizer, &picture, &right, out), MAGPIE_E_ARGUMENT);
         assert_int_equal(image_resize_reference(&picture, &right, out), MAGPIE_E_ARGUMENT);
+        assert_int_equal(image_resize_whole(resizer, &picture, IMAGE_BILINEAR, 1, 1, out), MAGPIE_E_ARGUMENT);
     }
+    picture = (image_pixels){pixels, 1, 1};
+    static const size_t results[][2] = {
+        {0, 1}, {1, 0}, {IMAGE_GEOMETRY_MAX + 1, 1}, {1, IMAGE_GEOMETRY_MAX + 1}};
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+        assert_int_equal(
+            image_resize_whole(resizer, &picture, IMAGE_BILINEAR, results[i][0], results[i][1], out),
+            MAGPIE_E_ARGUMENT);
     image_resizer_free(resizer);
 }
 
@@ -217,9 +260,9 @@ static void test_shared(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pillow),  cmocka_unit_test(test_kernels), cmocka_unit_test(test_same_again),
-        cmocka_unit_test(test_padding), cmocka_unit_test(test_strips),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_pillow),   cmocka_unit_test(test_kernels), cmocka_unit_test(test_same_again),
+        cmocka_unit_test(test_whole),    cmocka_unit_test(test_padding), cmocka_unit_test(test_strips),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,17 +38,22 @@ def write_model(kind, folder, seed=1, *name):
     return folder
 
 
-def write_picture(path, seed, side=8):
-    """An RGB PNG of its own for each seed."""
-    dice = random.Random(f"picture/{seed}")
-    rows = b"".join(b"\0" + dice.randbytes(3 * side) for _ in range(side))
+def write_png(path, width, height, pixels):
+    """An RGB PNG of these bytes."""
+    rows = b"".join(b"\0" + pixels[3 * width * y:3 * width * (y + 1)] for y in range(height))
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
                    chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def write_picture(path, seed, side=8, height=None):
+    """An RGB PNG of its own for each seed."""
+    height = height or side
+    write_png(path, side, height, random.Random(f"picture/{seed}").randbytes(3 * side * height))
 
 
 def write_sound(path, seed, seconds=0.5, rate=16000):
