@@ -347,6 +347,81 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_explain(const magpie_fusion *fus
                                                         const float *const features[MAGPIE_MODALITIES],
                                                         float *shares, float *score);
 
+/* ---- training the heads ----
+ *
+ * Encoders are frozen: what is trained on are their vectors. The loss is symmetric cross entropy with the other items of
+ * the batch as what is wrong (InfoNCE, as of CLIP; Radford et al. 2021), with one learned temperature, its mean over all
+ * pairs that an item has: every two of its modalities, and every modality with the item's fused vector. The latter is
+ * what teaches the modalities' weights: w_m = exp(u_m), u_m learned, so that weights stay above 0 and what counts, their
+ * ratios, are differences of what is learned. Items with the same title are not held against each other.
+ *
+ * AdamW (Loshchilov and Hutter 2019) without decay of biases, weights and temperature; a linear warm-up, then a cosine
+ * down to 0; gradients are cut at a length. After each epoch the items kept for validation are searched for by one
+ * modality among another's vectors, in every direction: the epoch that finds most among the first ten is kept, and
+ * training ends where none has been better for `patience` epochs.
+ *
+ * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed or not. */
+
+typedef struct magpie_fusion_data {
+    size_t n; /* items */
+    magpie_modality_source source[MAGPIE_MODALITIES];
+    /* [n] of each source, NULL where it has none: unit vectors [its dimension], NULL where an item has none. Items of
+     * fewer than two are left out. */
+    const float *const *features[MAGPIE_MODALITIES];
+    const uint64_t *titles; /* [n], by magpie_title_hash */
+} magpie_fusion_data;
+
+typedef struct magpie_fusion_train_options {
+    const char *kind;     /* of all heads: "linear" or "residual" */
+    size_t dimension;     /* of the space */
+    size_t epochs, batch; /* batch: at most 4096 items; all batches of an epoch are about as large */
+    size_t patience;      /* epochs without a better one; 0: all are run */
+    double rate;          /* of learning, at its highest */
+    double weight_decay, dropout, clip;
+    double temperature; /* at the beginning */
+    double warm_up;     /* the share of all steps */
+    uint64_t seed;
+    size_t
+        validation; /* one title in so many, a multiple of 5, is for validation: whose hash leaves 1; 0: none, and the
+                          last epoch is kept */
+    bool all;         /* train on titles that are held out, too */
+    bool f32;         /* what is written is f16 otherwise */
+    unsigned threads; /* 0: magpie_cpu_count() */
+    bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
+} magpie_fusion_train_options;
+
+/* What is good for some thousand items. */
+magpie_fusion_train_options magpie_fusion_train_defaults(void);
+
+typedef struct magpie_fusion_epoch {
+    size_t epoch, epochs; /* from 1 */
+    double loss;          /* mean of the epoch's */
+    double recall;        /* at 10, of the items for validation; 0 where there are none */
+    double rate, temperature, seconds;
+    float weights[MAGPIE_MODALITIES];
+    bool best;    /* of all up to here */
+    bool resumed; /* was run before: told again */
+} magpie_fusion_epoch;
+
+/* Any status but MAGPIE_OK ends the training, which can be resumed then, and is returned. */
+typedef magpie_status (*magpie_fusion_progress)(void *context, const magpie_fusion_epoch *epoch);
+
+typedef struct magpie_fusion_report {
+    size_t training, validation, held_out; /* items with two modalities or more */
+    size_t epochs, best_epoch;             /* run; kept */
+    double loss, recall;                   /* of the one that was kept */
+    double first_recall;                   /* before the first step */
+    uint64_t parameters;
+} magpie_fusion_report;
+
+/* Into a folder, a fusion model (magpie_fusion_open); it is made where there is none. DIRECTORY/training.state is written
+ * after an epoch, every few seconds, and removed at the end. `progress` and `report` may be NULL. MAGPIE_E_INPUT: too
+ * few items with two modalities; MAGPIE_E_MISMATCH: a state of other vectors or options. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_train(const magpie_fusion_data *data,
+                                                      const magpie_fusion_train_options *options,
+                                                      const char *directory, magpie_fusion_progress progress,
+                                                      void *context, magpie_fusion_report *report);
+
 /* ---- the split ---- */
 
 /* The FNV-1a hash (64 bits) of a title's key: runs of ASCII letters, lowered, and of bytes beyond ASCII, with one

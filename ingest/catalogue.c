@@ -150,7 +150,7 @@ magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catal
     if (p.text.size) {
         uint64_t hash[2];
         hash_parts(all, 1, 0, hash);
-        out->item.encoded_hash[MAGPIE_SPACE_TEXT] = out->item.encoded_hash[MAGPIE_SPACE_FUSED] = hash[0];
+        out->item.encoded_hash[MAGPIE_SPACE_TEXT] = hash[0];
     }
     return MAGPIE_OK;
 }

@@ -10,8 +10,10 @@
  * lost in silence. Blank lines are passed over.
  *
  * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
- * the text space, of its picture in the image space, of its sound in the audio space. Until there is
- * fusion, the fused vector is the text's: an item without text has none, and is found in the other spaces
+ * the text space, of its picture in the image space, of its sound in the audio space. And one in the fused
+ * space, out of all of these by the fusion (encoders.h, "one space"), be they new or in the store from before;
+ * so it changes when one of them does. The fused space is bound to the fusion, its weights included. Without
+ * heads, the fused vector is the text's: then an item without text has none, and is found in the other spaces
  * alone. An item for which there is nothing to encode is kept without vectors.
  *
  * WHAT IS DONE TWICE. Nothing that was committed is encoded again, modality by modality: a line whose
@@ -26,8 +28,8 @@
  * one for good.
  *
  * ENCODERS THAT ARE NOT GIVEN. Vectors of their space are left as they are, while the line has the same
- * text, or names the same file (which is not looked at). Where it has another or none, the vector goes,
- * for it would be that of something else. A later run with the encoder finds what is missing, and computes
+ * text, or names the same file (which is not looked at), and go into the fused one. Where it has another or
+ * none, the vector goes, for it would be that of something else. A later run with the encoder finds what is missing, and computes
  * that alone: so a store that was filled with texts gets its pictures and sounds by one more run.
  *
  * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is
@@ -72,7 +74,7 @@ enum { MAGPIE_LINE_MAX = 1 << 20 /* bytes of a catalogue's line */ };
  * none. */
 typedef struct magpie_catalogue_line {
     /* Attributes as compact JSON with sorted keys. Hashes of the content, and of the text for the text
-     * space and the fused one; none of a picture or a sound: that is its file's, which is not looked at. */
+     * space; none of a picture or a sound: that is its file's, which is not looked at. */
     magpie_item item;
     void *memory;
 } magpie_catalogue_line;
@@ -87,21 +89,34 @@ void magpie_catalogue_line_free(magpie_catalogue_line *line);
  * freed with free(); NULL with the message set. */
 MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference);
 
-/* Each may be NULL, not all. They stay the caller's. */
+/* What an ingest encodes with. Each of the first three may be NULL, not all. They stay the caller's. */
 typedef struct magpie_ingest_encoders {
     magpie_text_encoder *text;
     magpie_image_encoder *image;
     magpie_audio_encoder *audio;
+    const magpie_fusion *fusion; /* NULL: what magpie_ingest_open_fusion gives without heads */
 } magpie_ingest_encoders;
+
+/* The fusion of a store.
+ *     directory   of the heads; NULL: none. Then texts and pictures of one joint model are fused as they are, else the
+ *                 fused vector is the text's, and *out is NULL where there is no text either.
+ *     sources     what fills the modalities, checked against the heads (MAGPIE_E_MISMATCH); dimension 0: not known
+ *     fused       the store's binding of its fused space; NULL: there is no store yet. The weights are those that its
+ *                 vectors were made with, where they were by these heads; and where they are the text's, they stay so. */
+MAGPIE_CHECK_RESULT magpie_status
+magpie_ingest_open_fusion(const char *directory, const magpie_modality_source sources[MAGPIE_MODALITIES],
+                          const magpie_space_binding *fused, magpie_fusion **out);
 
 /* What those lines of item.problems begin with that speak of the picture, and of the sound. */
 #define MAGPIE_IMAGE_PROBLEM "image: "
 #define MAGPIE_AUDIO_PROBLEM "audio: "
 
 typedef struct magpie_ingest_progress {
-    size_t lines;     /* read, in this run */
-    size_t encoded;   /* items committed with vectors that this run computed */
-    size_t updated;   /* items committed without: their attributes changed, or there was nothing to encode */
+    size_t lines;   /* read, in this run */
+    size_t encoded; /* items committed with vectors that this run computed */
+    size_t
+        updated; /* items committed without: their attributes changed, or there was nothing to encode (where
+                         a modality was taken away, their fused vector is another all the same) */
     size_t unchanged; /* items that were in the store already */
     size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
     size_t committed; /* items made durable by this run: encoded + updated */
@@ -127,15 +142,43 @@ typedef struct magpie_ingest_options {
     void *context;
 } magpie_ingest_options;
 
-/* Runs the job to its end. The text encoder fills the text space and the fused one, the image encoder the
- * image space, the audio encoder the audio space; the store's spaces are bound to them first, and an
- * encoder is refused (MAGPIE_E_MISMATCH, naming both models) where another model filled its space.
+/* Runs the job to its end. The text encoder fills the text space, the image encoder the image space, the audio
+ * encoder the audio space, the fusion the fused one; the store's spaces are bound to them first, and each is
+ * refused (MAGPIE_E_MISMATCH, naming both models) where another one filled its space; so is a fusion whose heads
+ * were trained on others than the store's. A space that is given to another model while the job runs ends it.
  * `report` (may be NULL) is filled in any case. The vector indexes are not touched: magpie_index_refresh
  * takes the new items in. MAGPIE_E_NO_SPACE: what was committed stays; run again when there is room. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
                                                     magpie_ingest_progress *report);
+
+/* ---- fusing anew ---- */
+
+typedef struct magpie_fuse_progress {
+    size_t items; /* that the store had when it began */
+    size_t fused; /* given another vector, or their first */
+    size_t kept;  /* whose vector was right already */
+    size_t bare;  /* with nothing that could be fused */
+    double seconds;
+} magpie_fuse_progress;
+
+typedef struct magpie_fuse_options {
+    size_t commit_items; /* a transaction; 0 for 1024 */
+    /* Called after each commit; false stops with MAGPIE_E_CANCELLED. NULL: none. */
+    bool (*progress)(void *context, const magpie_fuse_progress *progress);
+    void *context;
+} magpie_fuse_options;
+
+/* Makes all fused vectors anew, with other heads or other weights, out of the vectors that the store has: nothing is
+ * encoded. The fused space is given to the fusion first (magpie_store_rebind), which forgets its vectors, then they
+ * are made, in order of row, so many a transaction. What is killed on its way is finished by running it again, or by
+ * an ingest with this fusion; a search until then finds what has been fused. Items that others put or delete
+ * meanwhile stay as those left them. A second run has nothing to do and writes nothing. `report` (may be NULL) is
+ * filled in any case. The vector indexes are not touched: magpie_index_open builds the new one. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_fuse(magpie_store *store, const magpie_fusion *fusion,
+                                                     const magpie_fuse_options *options,
+                                                     magpie_fuse_progress *report);
 
 #ifdef __cplusplus
 }

@@ -15,6 +15,7 @@
  * Encoding and committing take turns. A commit of 256 items takes some milliseconds, their encoding some
  * hundred: a second thread would win a few percent and cost the simplicity of the above. */
 #include "checkpoint.h"
+#include "fused.h"
 #include "id_set.h"
 #include "ingest.h"
 #include "media.h"
@@ -39,6 +40,9 @@ typedef struct job {
     uint64_t text_salt;                /* another prefix gives other vectors */
     magpie_medium media[MAGPIE_MEDIA];
     size_t files_encoded[MAGPIE_MEDIA];
+    const magpie_fusion *fusion; /* NULL: nothing fills the fused space */
+    magpie_fusion *own_fusion;   /* where the caller gave none */
+    magpie_store_stats bound;    /* the spaces' models, from the start of the job on */
     const magpie_ingest_options *options;
     magpie_ingest_progress progress;
     magpie_catalogue_identity identity;
@@ -115,13 +119,22 @@ static magpie_status renew_snapshot(job *j) {
     return magpie_snapshot_open(j->store, &j->snapshot);
 }
 
+/* An empty batch, of vectors by the models that the store's spaces had when the job began. */
+static magpie_status expect_models(job *j) {
+    magpie_status status = MAGPIE_OK;
+    magpie_batch_clear(j->batch);
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        if (j->bound.dimension[s]) status = magpie_batch_expect(j->batch, s, j->bound.fingerprint[s]);
+    return status;
+}
+
 /* One transaction of all that is pending. */
 static magpie_status commit_pending(job *j, bool last) {
     const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, j};
     magpie_status status =
         magpie_pending_encode(&j->pending, j->text_encoder, j->media, j->options->catalogue, &hooks);
     double encoded = magpie_seconds();
-    magpie_batch_clear(j->batch);
+    if (status == MAGPIE_OK) status = expect_models(j);
     if (status == MAGPIE_OK) status = magpie_pending_put(&j->pending, j->snapshot, j->batch, &hooks);
     if (status == MAGPIE_OK) status = magpie_rejects_sync(&j->rejects);
     j->checkpoint.rejects_bytes = j->rejects.size;
@@ -215,7 +228,6 @@ static magpie_status hash_what_is_encoded(const job *j, magpie_item *item) {
         *text ^= j->text_salt;
         *text += !*text;
     }
-    item->encoded_hash[MAGPIE_SPACE_FUSED] = *text;
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const magpie_medium *medium = &j->media[m];
         magpie_string reference = magpie_medium_reference(medium, item);
@@ -259,18 +271,27 @@ static magpie_string keep_problems(const job *j, const magpie_vector_plan *plan,
     return kept;
 }
 
+/* With the hashes of the modalities set. A fused vector is made of nothing but their vectors. */
+static magpie_vector_state plan_fused(const job *j, magpie_item *item, const magpie_item *stored) {
+    uint64_t *hash = &item->encoded_hash[MAGPIE_SPACE_FUSED];
+    *hash = j->fusion ? magpie_fused_hash(j->fusion, item->encoded_hash) : 0;
+    if (stored && stored->encoded_hash[MAGPIE_SPACE_FUSED] == *hash) return MAGPIE_VECTOR_KEPT;
+    return *hash ? MAGPIE_VECTOR_WANTED : MAGPIE_VECTOR_NONE;
+}
+
 /* Sets the item's hashes and problems to what they will be with these vectors. */
 static magpie_vector_plan plan_vectors(const job *j, magpie_item *item, const magpie_item *stored) {
     magpie_vector_plan plan = {.row = stored ? stored->row : 0};
     const magpie_item none = {0}, *old = stored ? stored : &none;
-    for (unsigned s = MAGPIE_SPACE_FUSED; s <= MAGPIE_SPACE_TEXT; s++)
-        plan.state[s] = plan_vector(item, stored, s, item->text, old->text, j->text_encoder);
+    plan.state[MAGPIE_SPACE_TEXT] =
+        plan_vector(item, stored, MAGPIE_SPACE_TEXT, item->text, old->text, j->text_encoder);
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const magpie_medium *medium = &j->media[m];
         plan.state[medium->space] =
             plan_vector(item, stored, medium->space, magpie_medium_reference(medium, item),
                         magpie_medium_reference(medium, old), medium->encoder);
     }
+    plan.state[MAGPIE_SPACE_FUSED] = plan_fused(j, item, stored);
     item->problems = keep_problems(j, &plan, item, old);
     return plan;
 }
@@ -324,17 +345,70 @@ static magpie_status take_line(job *j, const magpie_line *line) {
 
 /* ---- the job ------------------------------------------------------------------------------------------- */
 
+/* What fills a modality: the encoder, else what the store's space is bound to. */
+static void find_sources(const job *j, magpie_modality_source out[MAGPIE_MODALITIES]) {
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        magpie_space space = magpie_space_of_modality(m);
+        out[m] = (magpie_modality_source){j->bound.dimension[space], j->bound.fingerprint[space]};
+    }
+    if (j->text_encoder) {
+        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
+        out[MAGPIE_TEXT] = (magpie_modality_source){info->dimension, info->fingerprint};
+    }
+    const magpie_modality of[MAGPIE_MEDIA] = {
+        [MAGPIE_MEDIUM_IMAGE] = MAGPIE_IMAGE, [MAGPIE_MEDIUM_AUDIO] = MAGPIE_AUDIO};
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
+        if (j->media[m].encoder)
+            out[of[m]] = (magpie_modality_source){j->media[m].model.dimension, j->media[m].model.fingerprint};
+}
+
+static magpie_status find_fused_binding(const job *j, magpie_space_binding *out) {
+    magpie_snapshot *snapshot;
+    magpie_status status = magpie_snapshot_open(j->store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_snapshot_get_binding(snapshot, MAGPIE_SPACE_FUSED, out);
+    magpie_snapshot_close(snapshot);
+    return status;
+}
+
+static magpie_status take_fusion(job *j, const magpie_fusion *given) {
+    magpie_modality_source sources[MAGPIE_MODALITIES];
+    magpie_space_binding fused;
+    magpie_status status = magpie_store_get_stats(j->store, &j->bound);
+    if (status == MAGPIE_OK) status = find_fused_binding(j, &fused);
+    if (status != MAGPIE_OK) return status;
+    find_sources(j, sources);
+    if (given)
+        status = magpie_fused_check(given, sources);
+    else
+        status = magpie_ingest_open_fusion(NULL, sources, &fused, &j->own_fusion);
+    j->fusion = given ? given : j->own_fusion;
+    return status;
+}
+
+/* After the text space, which it may be called after. */
+static magpie_status bind_fused(const job *j) {
+    magpie_store_stats stats;
+    magpie_fused_model fused;
+    magpie_status status = magpie_store_get_stats(j->store, &stats);
+    if (status != MAGPIE_OK || !j->fusion) return status;
+    magpie_fused_describe(j->fusion, stats.model[MAGPIE_SPACE_TEXT], stats.fingerprint[MAGPIE_SPACE_TEXT],
+                          &fused);
+    status = magpie_store_bind(j->store, MAGPIE_SPACE_FUSED, &fused.model);
+    if (status != MAGPIE_E_MISMATCH) return status;
+    return magpie_fail(status, "%s (or make its vectors anew: magpie fuse)", magpie_error());
+}
+
 static magpie_status bind_spaces(const job *j) {
     magpie_status status = MAGPIE_OK;
     if (j->text_encoder) {
         const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
         const magpie_space_model model = {info->name, info->fingerprint, info->dimension, NULL};
         status = magpie_store_bind(j->store, MAGPIE_SPACE_TEXT, &model);
-        if (status == MAGPIE_OK) status = magpie_store_bind(j->store, MAGPIE_SPACE_FUSED, &model);
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
         if (j->media[m].encoder) status = magpie_store_bind(j->store, j->media[m].space, &j->media[m].model);
-    return status;
+    return status == MAGPIE_OK ? bind_fused(j) : status;
 }
 
 static uint64_t hash_words(const char *words, uint64_t seed) {
@@ -351,13 +425,14 @@ static uint64_t salt_of(const job *j) {
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
         if (j->media[m].encoder)
             salt = hash_words(j->media[m].model.fingerprint, salt + 1 + m) ^ j->media[m].salt;
+    if (j->fusion) salt = hash_words(magpie_fusion_get_info(j->fusion)->fingerprint, salt);
     return salt;
 }
 
-static magpie_status read_dimensions(job *j) {
-    magpie_store_stats stats;
-    magpie_status status = magpie_store_get_stats(j->store, &stats);
-    memcpy(j->pending.dimensions, stats.dimension, sizeof stats.dimension);
+static magpie_status read_models(job *j) {
+    magpie_status status = magpie_store_get_stats(j->store, &j->bound);
+    memcpy(j->pending.dimensions, j->bound.dimension, sizeof j->bound.dimension);
+    j->pending.fusion = j->fusion;
     return status;
 }
 
@@ -383,11 +458,12 @@ static magpie_status take_encoders(job *j, const magpie_ingest_encoders *encoder
 
 static magpie_status begin(job *j, const magpie_ingest_encoders *encoders) {
     magpie_status status = take_encoders(j, encoders);
+    if (status == MAGPIE_OK) status = take_fusion(j, encoders->fusion);
     if (status == MAGPIE_OK)
         status = magpie_catalogue_identify(j->options->catalogue, salt_of(j), &j->identity);
     if (status == MAGPIE_OK) status = check_rejects_path(j);
     if (status == MAGPIE_OK) status = bind_spaces(j);
-    if (status == MAGPIE_OK) status = read_dimensions(j);
+    if (status == MAGPIE_OK) status = read_models(j);
     if (status == MAGPIE_OK) status = magpie_batch_create(&j->batch);
     if (status == MAGPIE_OK) status = renew_snapshot(j);
     if (status == MAGPIE_OK)
@@ -431,6 +507,7 @@ static void end(job *j) {
     magpie_pending_free(&j->pending);
     magpie_id_set_free(&j->seen);
     magpie_catalogue_identity_free(&j->identity);
+    magpie_fusion_close(j->own_fusion);
 }
 
 magpie_status magpie_ingest_run(magpie_store *store, const magpie_ingest_encoders *encoders,

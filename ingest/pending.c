@@ -7,9 +7,12 @@
  * PICTURES AND SOUNDS are bad more often, and their encoders say of each how it fared. An item whose file is
  * refused goes on without it.
  *
+ * FUSED VECTORS are made last, out of what an item will have: what was made just now and what is kept.
+ *
  * ROWS. All vectors of an item share a row, and an index looks at new rows alone. So where one of them
  * changes, the others are read out of the store and put again beside it; where none does, the row stays. */
 #include "pending.h"
+#include "fused.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +59,7 @@ void magpie_pending_free(magpie_pending *pending) {
     magpie_pending_clear(pending);
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) free(pending->vectors[s].data);
     free(pending->items);
+    free(pending->fused);
     *pending = (magpie_pending){0};
 }
 
@@ -263,26 +267,48 @@ magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder
 
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
-/* Until there is fusion, the fused vector is the text's. */
 static const float *made_vector(const magpie_pending *pending, const magpie_pending_item *item,
                                 magpie_space space) {
-    magpie_space source = space == MAGPIE_SPACE_FUSED ? MAGPIE_SPACE_TEXT : space;
-    if (item->plan.state[source] != MAGPIE_VECTOR_MADE) return NULL;
-    return pending->vectors[source].data + item->made[source] * pending->dimensions[source];
+    if (item->plan.state[space] != MAGPIE_VECTOR_MADE) return NULL;
+    return pending->vectors[space].data + item->made[space] * pending->dimensions[space];
 }
 
-static magpie_status put_item(const magpie_pending *pending, const magpie_pending_item *item,
-                              magpie_snapshot *snapshot, magpie_batch *batch) {
-    const float *vectors[MAGPIE_SPACES] = {0};
-    bool same_row = item->plan.row && !pending->new_rows;
-    for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
-        const float *stored = NULL;
-        magpie_status status =
-            item->plan.row ? magpie_snapshot_vector(snapshot, s, item->plan.row, &stored) : MAGPIE_OK;
-        if (status != MAGPIE_OK) return status;
-        vectors[s] = item->plan.state[s] == MAGPIE_VECTOR_KEPT ? stored : made_vector(pending, item, s);
-        same_row &= vectors[s] == stored;
+/* *out is valid until the next item's is made; NULL where nothing that the item has counts. */
+static magpie_status fuse(magpie_pending *pending, const float *const vectors[MAGPIE_SPACES],
+                          const float **out) {
+    const float *features[MAGPIE_MODALITIES];
+    bool any;
+    if (!pending->fused &&
+        !(pending->fused = magpie_alloc(pending->dimensions[MAGPIE_SPACE_FUSED], sizeof *pending->fused)))
+        return MAGPIE_E_NO_MEMORY;
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
+        features[m] = vectors[magpie_space_of_modality(m)];
+    magpie_status status = magpie_fusion_fuse(pending->fusion, features, pending->fused, &any);
+    *out = any ? pending->fused : NULL;
+    return status;
+}
+
+/* A file that was refused on the way may have changed what the fused vector is made of. */
+static void hash_fused(const magpie_pending *pending, magpie_item *item) {
+    if (pending->fusion)
+        item->encoded_hash[MAGPIE_SPACE_FUSED] = magpie_fused_hash(pending->fusion, item->encoded_hash);
+}
+
+static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item, magpie_snapshot *snapshot,
+                              magpie_batch *batch) {
+    const float *vectors[MAGPIE_SPACES] = {0}, *stored[MAGPIE_SPACES] = {0};
+    const magpie_vector_plan *plan = &item->plan;
+    bool same_row = plan->row && !pending->new_rows;
+    magpie_status status = MAGPIE_OK;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
+        if (plan->row) status = magpie_snapshot_vector(snapshot, s, plan->row, &stored[s]);
+        vectors[s] = plan->state[s] == MAGPIE_VECTOR_KEPT ? stored[s] : made_vector(pending, item, s);
     }
+    if (status == MAGPIE_OK && plan->state[MAGPIE_SPACE_FUSED] == MAGPIE_VECTOR_WANTED)
+        status = fuse(pending, vectors, &vectors[MAGPIE_SPACE_FUSED]);
+    if (status != MAGPIE_OK) return status;
+    for (unsigned s = 0; s < MAGPIE_SPACES; s++) same_row &= vectors[s] == stored[s];
+    hash_fused(pending, &item->line.item);
     return magpie_batch_put(batch, &item->line.item, same_row ? NULL : vectors, pending->dimensions);
 }
 

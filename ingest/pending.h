@@ -29,8 +29,9 @@ typedef struct magpie_pending_item {
     bool refused;               /* found bad on its way, and reported: to be passed over */
 } magpie_pending_item;
 
-typedef struct magpie_pending { /* all zero but `dimensions` is a valid empty one */
-    magpie_pending_item *items; /* [count] */
+typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a valid empty one */
+    const magpie_fusion *fusion; /* NULL: there are no fused vectors */
+    magpie_pending_item *items;  /* [count] */
     size_t count, capacity;
     size_t bytes;                     /* of their strings: a batch is bounded by these too */
     bool new_rows;                    /* give every item a new row, even where its vectors stay */
@@ -39,6 +40,7 @@ typedef struct magpie_pending { /* all zero but `dimensions` is a valid empty on
         float *data; /* [used, dimensions[space]] */
         size_t used, capacity;
     } vectors[MAGPIE_SPACES];
+    float *fused; /* [dimensions of the fused space]: that of the item at hand; NULL at first */
     double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;
 
@@ -68,8 +70,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending,
                                                         const magpie_medium media[MAGPIE_MEDIA],
                                                         const char *catalogue,
                                                         const magpie_pending_hooks *hooks);
-/* Adds them all to `batch`. Vectors that are kept come out of `snapshot`, that in which their rows were
- * found. */
+/* Adds them all to `batch`, fused where their fused vector is wanted. Vectors that are kept come out of `snapshot`,
+ * that in which their rows were found. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snapshot,
                                                      magpie_batch *batch, const magpie_pending_hooks *hooks);
 

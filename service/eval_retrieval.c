@@ -208,7 +208,7 @@ static void append_table(const evaluation *e, magpie_text *out) {
     magpie_text_printf(out, "%zu items %s, by %s\n", g->features.n, which,
                        magpie_fusion_get_info(g->fusion)->name);
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        if (g->features.source[m].dimension && !g->has[m])
+        if (features_source(&g->features, m)->dimension && !g->has[m])
             magpie_text_printf(out, "%s is left out: nothing brings its vectors into the one space\n",
                                magpie_modality_name(m));
     if (e->own_count) append_rows(out, e->own, e->own_count);
@@ -275,9 +275,9 @@ static const option_row own_options[] = {
      .help = "measure these too: lines {\"id\", \"text\"}, {\"id\", \"image\"} or {\"id\", \"audio\"}"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,       own_options,          json_options, model_options,
-    audio_seconds_options, query_prefix_options, NULL};
+static const option_row *const tables[] = {storage_options,      own_options,   json_options,
+                                           heads_weight_options, model_options, audio_seconds_options,
+                                           query_prefix_options, NULL};
 
 const command eval_retrieval_command = {
     .name = "eval retrieval",
@@ -298,7 +298,7 @@ const command eval_retrieval_command = {
         "so;\n"
         "things called alike are on one side. Heads are those of --fusion-model or of the set --model; "
         "without,\n"
-        "the spaces of one joint model are compared, and others are left out.\n\n"
+        "texts and pictures of one joint model are compared, and all else is left out.\n\n"
         "--queries: each line is encoded, texts as queries, files relative to FILE, and compared with all "
         "items\n"
         "of the same choice that have a vector of the kind. Lines whose id is not among these are counted, "

@@ -3,35 +3,32 @@
 #ifndef MAGPIE_FEATURES_H
 #define MAGPIE_FEATURES_H
 
-#include "encoders.h"
-#include "index.h"
+#include "heads.h"
 
 typedef enum features_split { FEATURES_ALL, FEATURES_HELD_OUT, FEATURES_TRAINING } features_split;
 
 typedef struct features_item {
     magpie_item item;                   /* its strings and its vectors are in the store */
     uint64_t title;                     /* its hash */
-    const float *of[MAGPIE_MODALITIES]; /* [source.dimension], unit length; NULL: it has none */
+    const float *of[MAGPIE_MODALITIES]; /* [the space's dimension], unit length; NULL: it has none */
 } features_item;
 
 typedef struct features {
-    magpie_store *store; /* the caller's */
     magpie_snapshot *snapshot;
-    magpie_store_stats stats;
-    magpie_modality_source source[MAGPIE_MODALITIES]; /* dimension 0: the store has no such space */
-    features_item *items;                             /* [n], in order of row */
+    heads_store spaces;   /* what fills them; dimension 0: the store has no such space */
+    features_item *items; /* [n], in order of row */
     size_t n;
 } features;
 
+/* The space of a modality, and what fills it. */
 magpie_space features_space(magpie_modality modality);
+const magpie_space_binding *features_source(const features *features, magpie_modality modality);
 
 /* The items of one side of the split; or, with `ids`, those that this file names, one a line, of either side:
  * MAGPIE_E_INPUT, naming the line, for one that is not there, or twice. To be closed whatever is returned. */
 MAGPIE_CHECK_RESULT magpie_status features_open(magpie_store *store, features_split split, const char *ids,
                                                 features *out);
 void features_close(features *features);
-/* Whether the heads are for these features; those of modalities that `fusion` has none for do not count. */
-MAGPIE_CHECK_RESULT magpie_status features_check(const features *features, const magpie_fusion *fusion);
 
 /* The items in the one space, by all threads: out [n, the fusion's dimension], has [n]; zeros where has is false. */
 MAGPIE_CHECK_RESULT magpie_status features_project(const features *features, const magpie_fusion *fusion,

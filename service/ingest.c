@@ -1,5 +1,6 @@
 /* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
 #include "command.h"
+#include "heads.h"
 #include "ingest.h"
 #include "model.h"
 #include "output.h"
@@ -165,28 +166,43 @@ static magpie_status check_catalogue(const char *path) {
     return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
-static magpie_status open_encoders(model_encoder out[SENSES]) {
-    model_folders folders;
-    magpie_status status = model_find(&folders);
+static magpie_status open_encoders(const model_folders *folders, model_encoder out[SENSES]) {
+    magpie_status status = MAGPIE_OK;
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
-        if (folders.of[sense]) status = model_open(folders.of[sense], sense, true, &out[sense]);
+        if (folders->of[sense]) status = model_open(folders->of[sense], sense, true, &out[sense]);
     return status;
+}
+
+/* Heads that do not fit leave no empty store behind either. */
+static magpie_status open_store(const model_folders *folders, const model_encoder *encoders,
+                                magpie_store **store, magpie_fusion **fusion) {
+    heads_store spaces = {0};
+    magpie_status status = heads_open(folders, encoders, &spaces, true, fusion);
+    magpie_fusion_close(*fusion);
+    *fusion = NULL;
+    if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, store);
+    if (status == MAGPIE_OK) status = heads_read_store(*store, &spaces);
+    return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
 }
 
 static exit_code run_ingest(char **operands, int count) {
     (void)count;
+    model_folders folders;
     model_encoder opened[SENSES] = {0};
     magpie_store *store = NULL;
+    magpie_fusion *fusion = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = open_encoders(opened);
-    if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);
+    if (status == MAGPIE_OK) status = model_find(&folders);
+    if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
+    if (status == MAGPIE_OK) status = open_store(&folders, opened, &store, &fusion);
     const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
-                                             opened[SENSE_AUDIO].audio};
+                                             opened[SENSE_AUDIO].audio, fusion};
     exit_code code =
         status == MAGPIE_OK ? ingest_into(store, &encoders, operands[0], rejects) : print_failure();
     magpie_store_close(store);
+    magpie_fusion_close(fusion);
     for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
     free(own_rejects);
     return code;
@@ -209,9 +225,10 @@ static const option_row own_options[] = {
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {storage_options,        model_options, audio_seconds_options,
-                                           passage_prefix_options, own_options,   json_options,
-                                           build_options,          NULL};
+static const option_row *const tables[] = {
+    storage_options,       model_options,          heads_weight_options,
+    audio_seconds_options, passage_prefix_options, own_options,
+    json_options,          build_options,          NULL};
 
 const command ingest_command = {
     .name = "ingest",
@@ -230,7 +247,9 @@ const command ingest_command = {
         "first counts.\n"
         "Texts are encoded by a model of text, pictures by one of pictures, sounds by one of sounds; what "
         "there\n"
-        "is no model for is kept as it is. A picture or sound that cannot be read leaves its item without "
+        "is no model for is kept as it is. A fusion model makes one vector of what an item has; the store\n"
+        "remembers its weights, and magpie fuse changes them. A picture or sound that cannot be read leaves "
+        "its item without "
         "it,\n"
         "and counts as refused (exit code 3); it is tried again when its file has changed.\n",
     .run = run_ingest};

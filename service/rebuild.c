@@ -78,5 +78,5 @@ const command rebuild_command = {
     .operands = "",
     .tables = tables,
     .details = "The space of deleted items comes back. Searches go on meanwhile. --json: one object a line.\n"
-               "The text space has no index until this makes one: the fused one holds the same vectors.\n",
+               "Where the fused vectors are the texts', the text space has no index until this makes one.\n",
     .run = run_rebuild};

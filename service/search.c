@@ -1,19 +1,16 @@
-/* search.c - magpie search: the nearest items of a text, of a picture, of a sound or of another item.
+/* search.c - magpie search: the nearest items of a query (query.h).
  *
- * SPACES. A query is compared with the vectors of one space, so it must be encoded by the model of that
- * space: the text model for fused and text, the image model for image, the audio model for audio. Where that
- * model takes text and pictures (CLIP), either kind of query goes with either.
- *
- * From process start to answer it is mostly the model that takes its time, so the store and the index are
+ * From process start to answer it is mostly the models that take their time, so the store and the index are
  * opened by a second thread meanwhile. */
 #include "command.h"
 #include "item.h"
-#include "model.h"
 #include "output.h"
+#include "query.h"
 #include "storage.h"
 #include "terminal.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,22 +18,24 @@
 enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
 
 static struct {
-    const char *text, *image, *audio, *like, *filter;
+    const char *filter;
     magpie_space space; /* MAGPIE_SPACES: as the query is */
     size_t k, ef_search, nprobe;
-    bool exact;
+    bool exact, explain;
 } given = {.k = 10, .space = MAGPIE_SPACES};
 
 typedef struct search {
     magpie_store *store;
     magpie_index *index;
     magpie_snapshot *snapshot;
+    heads_store spaces; /* as they were before the index was opened */
     magpie_space space;
-    model_encoder encoder; /* of the query; not open for --like */
+    query query;
+    bool missing;          /* an item of the query is */
     magpie_filter *filter; /* NULL: none */
-    float *query;          /* [dimension] */
-    magpie_hit *hits;      /* [k + 1]: an item is its own nearest neighbour */
-    magpie_item *items;    /* [k + 1], of the hits */
+    magpie_hit *hits;      /* [k + items of the query]: an item is its own nearest neighbour */
+    magpie_item *items;    /* as many, of the hits */
+    float *shares;         /* [as many, parts of the query, MAGPIE_MODALITIES]; NULL: not asked for */
     size_t count;
     double took; /* seconds, of encoding and searching */
 } search;
@@ -51,7 +50,10 @@ typedef struct opening {
 
 static magpie_status open_storage(search *s) {
     magpie_status status = storage_open(STORAGE_READ, &s->store);
-    if (status == MAGPIE_OK) status = storage_open_index_to_search(s->store, s->space, &s->index);
+    if (status == MAGPIE_OK) status = heads_read_store(s->store, &s->spaces);
+    if (status != MAGPIE_OK) return status;
+    s->space = given.space == MAGPIE_SPACES ? query_space(&s->query, &s->spaces) : given.space;
+    status = storage_open_index_to_search(s->store, s->space, &s->index);
     return status == MAGPIE_OK ? magpie_snapshot_open(s->store, &s->snapshot) : status;
 }
 
@@ -62,53 +64,34 @@ static void *open_storage_aside(void *argument) {
     return NULL;
 }
 
-static magpie_status check_model(search *s) {
-    const magpie_space_model model = {s->encoder.name, s->encoder.fingerprint, s->encoder.dimension, NULL};
-    return magpie_store_bind(s->store, s->space, &model);
-}
-
-/* By what a space is filled. */
-static model_sense sense_of_space(magpie_space space) {
-    return space == MAGPIE_SPACE_IMAGE ? SENSE_IMAGE : space == MAGPIE_SPACE_AUDIO ? SENSE_AUDIO : SENSE_TEXT;
-}
-
-static model_sense sense_of_query(void) {
-    return given.text ? SENSE_TEXT : given.image ? SENSE_IMAGE : SENSE_AUDIO;
-}
-
-/* The model of the space, by the side of it that takes the query. */
-static magpie_status open_model(search *s) {
-    model_folders folders;
-    magpie_model_senses senses;
-    const char *folder;
-    magpie_status status = model_find(&folders);
+/* Index, snapshot and what was read first are three moments; a space may be given to another model between them. */
+static magpie_status check_moments(const search *s) {
+    magpie_space_binding now;
+    const magpie_space_binding *index = magpie_index_get_binding(s->index),
+                               *first = &s->spaces.spaces[s->space];
+    magpie_status status = magpie_snapshot_get_binding(s->snapshot, s->space, &now);
     if (status != MAGPIE_OK) return status;
-    status = model_require(&folders, sense_of_space(s->space), &folder);
-    if (status != MAGPIE_OK)
-        return magpie_fail(status, "the %s space cannot be searched: %s", magpie_space_name(s->space),
-                           magpie_error());
-    status = magpie_model_get_senses(folder, &senses);
-    if (status != MAGPIE_OK) return status;
-    if (!model_has_sense(&senses, sense_of_query()))
-        return magpie_fail(
-            MAGPIE_E_UNSUPPORTED,
-            "%s takes no %s, so the %s space cannot be searched by it: that takes a joint model", folder,
-            model_sense_things(sense_of_query()), magpie_space_name(s->space));
-    return model_open(folder, sense_of_query(), false, &s->encoder);
+    bool same = index->since == now.since && strcmp(index->fingerprint, now.fingerprint) == 0 &&
+                first->since == now.since && strcmp(first->fingerprint, now.fingerprint) == 0;
+    return same ? MAGPIE_OK
+                : magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: search again",
+                              magpie_space_name(s->space));
 }
 
 static magpie_status open_all(search *s) {
     pthread_t thread;
     opening o = {.s = s};
-    if (given.like) return open_storage(s);
     int error = pthread_create(&thread, NULL, open_storage_aside, &o);
     if (error) return magpie_fail_errno(error, "cannot start a thread");
-    magpie_status status = open_model(s);
+    magpie_status status = query_open_encoders(&s->query, given.space);
     pthread_join(thread, NULL);
     if (o.status != MAGPIE_OK)
         status = magpie_fail(o.status, "%s", o.why ? o.why : magpie_status_name(o.status));
     free(o.why);
-    return status == MAGPIE_OK ? check_model(s) : status;
+    if (status == MAGPIE_OK) status = check_moments(s);
+    if (status != MAGPIE_OK) return status;
+    return query_open_fusion(&s->query, s->space, &s->spaces, magpie_index_get_binding(s->index),
+                             given.explain);
 }
 
 static magpie_status read_filter(search *s) {
@@ -127,30 +110,8 @@ static magpie_status read_filter(search *s) {
 
 /* ---- searching ----------------------------------------------------------------------------------------- */
 
-static magpie_status make_query(search *s, size_t dimension) {
-    if (given.text) {
-        magpie_string text = {given.text, strlen(given.text)};
-        return magpie_text_encoder_encode(s->encoder.text, &text, 1, MAGPIE_QUERY, s->query);
-    }
-    if (given.image || given.audio) {
-        const magpie_media file = {.path = given.image ? given.image : given.audio};
-        return model_encode_files(&s->encoder, &file, 1, s->query, NULL);
-    }
-    magpie_item item;
-    const float *vector;
-    magpie_status status =
-        magpie_snapshot_get(s->snapshot, (magpie_string){given.like, strlen(given.like)}, &item);
-    if (status == MAGPIE_OK) status = magpie_snapshot_vector(s->snapshot, s->space, item.row, &vector);
-    if (status != MAGPIE_OK) return status;
-    if (!vector)
-        return magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%s\" has no vector in the %s space to compare with",
-                           given.like, magpie_space_name(s->space));
-    memcpy(s->query, vector, dimension * sizeof *vector);
-    return MAGPIE_OK;
-}
-
-/* Reads the items of the hits, and leaves out those that are no answer: the item itself that others should be
- * like, and what another process deleted since the index was opened. */
+/* Reads the items of the hits, and leaves out those that are no answer: items that the query names, and what
+ * another process deleted since the index was opened. */
 static magpie_status fetch_items(search *s) {
     size_t kept = 0;
     for (size_t i = 0; i < s->count && kept < given.k; i++) {
@@ -158,38 +119,67 @@ static magpie_status fetch_items(search *s) {
         magpie_status status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, item);
         if (status == MAGPIE_E_NOT_FOUND) continue;
         if (status != MAGPIE_OK) return status;
-        if (given.like && item->id.size == strlen(given.like) &&
-            memcmp(item->id.data, given.like, item->id.size) == 0)
-            continue;
+        if (query_names(&s->query, item->id)) continue;
         s->hits[kept++] = s->hits[i];
     }
     s->count = kept;
     return MAGPIE_OK;
 }
 
+static size_t shares_a_hit(const search *s) { return s->query.count * MAGPIE_MODALITIES; }
+
+static magpie_status explain(search *s) {
+    magpie_status status = MAGPIE_OK;
+    if (!given.explain) return status;
+    s->shares = magpie_alloc(s->count * shares_a_hit(s), sizeof *s->shares);
+    if (!s->shares) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < s->count && status == MAGPIE_OK; i++)
+        status = query_explain(&s->query, s->snapshot, s->hits[i].row, s->shares + i * shares_a_hit(s));
+    return status;
+}
+
 static magpie_status find(search *s) {
-    magpie_store_stats stats;
     const magpie_search_options options = {.ef_search = (unsigned)given.ef_search,
                                            .nprobe = (unsigned)given.nprobe,
                                            .mode = given.exact ? MAGPIE_SEARCH_EXACT : MAGPIE_SEARCH_AUTO};
-    size_t k = given.k + (given.like && given.k < MAGPIE_SEARCH_K_MAX);
-    magpie_status status = magpie_store_get_stats(s->store, &stats);
-    if (status != MAGPIE_OK) return status;
-    size_t dimension = stats.dimension[s->space];
-    s->query = magpie_alloc(dimension, sizeof *s->query);
+    size_t k = given.k + query_items(&s->query);
+    if (k > MAGPIE_SEARCH_K_MAX) k = MAGPIE_SEARCH_K_MAX;
     s->hits = magpie_alloc(k, sizeof *s->hits);
     s->items = magpie_alloc(k, sizeof *s->items);
-    if (!s->query || !s->hits || !s->items) return MAGPIE_E_NO_MEMORY;
+    if (!s->hits || !s->items) return MAGPIE_E_NO_MEMORY;
     double start = magpie_seconds();
-    status = make_query(s, dimension);
+    magpie_status status = query_make(&s->query, s->space, magpie_index_get_binding(s->index)->dimension,
+                                      s->snapshot, &s->missing);
     if (status == MAGPIE_OK)
-        status = magpie_index_search(s->index, 1, s->query, k, s->filter, &options, s->hits, &s->count);
+        status =
+            magpie_index_search(s->index, 1, s->query.vector, k, s->filter, &options, s->hits, &s->count);
     if (status == MAGPIE_OK) status = fetch_items(s);
+    if (status == MAGPIE_OK) status = explain(s);
     s->took = magpie_seconds() - start;
     return status;
 }
 
 /* ---- answering ----------------------------------------------------------------------------------------- */
+
+/* [{"query": "--text", "value", "weight", "shares": {"text": 0.3, "image": 0.2}}, ...]: of one hit. */
+static void append_shares_json(const search *s, const float *shares, magpie_text *out) {
+    magpie_text_printf(out, ", \"explain\": [");
+    for (size_t i = 0; i < s->query.count; i++) {
+        const query_part *part = &s->query.given[i];
+        const char *comma = "";
+        magpie_text_printf(out, "%s{\"query\": \"%s\", \"value\": ", i ? ", " : "", part->option);
+        magpie_text_json_string(out, part->value, strlen(part->value));
+        magpie_text_printf(out, ", \"weight\": %.9g, \"shares\": {", (double)s->query.parts[i].weight);
+        for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+            float share = shares[i * MAGPIE_MODALITIES + m];
+            if (isnan(share)) continue;
+            magpie_text_printf(out, "%s\"%s\": %.9g", comma, magpie_modality_name(m), (double)share);
+            comma = ", ";
+        }
+        magpie_text_printf(out, "}}");
+    }
+    magpie_text_append(out, "]", 1);
+}
 
 static void append_json(const search *s, magpie_text *out) {
     magpie_text_printf(out, "{\"hits\": [");
@@ -197,6 +187,7 @@ static void append_json(const search *s, magpie_text *out) {
         magpie_text_printf(out, "%s{", i ? ", " : "");
         item_append_id(out, &s->items[i]);
         magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
+        if (s->shares) append_shares_json(s, s->shares + i * shares_a_hit(s), out);
         item_append_content(out, &s->items[i]);
         magpie_text_printf(out, "}");
     }
@@ -208,6 +199,25 @@ static magpie_string words_of(const magpie_item *item) {
     return item->text.size ? item->text : item->image.size ? item->image : item->audio;
 }
 
+/* A line for each part of the query: how much of the score it has with the item's text, picture and sound. */
+static void append_shares(const search *s, const float *shares, magpie_text *out) {
+    for (size_t i = 0; i < s->query.count; i++) {
+        const query_part *part = &s->query.given[i];
+        size_t start = out->size;
+        magpie_text_printf(out, "%6s", "");
+        for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+            float share = shares[i * MAGPIE_MODALITIES + m];
+            if (!isnan(share))
+                magpie_text_printf(out, "%*.4f %s", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
+        }
+        magpie_text_printf(out, "  by %s ", part->option);
+        size_t used = out->size - start, columns = terminal_columns();
+        terminal_append_cut(out, (magpie_string){part->value, strlen(part->value)},
+                            columns > used + 20 ? columns - used : 20);
+        magpie_text_append(out, "\n", 1);
+    }
+}
+
 static void append_table(const search *s, magpie_text *out) {
     size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
     size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
@@ -217,6 +227,7 @@ static void append_table(const search *s, magpie_text *out) {
         magpie_text_append(out, "  ", 2);
         terminal_append_cut(out, words_of(&s->items[i]), text_columns);
         magpie_text_append(out, "\n", 1);
+        if (s->shares) append_shares(s, s->shares + i * shares_a_hit(s), out);
     }
     magpie_text_printf(out, "%zu found in %.1f ms\n", s->count, s->took * 1000);
 }
@@ -237,60 +248,39 @@ static void close_all(search *s) {
     magpie_snapshot_close(s->snapshot);
     magpie_index_close(s->index);
     magpie_store_close(s->store);
-    model_close(&s->encoder);
-    free(s->query);
+    query_end(&s->query);
     free(s->hits);
     free(s->items);
+    free(s->shares);
 }
 
 static exit_code run_search(char **operands, int count) {
     (void)operands;
     (void)count;
-    search s = {.space = given.space};
-    if (!!given.text + !!given.image + !!given.audio + !!given.like != 1) {
-        print_error("search: either --text, --image, --audio or --like is needed; see magpie search --help");
+    search s = {0};
+    exit_code code = query_begin(&s.query, given.space);
+    if (code != EXIT_FINE) return code;
+    if (given.explain && given.space != MAGPIE_SPACES && given.space != MAGPIE_SPACE_FUSED) {
+        print_error("search: --explain is for the fused space: only there a score is a sum");
         return EXIT_USAGE;
     }
-    if (s.space == MAGPIE_SPACES)
-        s.space = given.image ? MAGPIE_SPACE_IMAGE : given.audio ? MAGPIE_SPACE_AUDIO : MAGPIE_SPACE_FUSED;
-    magpie_status status = MAGPIE_OK;
-    if (given.text &&
-        (status = magpie_utf8_check((magpie_string){given.text, strlen(given.text)})) != MAGPIE_OK)
-        status = magpie_fail(status, "--text: %s", magpie_error());
-    if (status == MAGPIE_OK) status = read_filter(&s);
+    magpie_status status = read_filter(&s);
     if (status == MAGPIE_OK) status = open_all(&s);
     if (status == MAGPIE_OK) status = find(&s);
-    exit_code code = status == MAGPIE_OK ? answer(&s) : print_failure();
-    if (status == MAGPIE_E_NOT_FOUND && given.like && s.snapshot) code = EXIT_MISSING;
+    code = status == MAGPIE_OK ? answer(&s) : print_failure();
+    if (status == MAGPIE_E_NOT_FOUND && s.missing) code = EXIT_MISSING;
     close_all(&s);
     return code;
 }
 
 static const option_row own_options[] = {
-    {.name = "text",
-     .letter = 't',
-     .argument = "TEXT",
-     .string = &given.text,
-     .help = "what to look for, in words"},
-    {.name = "image",
-     .letter = 'i',
-     .argument = "FILE",
-     .string = &given.image,
-     .help = "or: a picture, a JPEG or PNG"},
-    {.name = "audio",
-     .letter = 'a',
-     .argument = "FILE",
-     .string = &given.audio,
-     .help = "or: a sound, a WAV, FLAC, Ogg, MP3 or AIFF"},
-    {.name = "like",
-     .argument = "ID",
-     .string = &given.like,
-     .help = "or: an item, whose neighbours are wanted"},
     {.name = "space",
      .argument = "S",
      .parse = storage_parse_space,
      .target = &given.space,
-     .help = "whose vectors: fused, text, image or audio (default: that of --image or --audio, else fused)"},
+     .help = "whose vectors: fused, text, image or audio (default: fused; of a store without heads, that of "
+             "a single "
+             "--image or --audio)"},
     {.letter = 'k',
      .name = "count",
      .argument = "N",
@@ -303,6 +293,7 @@ static const option_row own_options[] = {
      .argument = "JSON",
      .string = &given.filter,
      .help = "only items whose attributes pass; @FILE reads it from a file"},
+    {.name = "explain", .flag = &given.explain, .help = "tell where each score comes from"},
     {.name = "exact", .flag = &given.exact, .help = "compare with every item"},
     {.name = "ef-search",
      .argument = "N",
@@ -318,24 +309,35 @@ static const option_row own_options[] = {
      .help = "ivf: lists visited (default: 16)"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,       own_options,          json_options, model_options,
-    audio_seconds_options, query_prefix_options, NULL};
+static const option_row *const tables[] = {storage_options,      query_options, own_options,
+                                           json_options,         model_options, audio_seconds_options,
+                                           query_prefix_options, NULL};
 
 const command search_command = {
     .name = "search",
-    .summary = "find the items nearest to a text, a picture, a sound or another item",
+    .summary = "find the items nearest to texts, pictures, sounds, items, or any mix of them",
     .operands = "",
     .tables = tables,
     .details =
-        "A picture is compared with the items' pictures, a sound with their sounds, a text with their "
-        "texts.\n"
-        "With a joint model (CLIP), --text ... --space image finds pictures by words.\n\n"
+        "Each of --text, --image, --audio, --item and their --not-... may be given several times. In a store "
+        "with\n"
+        "a fusion model all are compared with all that an item has: a text finds pictures. In one without, "
+        "a\n"
+        "picture is compared with the items' pictures, a sound with their sounds, a text with their texts; "
+        "with a\n"
+        "joint model (CLIP), --text ... --space image finds pictures by words.\n"
+        "What is not wanted counts half, and against. A part counts what its modality does in items, times\n"
+        "--weight. --explain splits each score into what each part of the query has with the item's text, "
+        "picture\n"
+        "and sound; they sum to it.\n\n"
         "A filter, as in Qdrant:\n"
         "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
         "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"
         "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n\n"
         "--json: {\"hits\": [{\"id\", \"score\", \"text\", \"image\", \"audio\", \"attributes\", "
         "\"timestamp\"}],\n"
-        "\"took_ms\"}, best first; what an item does not have is null; took_ms is encoding and searching.\n",
+        "\"took_ms\"}, best first; what an item does not have is null; took_ms is encoding and searching. "
+        "With\n"
+        "--explain a hit has \"explain\": [{\"query\": \"--text\", \"value\", \"weight\", \"shares\": "
+        "{\"text\": ...}}].\n",
     .run = run_search};

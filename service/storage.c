@@ -79,7 +79,9 @@ magpie_status storage_open_index_to_search(magpie_store *store, magpie_space spa
 }
 
 bool storage_should_have_index(const magpie_store_stats *stats, magpie_space space) {
-    return stats->dimension[space] && (space != MAGPIE_SPACE_TEXT || has_index_file(space));
+    bool is_fused = space == MAGPIE_SPACE_TEXT &&
+                    strcmp(stats->fingerprint[space], stats->fingerprint[MAGPIE_SPACE_FUSED]) == 0;
+    return stats->dimension[space] && (!is_fused || has_index_file(space));
 }
 
 magpie_status storage_open_indexes(magpie_store *store, magpie_store_stats *stats,

@@ -1,7 +1,7 @@
 /* storage.h - the options by which a command is told its store, and the store and indexes that they give.
  *
- * WHICH SPACES HAVE AN INDEX FILE. All that have a model, but for the text space: until there is fusion, the
- * fused space holds the same vectors, and a second index of them would only cost time and memory. Once
+ * WHICH SPACES HAVE AN INDEX FILE. All that have a model, but for the text space where the fused one is the
+ * same model's: it holds the same vectors, and a second index of them would only cost time and memory. Once
  * somebody has made one (magpie rebuild --space text), it is kept up to date like the others. */
 #ifndef MAGPIE_STORAGE_H
 #define MAGPIE_STORAGE_H

@@ -19,7 +19,8 @@ from sample import (binary, item, model_or_skip, run, run_json, write_catalogue,
 MODEL = model_or_skip()
 NO_MODELS = {"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": "", "MAGPIE_AUDIO_MODEL": ""}
 ITEMS = 200
-COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "encode", "tags", "models"]
+COMMANDS = ["ingest", "search", "get", "delete", "stats", "check", "rebuild", "fuse", "encode", "tags", "train",
+            "models"]
 
 
 def lines_of(items):
@@ -69,9 +70,15 @@ class WithoutStore(Case):
         self.fails(2, "no option --frob", "stats", "--frob")
         self.fails(2, "--store needs a value", "stats", "--store")
         self.fails(2, "options only", "stats", "--store", "x", "more")
-        for query in ([], ["--text", "a", "--like", "b"], ["--text", "a", "--image", "b"],
-                      ["--image", "a", "--like", "b"], ["--audio", "a", "--image", "b"]):
-            self.fails(2, "either --text, --image, --audio or --like", "search", "--store", "x", *query)
+        self.fails(2, "--text, --image, --audio or --item is needed", "search", "--store", "x")
+        for query in (["--text", "a", "--item", "b"], ["--not-text", "a"], ["--image", "a", "--image", "b"]):
+            self.fails(2, "a mix is for the fused space", "search", "--store", "x", "--space", "text", *query)
+        self.fails(2, "--not-item: it is empty", "search", "--store", "x", "--not-item", "")
+        self.fails(2, "--explain is for the fused", "search", "--store", "x", "--text", "a", "--space", "text", "--explain")
+        for bad in ("image", "image=", "smell=1", "image=-1", "image=inf", "image=0x1", "image=0"):
+            self.fails(2, "--weight: ", "search", "--store", "x", "--text", "a", "--weight", bad)
+        for bad in ("item=1", "text=-1", "text"):
+            self.fails(2, "--weight: ", "fuse", "--store", "x", "--weight", bad)
         self.fails(2, "fused, text, image or audio", "search", "--store", "x", "--text", "a", "--space", "outer")
         self.fails(2, "text, image or audio", "encode", "--model", MODEL, "--modality", "smell")
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
@@ -255,7 +262,7 @@ class WithStore(Case):
             self.assertEqual(run_json(*arguments, stdin=stdin)["encoded"], 0)
             self.assertTrue(run_json("check", "--store", store)["ok"])
         self.assertEqual(run_json("search", "--store", store, "--model", MODEL, "--text", "a")["hits"], [])
-        self.fails(3, "no vector", "search", "--store", store, "--like", "a")
+        self.fails(3, "no vector", "search", "--store", store, "--item", "a")
         self.assertEqual(run_json("rebuild", "--store", store)["vectors"], 0)
         self.assertEqual(run_json("delete", "--store", store, "a")["deleted"], 1)
 
@@ -281,14 +288,14 @@ class WithStore(Case):
         with open(self.own.name + "/filter.json", "w", encoding="utf-8") as file:
             json.dump(red, file)
         self.assertEqual(self.ids(*text, "-k", ITEMS, "--filter", "@" + file.name), wanted)
-        like = self.ids("--like", self.items[3]["id"], "-k", ITEMS)
+        like = self.ids("--item", self.items[3]["id"], "-k", ITEMS)
         self.assertEqual([self.items[3]["id"], *like], everything)
 
     def test_search_errors(self):
         arguments = ("search", "--store", self.store, "--model", MODEL)
         self.fails(1, "filter", *arguments, "--text", "a", "--filter", '{"must": 1}')
         self.fails(1, "none.json", *arguments, "--text", "a", "--filter", "@/none.json")
-        self.fails(3, "nobody", *arguments, "--like", "nobody")
+        self.fails(3, "nobody", *arguments, "--item", "nobody")
         broken = b"a\xff".decode("utf-8", "surrogateescape")
         self.fails(1, "--text: text is not UTF-8 at byte 1", *arguments, "--text", broken)
 
@@ -485,7 +492,7 @@ class WithFiles:
         self.assertAlmostEqual(best["score"], 1, places=4)
         hits = self.search(self.query, self.path(7), "-k", "100")
         self.assertEqual({h["id"] for h in hits}, {one["id"] for i, one in enumerate(self.items) if i not in (3, 4)})
-        like = self.search("--like", self.items[7]["id"], "--space", self.kind, "-k", "100")
+        like = self.search("--item", self.items[7]["id"], "--space", self.kind, "-k", "100")
         self.assertEqual([hit["id"] for hit in like], [hit["id"] for hit in hits[1:]])
         self.assertEqual(self.search("--text", self.items[9]["text"])[0]["id"], self.items[9]["id"])
         for space in ("fused", "text"):
@@ -505,7 +512,7 @@ class WithFiles:
         self.fails(1, self.things + "-2", *search, self.option, self.other_model, self.query, self.path(1))
         self.fails(1, f"3.{self.ending}", *search, *self.models, self.query, self.path(3))
         self.fails(1, "none.file", *search, *self.models, self.query, "/none.file")
-        self.fails(3, "no vector in the fused space", *search, "--like", self.items[5]["id"])
+        self.fails(3, "no vector in the fused space", *search, "--item", self.items[5]["id"])
         self.fails(1, self.things + "-2", "ingest", self.catalogue, "--store", self.store, self.option,
                    self.other_model)
 

@@ -1,0 +1,153 @@
+/* fusion_loss.c - the symmetric cross entropy of pairs of views (InfoNCE; Radford et al. 2021), and its slopes.
+ *
+ * With logits l_ij = s a_i . b_j, of a pair's n items: the sum over i of -l_ii + 1/2 log sum_j exp l_ij + 1/2 log sum_j
+ * exp l_ji. Items of the same title are left out of the sums.
+ *
+ * ONE EXPONENTIAL serves both directions, since no maximum is subtracted: cosines are at most 1, so that exp(l - s +
+ * HEADROOM) is within a float whatever s is, and loses what is 2 cosines below the best only where s is past 70. Then
+ * e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope, one more pass. And sum_ij slope_ij l_ij, the slope of
+ * log s, is sum_i a_i . (s sum_j slope_ij b_j), which is the slope of a_i, multiplied with a_i: nothing to keep. */
+#include "dnnl_gemm.h"
+#include "fusion_network.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* e^60 of as many as a batch has is within a float. */
+static const float headroom = 60;
+
+/* A task of a stage that runs over blocks of the rows of all pairs. */
+typedef struct piece {
+    fusion_pair *pair;
+    size_t block, first, n;
+} piece;
+
+static size_t count_pieces(const fusion_network *net) {
+    size_t count = 0;
+    for (size_t k = 0; k < FUSION_PAIRS; k++) count += fusion_blocks(net->pair[k].n);
+    return count;
+}
+
+static piece piece_of(fusion_network *net, size_t task) {
+    size_t k = 0;
+    while (task >= fusion_blocks(net->pair[k].n)) task -= fusion_blocks(net->pair[k++].n);
+    return (piece){&net->pair[k], task, task * FUSION_BLOCK, fusion_block_rows(task, net->pair[k].n)};
+}
+
+static void copy_rows(const fusion_network *net, const fusion_pair *pair, const fusion_view *view,
+                      float *to) {
+    size_t d = net->layout.dimension;
+    for (size_t i = 0; i < pair->n; i++)
+        memcpy(to + i * d, view->z + (size_t)view->at[pair->of[i]] * d, d * sizeof *to);
+}
+
+static magpie_status copy_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    fusion_pair *pair = &net->pair[task / 2];
+    if (!pair->n) return MAGPIE_OK;
+    if (task % 2 == 0 && pair->za == pair->copy_a) copy_rows(net, pair, &net->view[pair->a], pair->copy_a);
+    if (task % 2 == 1 && pair->zb == pair->copy_b) copy_rows(net, pair, &net->view[pair->b], pair->copy_b);
+    return MAGPIE_OK;
+}
+
+/* Of row i, those that are called like it. */
+static void mask(const fusion_network *net, const fusion_pair *pair, size_t i, float *row) {
+    int32_t item = (int32_t)pair->of[i];
+    for (int32_t other = net->same[item]; other != item; other = net->same[other])
+        if (pair->at[other] >= 0) row[pair->at[other]] = -INFINITY;
+}
+
+/* Exponentials of a block of rows, the rows' sums, and what the columns' sums get from them. */
+static magpie_status exponentials_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    const piece at = piece_of(net, task);
+    fusion_pair *p = at.pair;
+    size_t d = net->layout.dimension, n = p->n;
+    float *e = p->e + at.first * n, *sums = p->sums + at.block * net->most, shift = headroom - net->scale;
+    memset(sums, 0, n * sizeof *sums);
+    magpie_status status = gemm(GEMM_NT, at.n, n, d, 1, p->za + at.first * d, d, p->zb, d, e, n);
+    for (size_t i = at.first; i < at.first + at.n; i++, e += n) {
+        p->own[i] = net->scale * e[i] + shift;
+        mask(net, p, i, e);
+        p->row[i] = net->kernels->exponentials(e, n, net->scale, shift, sums);
+    }
+    return status;
+}
+
+/* The loss of a pair, and what its exponentials are to be multiplied with. */
+static magpie_status sums_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    fusion_pair *p = &net->pair[task];
+    float half = 0.5f / (float)(net->examples ? net->examples : 1);
+    p->loss = 0;
+    if (!p->n) return MAGPIE_OK;
+    memset(p->column, 0, p->n * sizeof *p->column);
+    for (size_t b = 0; b < fusion_blocks(p->n); b++)
+        net->kernels->add(p->column, p->sums + b * net->most, 1, p->n);
+    for (size_t i = 0; i < p->n; i++) {
+        float row = fmaxf(p->row[i], FLT_MIN), column = fmaxf(p->column[i], FLT_MIN);
+        p->loss += 0.5 * (log((double)row) + log((double)column)) - (double)p->own[i];
+        p->row[i] = half / row;
+        p->column[i] = half / column;
+    }
+    return MAGPIE_OK;
+}
+
+/* The slopes of a block of rows of logits, and of the vectors of the first view. */
+static magpie_status rows_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    const piece at = piece_of(net, task);
+    fusion_pair *p = at.pair;
+    size_t d = net->layout.dimension, n = p->n;
+    for (size_t i = at.first; i < at.first + at.n; i++) {
+        net->kernels->weigh(p->e + i * n, n, p->row[i], p->column);
+        p->e[i * n + i] -= 1 / (float)net->examples;
+    }
+    return gemm(GEMM_NN, at.n, d, n, net->scale, p->e + at.first * n, n, p->zb, d, p->da + at.first * d, d);
+}
+
+/* Those of the vectors of the second view. */
+static magpie_status columns_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    const piece at = piece_of(net, task);
+    fusion_pair *p = at.pair;
+    size_t d = net->layout.dimension;
+    return gemm(GEMM_TN, at.n, d, p->n, net->scale, p->e + at.first, p->n, p->za, d, p->db + at.first * d, d);
+}
+
+/* The slope of log s, by block of the batch. */
+static magpie_status scale_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    size_t d = net->layout.dimension;
+    double *partial = net->partial + task * (MAGPIE_MODALITIES + 1), sum = 0;
+    memset(partial, 0, (MAGPIE_MODALITIES + 1) * sizeof *partial);
+    for (size_t k = 0; k < FUSION_PAIRS; k++) {
+        const fusion_pair *p = &net->pair[k];
+        for (size_t i = task * FUSION_BLOCK; i < p->n && i < (task + 1) * FUSION_BLOCK; i++)
+            sum += (double)net->kernels->dot(p->za + i * d, p->da + i * d, d);
+    }
+    partial[MAGPIE_MODALITIES] = sum;
+    return MAGPIE_OK;
+}
+
+magpie_status fusion_contrast(fusion_network *net, double *loss) {
+    size_t pieces = count_pieces(net);
+    *loss = 0;
+    magpie_status status = magpie_pool_run(net->pool, (size_t)2 * FUSION_PAIRS, copy_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, exponentials_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, FUSION_PAIRS, sums_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, rows_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, columns_task, net);
+    if (status == MAGPIE_OK)
+        status = magpie_pool_run(net->pool, fusion_blocks(net->batch->n), scale_task, net);
+    for (size_t k = 0; k < FUSION_PAIRS; k++) *loss += net->pair[k].loss;
+    if (net->examples) *loss /= (double)net->examples;
+    return status;
+}

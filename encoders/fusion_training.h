@@ -1,0 +1,169 @@
+/* fusion_training.h - what the training of heads is made of: the loss and its gradient, kernels, recall, the state on
+ * disk. Private to encoders/fusion*.
+ *
+ * DETERMINISM. What is summed is cut up by constants, never by the number of threads: a task is a block of FUSION_BLOCK
+ * rows (or of a matrix's rows), each product runs on one thread, and what tasks have summed is added up in order of
+ * task. So the same seed gives the same bytes on the same machine, with any number of threads. */
+#ifndef MAGPIE_FUSION_TRAINING_H
+#define MAGPIE_FUSION_TRAINING_H
+
+#include "fusion.h"
+
+enum {
+    FUSION_VIEWS = MAGPIE_MODALITIES + 1, /* the modalities, and what is fused out of them */
+    FUSION_FUSED = MAGPIE_MODALITIES,
+    FUSION_PAIRS = MAGPIE_MODALITIES * (MAGPIE_MODALITIES - 1) / 2 + MAGPIE_MODALITIES,
+    FUSION_BLOCK = 128,
+    FUSION_BATCH_MAX = 4096
+};
+
+/* ---- parameters ---- */
+
+/* Where each parameter lies in one array: matrices first, which decay, then the rest, which does not. */
+typedef struct fusion_layout {
+    fusion_kind kind;                           /* FUSION_LINEAR or FUSION_RESIDUAL, of all heads */
+    size_t dimension, input[MAGPIE_MODALITIES]; /* 0: no head */
+    size_t matrix[MAGPIE_MODALITIES], inner[MAGPIE_MODALITIES];
+    size_t decayed; /* of so many numbers, from the first */
+    size_t bias[MAGPIE_MODALITIES], inner_bias[MAGPIE_MODALITIES];
+    size_t weight; /* [MAGPIE_MODALITIES]: logarithms of the modalities' weights */
+    size_t scale;  /* logarithm of 1 / temperature */
+    size_t count;
+} fusion_layout;
+
+fusion_layout fusion_layout_of(fusion_kind kind, size_t dimension, const size_t input[MAGPIE_MODALITIES]);
+/* Heads that begin as those of a text encoder, where dimensions agree, and at random. parameters [count] */
+void fusion_initialise(const fusion_layout *layout, uint64_t seed, float temperature, float *parameters);
+
+/* ---- the loss ---- */
+
+/* What a batch is drawn from. features[m] [items] points to unit vectors, NULL where an item has none. */
+typedef struct fusion_items {
+    const float *const *features[MAGPIE_MODALITIES];
+    const uint64_t *titles;
+} fusion_items;
+
+typedef struct fusion_batch {
+    const fusion_items *of;
+    const uint32_t *items; /* [n], each with two modalities at least */
+    size_t n;
+    float dropout;  /* the share of numbers that are left out */
+    uint64_t noise; /* seed of which */
+} fusion_batch;
+
+/* Buffers for batches of up to `most` items. */
+typedef struct fusion_network fusion_network;
+
+MAGPIE_CHECK_RESULT magpie_status fusion_network_create(const fusion_layout *layout, size_t most,
+                                                        magpie_pool *pool, fusion_network **out);
+void fusion_network_free(fusion_network *network);
+size_t fusion_network_dimension(const fusion_network *network),
+    fusion_network_most(const fusion_network *network);
+
+/* The mean over all pairs of views that items of the batch have, and over the items that have both, of the symmetric
+ * cross entropy; 0 where there are none. gradient [count] of it. */
+MAGPIE_CHECK_RESULT magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *batch,
+                                                      const float *parameters, float *gradient, double *loss);
+
+/* The views of a batch, for measuring: features without dropout. z[v] [n of v, dimension], rows[v]: of which item of
+ * the batch each is; valid until the next call. */
+typedef struct fusion_views {
+    size_t n[FUSION_VIEWS];
+    const float *z[FUSION_VIEWS];
+    const uint32_t *rows[FUSION_VIEWS];
+} fusion_views;
+
+MAGPIE_CHECK_RESULT magpie_status fusion_network_views(fusion_network *network, const fusion_batch *batch,
+                                                       const float *parameters, fusion_views *out);
+
+/* ---- recall ---- */
+
+/* Of all searches for an item by one of its modalities among others' vectors of another one, the share that find it
+ * among the ten best; what has the item's title is neither right nor wrong. 0 where there are no searches. */
+MAGPIE_CHECK_RESULT magpie_status fusion_recall(fusion_network *network, const fusion_items *of,
+                                                const uint32_t *items, size_t n, const float *parameters,
+                                                magpie_pool *pool, double *out);
+
+/* ---- steps ---- */
+
+typedef struct fusion_adam {
+    float *first, *second; /* moments, [count] */
+    uint64_t step;         /* taken */
+} fusion_adam;
+
+/* AdamW (Loshchilov and Hutter 2019), with betas of 0.9 and 0.999, behind a gradient that is scaled down to a length
+ * of `clip` where it is longer. *length: what it was. */
+MAGPIE_CHECK_RESULT magpie_status fusion_adam_step(fusion_adam *adam, const fusion_layout *layout,
+                                                   magpie_pool *pool, double rate, double decay, double clip,
+                                                   const float *gradient, float *parameters, double *length);
+
+/* ---- the state ---- */
+
+/* All that a training goes on from; the rest follows from its seed and the epoch's number. */
+typedef struct fusion_state {
+    uint64_t key; /* hash of vectors and options: what it is a state of */
+    size_t count; /* parameters */
+    size_t epoch; /* that were run */
+    size_t best;  /* the epoch that is kept; 0: none yet */
+    double first_recall;
+    fusion_adam adam;
+    float *parameters, *kept;   /* [count] */
+    magpie_fusion_epoch *curve; /* [epochs]: of those that were run */
+    size_t epochs;
+    magpie_block block;
+} fusion_state;
+
+/* Zeroed, for count and epochs. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_create(uint64_t key, size_t count, size_t epochs,
+                                                      fusion_state *out);
+void fusion_state_free(fusion_state *state);
+/* All or nothing. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_write(const fusion_state *state, const char *path);
+/* Into a state that was created for the same. MAGPIE_E_MISMATCH where the file is of another key, MAGPIE_E_CORRUPT where
+ * it is damaged; the state is as it was then. */
+MAGPIE_CHECK_RESULT magpie_status fusion_state_read(fusion_state *state, const char *path);
+
+/* ---- kernels ---- */
+
+struct fusion_adam_numbers {
+    float scale; /* of the gradient */
+    float rate, decay /* the rate's share counted in */, correct_first,
+        correct_second /* 1 / (1 - beta^step) */;
+};
+
+typedef struct fusion_training_kernels {
+    const char *name;
+    float (*dot)(const float *a, const float *b, size_t n);
+    void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
+    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. -INFINITY becomes 0. */
+    float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
+    void (*weigh)(float *x, size_t n, float row, const float *columns); /* x [n] *= row + columns [n] */
+    /* y [n] = x Phi(x) */
+    void (*gelu)(const float *x, float *y, size_t n);
+    /* d [n] *= the slope of x Phi(x) */
+    void (*gelu_slope)(const float *x, float *d, size_t n);
+    /* One step of AdamW for n numbers. */
+    void (*adam)(float *p, float *m, float *v, const float *g, size_t n,
+                 const struct fusion_adam_numbers *numbers);
+} fusion_training_kernels;
+
+const fusion_training_kernels *fusion_training_kernels_level(size_t i); /* as fusion_kernels_level */
+
+/* ---- seeded numbers ---- */
+
+/* splitmix64 (Steele et al. 2014): the number behind `state`, which it moves on. */
+static inline uint64_t fusion_random(uint64_t *state) {
+    uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+/* A state that two numbers make: streams for which no state has to be kept. */
+static inline uint64_t fusion_seed(uint64_t a, uint64_t b) {
+    uint64_t state = a;
+    state = fusion_random(&state) ^ b;
+    return fusion_random(&state);
+}
+
+#endif

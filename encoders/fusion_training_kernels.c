@@ -1,0 +1,158 @@
+/* fusion_training_kernels.c - see fusion_training.h; compiled for each level of the instruction set. */
+#include "fusion_training.h"
+#include "simd_vectors.h"
+
+#if VL == 16
+#define SQRT(v) _mm512_sqrt_ps(v)
+#elif VL == 8
+#define SQRT(v) _mm256_sqrt_ps(v)
+#elif defined(__SSE__)
+#define SQRT(v) _mm_sqrt_ps(v)
+#endif
+
+/* The first n numbers, the others 0. */
+INLINE vf load_part(const float *x, size_t n) {
+    vf v = {0};
+    memcpy(&v, x, n * sizeof *x);
+    return v;
+}
+
+INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
+
+/* Over all lanes, by halves. */
+static inline float sum_of(vf v) {
+    float lanes[VL];
+    memcpy(lanes, &v, sizeof lanes);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+static float dot(const float *a, const float *b, size_t n) {
+    vf sums[4] = {{0}};
+    size_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        for (size_t k = 0; k < 4; k++) sums[k] += load(a + i + k * VL) * load(b + i + k * VL);
+    for (; i + VL <= n; i += VL) sums[0] += load(a + i) * load(b + i);
+    if (i < n) sums[1] += load_part(a + i, n - i) * load_part(b + i, n - i);
+    return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+static void add(float *x, const float *y, float scale, size_t n) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) store(x + i, load(x + i) + load(y + i) * splat(scale));
+    for (; i < n; i++) x[i] += y[i] * scale;
+}
+
+/* ---- exponentials ---- */
+
+/* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by the series of the exponential to the
+ * 6th power, which is right to 2^-23. Below -126.5 it is 0. */
+INLINE vf exp2_of(vf x) {
+    const vf magic = splat(0x1.8p23f);
+    vf y = vmax(x, splat(-127.0f)), whole = y + magic, r = y - (whole - magic), p;
+    vi exponent = ((vi)whole - (vi)magic + 127) << 23;
+    p = r * 1.5403530393e-4f + 1.3333558146e-3f;
+    p = p * r + 9.6181291076e-3f;
+    p = p * r + 5.5504108665e-2f;
+    p = p * r + 2.4022650696e-1f;
+    p = p * r + 6.9314718056e-1f;
+    return (p * r + 1.0f) * (vf)exponent;
+}
+
+static float exponentials(float *x, size_t n, float scale, float shift, float *columns) {
+    const float log2_e = 1.44269504089f;
+    const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
+    vf sums[2] = {{0}};
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        vf e = exp2_of(load(x + i) * times + plus);
+        store(x + i, e);
+        store(columns + i, load(columns + i) + e);
+        sums[0] += e;
+    }
+    if (i < n) {
+        vf e = exp2_of(load_part(x + i, n - i) * times + plus);
+        for (size_t k = n - i; k < VL; k++) e[k] = 0;
+        store_part(x + i, e, n - i);
+        store_part(columns + i, load_part(columns + i, n - i) + e, n - i);
+        sums[1] += e;
+    }
+    return sum_of(sums[0] + sums[1]);
+}
+
+static void weigh(float *x, size_t n, float row, const float *columns) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) store(x + i, load(x + i) * (load(columns + i) + splat(row)));
+    for (; i < n; i++) x[i] *= columns[i] + row;
+}
+
+/* ---- GELU ---- */
+
+/* Phi(-|x|), by the polynomial of simd_kernels.c's GELU: 2^(y q(y) - 1) with y = |x| up to 6. */
+INLINE vf tail_of(vf x) {
+    vf y = (vf)((vi)x & INT32_MAX), p;
+    y = -vmax(-y, splat(-6.0f));
+    p = y * 6.46557500e-6f - 3.61659356e-5f;
+    p = p * y - 4.79533544e-4f;
+    p = p * y + 7.47766284e-3f;
+    p = p * y - 5.27530251e-2f;
+    p = p * y - 4.59136236e-1f;
+    p = p * y - 1.15111166f;
+    return exp2_of(p * y - 1);
+}
+
+INLINE vf gelu_of(vf x) { return vmax(x, (vf){0}) - (vf)((vi)x & INT32_MAX) * tail_of(x); }
+
+/* Phi(x) + x phi(x) */
+INLINE vf slope_of(vf x) {
+    vf tail = tail_of(x);
+    vi negative = x < 0;
+    vf phi = splat(0.398942280401f) * exp2_of(x * x * splat(-0.721347520444f));
+    return (vf)(((vi)tail & negative) | ((vi)(1.0f - tail) & ~negative)) + x * phi;
+}
+
+static void gelu(const float *x, float *y, size_t n) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) store(y + i, gelu_of(load(x + i)));
+    if (i < n) store_part(y + i, gelu_of(load_part(x + i, n - i)), n - i);
+}
+
+static void gelu_slope(const float *x, float *d, size_t n) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) store(d + i, load(d + i) * slope_of(load(x + i)));
+    if (i < n) store_part(d + i, load_part(d + i, n - i) * slope_of(load_part(x + i, n - i)), n - i);
+}
+
+/* ---- AdamW ---- */
+
+static inline vf root_of(vf v) {
+#ifdef SQRT
+    return SQRT(v);
+#else
+    for (int i = 0; i < VL; i++) v[i] = __builtin_sqrtf(v[i]);
+    return v;
+#endif
+}
+
+INLINE void adam_part(float *p, float *m, float *v, const float *g, size_t n,
+                      const struct fusion_adam_numbers *k) {
+    vf gradient = load_part(g, n) * splat(k->scale);
+    vf first = load_part(m, n) * 0.9f + gradient * 0.1f;
+    vf second = load_part(v, n) * 0.999f + gradient * gradient * 0.001f;
+    vf step = first * splat(k->correct_first) / (root_of(second * splat(k->correct_second)) + 1e-8f);
+    store_part(m, first, n);
+    store_part(v, second, n);
+    store_part(p, load_part(p, n) * splat(1 - k->decay) - step * splat(k->rate), n);
+}
+
+static void adam(float *p, float *m, float *v, const float *g, size_t n,
+                 const struct fusion_adam_numbers *numbers) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) adam_part(p + i, m + i, v + i, g + i, VL, numbers);
+    if (i < n) adam_part(p + i, m + i, v + i, g + i, n - i, numbers);
+}
+
+extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
+const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
+    SIMD_NAME, dot, add, exponentials, weigh, gelu, gelu_slope, adam};
