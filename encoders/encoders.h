@@ -477,10 +477,10 @@ void magpie_retrieval_chance(size_t candidates, magpie_retrieval_figures *out);
  *     p = softmax((W x + b) / temperature)
  *
  * FITTING minimises the mean of -log p of the true labels plus strength / 2 |W|^2, at temperature 1, by L-BFGS
- * in doubles until no component of the gradient is beyond 1e-6. It is done for every strength of a fixed list,
- * strongest first, each from where the one before has ended; the temperature of each is the one of least log
- * loss over other examples, for validation (Guo et al. 2017), and of all the one of least log loss there is
- * kept. There is no chance in it: the same examples give the same bytes, whatever the number of threads.
+ * in doubles until no component of the gradient is beyond 1e-5. It is done for every strength of a fixed list,
+ * strongest first, each from where the one before has ended, until one is no better; the temperature of
+ * each is the one of least log loss over other examples, for validation (Guo et al. 2017), and of all the one of
+ * least log loss there is kept. There is no chance in it: the same examples give the same bytes, whatever the number of threads.
  *
  * A MODEL OF LABELS is a folder: model.safetensors with "weight" [labels, dimension] and "bias" [labels], and
  * config.json:
