@@ -208,7 +208,7 @@ static void append_table(const evaluation *e, magpie_text *out) {
     magpie_text_printf(out, "%zu items %s, by %s\n", g->features.n, which,
                        magpie_fusion_get_info(g->fusion)->name);
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        if (features_source(&g->features, m)->dimension && !g->has[m])
+        if (g->features.source[m].dimension && !g->has[m])
             magpie_text_printf(out, "%s is left out: nothing brings its vectors into the one space\n",
                                magpie_modality_name(m));
     if (e->own_count) append_rows(out, e->own, e->own_count);

@@ -84,16 +84,16 @@ static magpie_status take_ids(taking *t, const char *path) {
     return MAGPIE_OK;
 }
 
-const magpie_space_binding *features_source(const features *f, magpie_modality modality) {
-    return &f->spaces.spaces[features_space(modality)];
-}
-
 magpie_status features_open(magpie_store *store, features_split split, const char *ids, features *out) {
     *out = (features){0};
     taking t = {out, split, 0};
     magpie_status status = magpie_snapshot_open(store, &out->snapshot);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
         status = magpie_snapshot_get_binding(out->snapshot, s, &out->spaces.spaces[s]);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        const magpie_space_binding *space = &out->spaces.spaces[features_space(m)];
+        out->source[m] = (magpie_modality_source){space->dimension, space->fingerprint};
+    }
     if (status != MAGPIE_OK) return status;
     return ids ? take_ids(&t, ids) : magpie_snapshot_each(out->snapshot, 0, take_if_wanted, &t);
 }
@@ -128,7 +128,7 @@ static magpie_status project_some(void *context, size_t task, unsigned worker) {
     (void)worker;
     const projection *p = context;
     const features *f = p->features;
-    const size_t d = p->dimension, input = features_source(f, p->modality)->dimension;
+    const size_t d = p->dimension, input = f->source[p->modality].dimension;
     size_t places[ITEMS_A_TASK], n = 0;
     float *block = magpie_alloc(ITEMS_A_TASK, (input + d) * sizeof *block);
     if (!block) return MAGPIE_E_NO_MEMORY;

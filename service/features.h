@@ -13,16 +13,15 @@ typedef struct features_item {
     const float *of[MAGPIE_MODALITIES]; /* [the space's dimension], unit length; NULL: it has none */
 } features_item;
 
-typedef struct features {
+typedef struct features { /* not to be moved: it points into itself */
     magpie_snapshot *snapshot;
-    heads_store spaces;   /* what fills them; dimension 0: the store has no such space */
-    features_item *items; /* [n], in order of row */
+    heads_store spaces;                               /* what fills them */
+    magpie_modality_source source[MAGPIE_MODALITIES]; /* of them, by modality; dimension 0: there is none */
+    features_item *items;                             /* [n], in order of row */
     size_t n;
 } features;
 
-/* The space of a modality, and what fills it. */
 magpie_space features_space(magpie_modality modality);
-const magpie_space_binding *features_source(const features *features, magpie_modality modality);
 
 /* The items of one side of the split; or, with `ids`, those that this file names, one a line, of either side:
  * MAGPIE_E_INPUT, naming the line, for one that is not there, or twice. To be closed whatever is returned. */

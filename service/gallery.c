@@ -27,7 +27,7 @@ static magpie_status project_all(gallery *g) {
     magpie_status status = MAGPIE_OK;
     g->dimension = info->dimension;
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++) {
-        if (!features_source(&g->features, m)->dimension || !info->kind[m]) continue;
+        if (!g->features.source[m].dimension || !info->kind[m]) continue;
         status = make_room(g, m);
         if (status == MAGPIE_OK)
             status = features_project(&g->features, g->fusion, m, g->vectors[m], g->has[m]);
