@@ -229,7 +229,7 @@ static exit_code answer(const evaluation *e) {
         append_table(e, &out);
     exit_code code = output_text(&out);
     magpie_text_free(&out);
-    return code == EXIT_FINE && e->queries.refused + e->queries.elsewhere ? EXIT_MISSING : code;
+    return code == EXIT_FINE && e->queries.refused ? EXIT_MISSING : code;
 }
 
 static exit_code run_retrieval(char **operands, int count) {
@@ -301,9 +301,9 @@ const command eval_retrieval_command = {
         "texts and pictures of one joint model are compared, and all else is left out.\n\n"
         "--queries: each line is encoded, texts as queries, files relative to FILE, and compared with all "
         "items\n"
-        "of the same choice that have a vector of the kind. Lines whose id is not among these are counted, "
-        "and\n"
-        "so are pictures and sounds that cannot be read; the exit code is then 3.\n\n"
+        "of the same choice that have a vector of the kind. Lines whose id is not among these are counted. "
+        "So\n"
+        "are pictures and sounds that cannot be read; the exit code is then 3.\n\n"
         "--json: {\"split\", \"items\", \"fusion\": {\"name\", \"fingerprint\"}, \"directions\": "
         "[{\"query\", "
         "\"among\",\n"
