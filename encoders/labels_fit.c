@@ -26,8 +26,8 @@ typedef struct fit {
 
 /* ---- temperature --------------------------------------------------------------------------------------- */
 
-/* The mean log loss over the examples for validation; *slope: its derivative by 1 / temperature, which grows with
- * it. */
+/* The mean log loss over the examples for validation; *slope: its derivative by 1 / temperature, which grows
+ * with it. */
 static double log_loss_at(fit *f, double temperature, double *slope) {
     const size_t n = f->validation->n, count = f->labels->info.count;
     double loss = 0;

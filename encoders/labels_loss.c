@@ -1,8 +1,8 @@
 /* labels_loss.c - see labels_loss.h.
  *
- * Both products, examples with parameters and examples with what is wrong about their probabilities, are those
- * of panel.h, with labels for columns. The first wants an example's components side by side, the second a
- * component's examples, so the examples are kept both ways. */
+ * Both products, examples with parameters and examples with what is wrong about their probabilities, are
+ * those of panel.h, with labels for columns. The first wants an example's components side by side, the
+ * second a component's examples, so the examples are kept both ways. */
 #include "labels_loss.h"
 #include "panel.h"
 

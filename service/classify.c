@@ -1,5 +1,5 @@
-/* classify.c - magpie classify: which of some labels fits a text, a picture, a sound, an item or a mix of them; by
- * labels that were learned, or by words alone (zero-shot). */
+/* classify.c - magpie classify: which of some labels fits a text, a picture, a sound, an item or a mix of
+ * them; by labels that were learned, or by words alone (zero-shot). */
 #include "classify_words.h"
 #include "command.h"
 #include "output.h"
@@ -39,7 +39,8 @@ typedef struct classification {
 
 /* ---- by learned labels --------------------------------------------------------------------------------- */
 
-/* The vectors are to be of the model that the labels were learned on: the query's, and those of stored items. */
+/* The vectors are to be of the model that the labels were learned on: the query's, and those of stored
+ * items. */
 static magpie_status open_learned(classification *c) {
     const magpie_labels_info *info = magpie_labels_get_info(c->labels);
     const magpie_space_binding *stored = &c->spaces.spaces[c->space];

@@ -1,5 +1,5 @@
-/* features.h - the vectors that a store has of its items, for what is measured or fitted on many of them at once:
- * nothing is encoded. */
+/* features.h - the vectors that a store has of its items, for what is measured or fitted on many of them at
+ * once: nothing is encoded. */
 #ifndef MAGPIE_FEATURES_H
 #define MAGPIE_FEATURES_H
 
@@ -29,11 +29,12 @@ MAGPIE_CHECK_RESULT magpie_status features_open(magpie_store *store, features_sp
                                                 features *out);
 void features_close(features *features);
 
-/* The items in the one space, by all threads: out [n, the fusion's dimension], has [n]; zeros where has is false. */
+/* The items in the one space, by all threads: out [n, the fusion's dimension], has [n]; zeros where has is
+ * false. */
 MAGPIE_CHECK_RESULT magpie_status features_project(const features *features, const magpie_fusion *fusion,
                                                    magpie_modality modality, float *out, bool *has);
-/* Fused, out of what features_project has given; NULL for a modality that was not asked for. Vectors are those of
- * magpie_fusion_fuse, to the bit. */
+/* Fused, out of what features_project has given; NULL for a modality that was not asked for. Vectors are
+ * those of magpie_fusion_fuse, to the bit. */
 MAGPIE_CHECK_RESULT magpie_status features_fuse(const features *features, const magpie_fusion *fusion,
                                                 const float *const projected[MAGPIE_MODALITIES],
                                                 const bool *const projected_has[MAGPIE_MODALITIES],

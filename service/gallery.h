@@ -11,16 +11,17 @@ typedef struct gallery {
     features features;
     magpie_fusion *fusion;
     size_t dimension;
-    /* By modality, and fused: [n, dimension], zeros where has [n] is false; NULL where the store or the fusion has
-     * nothing of the kind. */
+    /* By modality, and fused: [n, dimension], zeros where has [n] is false; NULL where the store or the
+     * fusion has nothing of the kind. */
     float *vectors[GALLERY_KINDS];
     bool *has[GALLERY_KINDS];
 } gallery;
 
 const char *gallery_kind_name(size_t kind); /* "text", "image", "audio", "fused" */
 
-/* The fusion that brings these features into one space: the heads that are named, with the weights that the store's
- * fused vectors were made with where they were by these; else texts and pictures of one joint model need none. */
+/* The fusion that brings these features into one space: the heads that are named, with the weights that the
+ * store's fused vectors were made with where they were by these; else texts and pictures of one joint model
+ * need none. */
 MAGPIE_CHECK_RESULT magpie_status gallery_open_fusion(const features *features, const model_folders *folders,
                                                       magpie_fusion **out);
 /* To be closed whatever is returned. */

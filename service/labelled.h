@@ -1,8 +1,8 @@
-/* labelled.h - the values of an attribute as labels: examples for training, validation and a report, out of what a
- * store has.
+/* labelled.h - the values of an attribute as labels: examples for training, validation and a report, out of
+ * what a store has.
  *
- * THE PARTS are by title, so that things called alike are in one of them: held-out titles are for the report alone; of
- * the others one in five, drawn by the seed, is for validation. */
+ * THE PARTS are by title, so that things called alike are in one of them: held-out titles are for the report
+ * alone; of the others one in five, drawn by the seed, is for validation. */
 #ifndef MAGPIE_LABELLED_H
 #define MAGPIE_LABELLED_H
 
@@ -37,8 +37,8 @@ typedef struct labelled {
     size_t entry_count;
 } labelled;
 
-/* Values that are no strings, or empty, are none. MAGPIE_E_NOT_FOUND, in words, where fewer than two labels or no
- * examples for a fit are left. To be closed whatever is returned. */
+/* Values that are no strings, or empty, are none. MAGPIE_E_NOT_FOUND, in words, where fewer than two labels
+ * or no examples for a fit are left. To be closed whatever is returned. */
 MAGPIE_CHECK_RESULT magpie_status labelled_open(const features *features, const labelled_options *options,
                                                 labelled *out);
 void labelled_close(labelled *labelled);

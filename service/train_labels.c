@@ -1,4 +1,4 @@
-/* train_labels.c - magpie train labels: a model that tells the value of an attribute from an item's vector. */
+/* train_labels.c - magpie train labels: a model that tells an attribute's value from an item's vector. */
 #include "command.h"
 #include "labelled.h"
 #include "output.h"

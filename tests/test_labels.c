@@ -1,6 +1,6 @@
-/* test_labels.c - a fit of labels is where its loss is least: the gradient is that of finite differences and is
- * zero at the end, the temperature is the best of a grid; a model that was saved answers the same; what is
- * reported is what a plain loop counts. */
+/* test_labels.c - a fit of labels is where its loss is least: the gradient is that of finite differences and
+ * is zero at the end, the temperature is the best of a grid; a model that was saved answers the same; what
+ * is reported is what a plain loop counts. */
 #include "support.h"
 
 #include "encoders.h"

@@ -1,5 +1,5 @@
-/* test_retrieval.c - ranks and their figures are what a loop that sorts everything finds, ties included; what cannot
- * tell things apart comes out at chance. */
+/* test_retrieval.c - ranks and their figures are what a loop that sorts everything finds, ties included;
+ * what cannot tell things apart comes out at chance. */
 #include "support.h"
 
 #include "encoders.h"
