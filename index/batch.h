@@ -17,8 +17,8 @@ typedef enum magpie_change_kind {
 typedef struct magpie_change {
     magpie_change_kind kind;
     magpie_block memory;
-    /* Of a put. A delete has its id alone, a checkpoint its job's name there, a vector id, row and the hash of
-     * its space. */
+    /* Of a put. A delete has its id alone, a checkpoint its job's name there, a vector id, row and the hash
+     * of its space. */
     magpie_item item;
     magpie_string checkpoint;      /* of a checkpoint; empty: remove it */
     bool keep_vectors;             /* a put that keeps its row */

@@ -165,8 +165,8 @@ static magpie_status erase(writer *w, magpie_string id, const former *old) {
     return status;
 }
 
-/* The item as the store has it and all its vectors, but for the one that changes; each still where it lies. False
- * where it is not at its row any more. */
+/* The item as the store has it and all its vectors, but for the one that changes; each still where it lies.
+ * False where it is not at its row any more. */
 static magpie_status read_whole(writer *w, const magpie_change *change, magpie_change *out, bool *there) {
     magpie_string id = change->item.id;
     MDB_val key = magpie_val(id.data, id.size), value;

@@ -96,10 +96,11 @@ typedef struct magpie_space_model {
 MAGPIE_CHECK_RESULT magpie_status magpie_store_bind(magpie_store *store, magpie_space space,
                                                     const magpie_space_model *model);
 
-/* Gives `space` to another model: in one transaction all its vectors are forgotten and `model` is recorded. The
- * items keep their rows, and their vectors in other spaces. Index files of before are not read any more, an index
- * that is open answers as before, but can no longer be refreshed (MAGPIE_E_MISMATCH), and a batch that expects the
- * former model is refused. Nothing is done where the space is this model's already. */
+/* Gives `space` to another model: in one transaction all its vectors are forgotten and `model` is recorded.
+ * The items keep their rows, and their vectors in other spaces. The index file is removed, and one of
+ * before that is written after that is not read; an index that is open answers as before, but can no longer
+ * be refreshed (MAGPIE_E_MISMATCH); a batch that expects the former model is refused. Nothing is done where
+ * the space is this model's already. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_rebind(magpie_store *store, magpie_space space,
                                                       const magpie_space_model *model);
 
@@ -161,14 +162,14 @@ size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
                                                    const float *const vectors[MAGPIE_SPACES],
                                                    const size_t dimensions[MAGPIE_SPACES]);
-/* Gives an item another vector in one space (NULL: none) and a new row; all else stays as it is. An item that is not
- * at `row` any more, since it was deleted or put anew, is left alone by the commit, and counted as missing.
- * `encoded_hash`: the item's for that space. */
+/* Gives an item another vector in one space (NULL: none) and a new row; all else stays as it is. An item
+ * that is not at `row` any more, since it was deleted or put anew, is left alone by the commit, and counted
+ * as missing. `encoded_hash`: the item's for that space. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put_vector(magpie_batch *batch, magpie_string id, uint64_t row,
                                                           magpie_space space, const float *vector,
                                                           size_t dimension, uint64_t encoded_hash);
-/* The batch's vectors in `space` are by the model of this fingerprint: a commit is MAGPIE_E_MISMATCH where the space
- * has come to be another's since. Forgotten by magpie_batch_clear. */
+/* The batch's vectors in `space` are by the model of this fingerprint: a commit is MAGPIE_E_MISMATCH where
+ * the space has come to be another's since. Forgotten by magpie_batch_clear. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_expect(magpie_batch *batch, magpie_space space,
                                                       const char *fingerprint);
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id);

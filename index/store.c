@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -319,8 +320,8 @@ magpie_status magpie_store_bind(magpie_store *store, magpie_space space, const m
     return status;
 }
 
-/* In a write transaction. The sequence number that it takes makes this binding another one than all before, those
- * of the same model too: vectors of an index that knows it by that number were read since. */
+/* In a write transaction. The sequence number that it takes makes this binding another one than all before,
+ * those of the same model too: vectors of an index that knows it by that number were read since. */
 static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space space,
                             const magpie_space_model *model, bool *done) {
     magpie_space_binding state;
@@ -335,6 +336,15 @@ static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space spac
     status = magpie_store_number(store, txn, "sequence", &sequence);
     if (status == MAGPIE_OK) status = magpie_store_set_number(store, txn, "sequence", ++sequence);
     return status == MAGPIE_OK ? record_space(store, txn, space, model, sequence) : status;
+}
+
+/* Nobody would read it: a search would rather compare one by one than find it there. */
+static void remove_index_file(const magpie_store *store, magpie_space space) {
+    char name[32];
+    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
+    char *path = magpie_path_join(store->environment.directory, name);
+    if (path) (void)unlink(path);
+    free(path);
 }
 
 magpie_status magpie_store_rebind(magpie_store *store, magpie_space space, const magpie_space_model *model) {
@@ -353,6 +363,7 @@ magpie_status magpie_store_rebind(magpie_store *store, magpie_space space, const
         return status;
     }
     int code = magpie_environment_commit(environment, txn);
+    if (!code) remove_index_file(store, space);
     return code ? magpie_lmdb_fail(code, "cannot give the %s space of %s to another model",
                                    magpie_space_name(space), environment->directory)
                 : MAGPIE_OK;

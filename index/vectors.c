@@ -3,10 +3,11 @@
  *
  * CATCHING UP from sequence S to a snapshot: the vectors of rows above S are added, and the rows of
  * tombstones above S are hidden. Tombstones are pruned once the index files on disk are past them; an index
- * that is older than the pruning (another process's, long idle) compares its rows with the live ones instead.
+ * that is older than the pruning (another process's, long idle) compares its rows with the live ones
+ * instead.
  *
- * ANOTHER MODEL. magpie_store_rebind forgets a space's vectors, which no sequence number tells of; so an index is of
- * one binding: a file of another one is not read, and what is open refuses to follow. */
+ * ANOTHER MODEL. magpie_store_rebind forgets a space's vectors, which no sequence number tells of; so an
+ * index is of one binding: a file of another one is not read, and what is open refuses to follow. */
 #include "vectors.h"
 
 #include <errno.h>

@@ -26,8 +26,8 @@ struct magpie_index {
     uint64_t replayed;
 };
 
-/* With `turn` held: brings the generation to the moment of the snapshot. MAGPIE_E_MISMATCH where the space has another
- * binding there. */
+/* With `turn` held: brings the generation to the moment of the snapshot. MAGPIE_E_MISMATCH where the space
+ * has another binding there. */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_catch_up(magpie_index *index, magpie_snapshot *snapshot);
 
 #endif

@@ -1,8 +1,8 @@
 /* fuse.c - all fused vectors of a store anew, out of the vectors that it has.
  *
- * Each transaction has a snapshot of its own, so that no long one keeps the space of what was replaced from reuse. An
- * item whose vector is another one gets a new row, which is behind all rows of before: so the walk over rows is over
- * when it has come to the sequence at which it began. */
+ * Each transaction has a snapshot of its own, so that no long one keeps the space of what was replaced from
+ * reuse. An item whose vector is another one gets a new row, which is behind all rows of before: so the
+ * walk over rows is over when it has come to the sequence at which it began. */
 #include "fused.h"
 
 #include <stdlib.h>

@@ -14,8 +14,8 @@ typedef struct magpie_fused_model {
     char settings[128]; /* the weights: see magpie_ingest_open_fusion */
 } magpie_fused_model;
 
-/* `text_model` and `text_fingerprint` are those of the text space: where the fused vector is the text's, the space is
- * called as the text's is. */
+/* `text_model` and `text_fingerprint` are those of the text space: where the fused vector is the text's,
+ * the space is called as the text's is. */
 void magpie_fused_describe(const magpie_fusion *fusion, const char *text_model, const char *text_fingerprint,
                            magpie_fused_model *out);
 
@@ -23,8 +23,8 @@ void magpie_fused_describe(const magpie_fusion *fusion, const char *text_model, 
 MAGPIE_CHECK_RESULT magpie_status magpie_fused_check(const magpie_fusion *fusion,
                                                      const magpie_modality_source sources[MAGPIE_MODALITIES]);
 
-/* What an item's fused vector is made of, out of the hashes of its modalities; 0: of nothing. Where it is the text's,
- * the text's own, as it was before there was fusion. */
+/* What an item's fused vector is made of, out of the hashes of its modalities; 0: of nothing. Where it is
+ * the text's, the text's own, as it was before there was fusion. */
 uint64_t magpie_fused_hash(const magpie_fusion *fusion, const uint64_t encoded_hash[MAGPIE_SPACES]);
 
 #endif

@@ -29,8 +29,9 @@
  *
  * ENCODERS THAT ARE NOT GIVEN. Vectors of their space are left as they are, while the line has the same
  * text, or names the same file (which is not looked at), and go into the fused one. Where it has another or
- * none, the vector goes, for it would be that of something else. A later run with the encoder finds what is missing, and computes
- * that alone: so a store that was filled with texts gets its pictures and sounds by one more run.
+ * none, the vector goes, for it would be that of something else. A later run with the encoder finds what is
+ * missing, and computes that alone: so a store that was filled with texts gets its pictures and sounds by one
+ * more run.
  *
  * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is
  * encoded, the item is stored, item.problems says "image: WHY" or "audio: WHY", and a line in the rejects
@@ -98,11 +99,13 @@ typedef struct magpie_ingest_encoders {
 } magpie_ingest_encoders;
 
 /* The fusion of a store.
- *     directory   of the heads; NULL: none. Then texts and pictures of one joint model are fused as they are, else the
- *                 fused vector is the text's, and *out is NULL where there is no text either.
- *     sources     what fills the modalities, checked against the heads (MAGPIE_E_MISMATCH); dimension 0: not known
- *     fused       the store's binding of its fused space; NULL: there is no store yet. The weights are those that its
- *                 vectors were made with, where they were by these heads; and where they are the text's, they stay so. */
+ *     directory   of the heads; NULL: none. Then texts and pictures of one joint model are fused as they are,
+ *                 else the fused vector is the text's, and *out is NULL where there is no text either.
+ *     sources     what fills the modalities, checked against the heads (MAGPIE_E_MISMATCH); dimension 0: not
+ *                 known
+ *     fused       the store's binding of its fused space; NULL: there is no store yet. The weights are those
+ *                 that its vectors were made with, where they were by these heads; and where they are the
+ *                 text's, they stay so. */
 MAGPIE_CHECK_RESULT magpie_status
 magpie_ingest_open_fusion(const char *directory, const magpie_modality_source sources[MAGPIE_MODALITIES],
                           const magpie_space_binding *fused, magpie_fusion **out);
@@ -114,9 +117,9 @@ magpie_ingest_open_fusion(const char *directory, const magpie_modality_source so
 typedef struct magpie_ingest_progress {
     size_t lines;   /* read, in this run */
     size_t encoded; /* items committed with vectors that this run computed */
-    size_t
-        updated; /* items committed without: their attributes changed, or there was nothing to encode (where
-                         a modality was taken away, their fused vector is another all the same) */
+    /* Items committed without: their attributes changed, or there was nothing to encode. Where a modality was
+     * taken away, their fused vector is another all the same. */
+    size_t updated;
     size_t unchanged; /* items that were in the store already */
     size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
     size_t committed; /* items made durable by this run: encoded + updated */
@@ -142,12 +145,13 @@ typedef struct magpie_ingest_options {
     void *context;
 } magpie_ingest_options;
 
-/* Runs the job to its end. The text encoder fills the text space, the image encoder the image space, the audio
- * encoder the audio space, the fusion the fused one; the store's spaces are bound to them first, and each is
- * refused (MAGPIE_E_MISMATCH, naming both models) where another one filled its space; so is a fusion whose heads
- * were trained on others than the store's. A space that is given to another model while the job runs ends it.
- * `report` (may be NULL) is filled in any case. The vector indexes are not touched: magpie_index_refresh
- * takes the new items in. MAGPIE_E_NO_SPACE: what was committed stays; run again when there is room. */
+/* Runs the job to its end. The text encoder fills the text space, the image encoder the image space, the
+ * audio encoder the audio space, the fusion the fused one; the store's spaces are bound to them first, and
+ * each is refused (MAGPIE_E_MISMATCH, naming both models) where another one filled its space; so is a
+ * fusion whose heads were trained on others than the store's. A space that is given to another model while
+ * the job runs ends it. `report` (may be NULL) is filled in any case. The vector indexes are not touched:
+ * magpie_index_refresh takes the new items in. MAGPIE_E_NO_SPACE: what was committed stays; run again when
+ * there is room. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
@@ -170,12 +174,13 @@ typedef struct magpie_fuse_options {
     void *context;
 } magpie_fuse_options;
 
-/* Makes all fused vectors anew, with other heads or other weights, out of the vectors that the store has: nothing is
- * encoded. The fused space is given to the fusion first (magpie_store_rebind), which forgets its vectors, then they
- * are made, in order of row, so many a transaction. What is killed on its way is finished by running it again, or by
- * an ingest with this fusion; a search until then finds what has been fused. Items that others put or delete
- * meanwhile stay as those left them. A second run has nothing to do and writes nothing. `report` (may be NULL) is
- * filled in any case. The vector indexes are not touched: magpie_index_open builds the new one. */
+/* Makes all fused vectors anew, with other heads or other weights, out of the vectors that the store has:
+ * nothing is encoded. The fused space is given to the fusion first (magpie_store_rebind), which forgets its
+ * vectors, then they are made, in order of row, so many a transaction. What is killed on its way is
+ * finished by running it again, or by an ingest with this fusion; a search until then finds what has been
+ * fused. Items that others put or delete meanwhile stay as those left them. A second run has nothing to do
+ * and writes nothing. `report` (may be NULL) is filled in any case. The vector indexes are not touched:
+ * magpie_index_open builds the new one. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_fuse(magpie_store *store, const magpie_fusion *fusion,
                                                      const magpie_fuse_options *options,
                                                      magpie_fuse_progress *report);

@@ -431,8 +431,13 @@ static uint64_t salt_of(const job *j) {
 
 static magpie_status read_models(job *j) {
     magpie_status status = magpie_store_get_stats(j->store, &j->bound);
-    memcpy(j->pending.dimensions, j->bound.dimension, sizeof j->bound.dimension);
     j->pending.fusion = j->fusion;
+    if (status == MAGPIE_OK && j->fusion) { /* which it was bound to: it may be another's already */
+        const magpie_fusion_info *info = magpie_fusion_get_info(j->fusion);
+        j->bound.dimension[MAGPIE_SPACE_FUSED] = info->dimension;
+        strcpy(j->bound.fingerprint[MAGPIE_SPACE_FUSED], info->fingerprint);
+    }
+    memcpy(j->pending.dimensions, j->bound.dimension, sizeof j->bound.dimension);
     return status;
 }
 

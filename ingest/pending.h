@@ -70,8 +70,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending,
                                                         const magpie_medium media[MAGPIE_MEDIA],
                                                         const char *catalogue,
                                                         const magpie_pending_hooks *hooks);
-/* Adds them all to `batch`, fused where their fused vector is wanted. Vectors that are kept come out of `snapshot`,
- * that in which their rows were found. */
+/* Adds them all to `batch`, fused where their fused vector is wanted. Vectors that are kept come out of
+ * `snapshot`, that in which their rows were found. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snapshot,
                                                      magpie_batch *batch, const magpie_pending_hooks *hooks);
 

@@ -1,4 +1,5 @@
-/* fuse.c - magpie fuse: the fused vectors of a store anew, by other heads or other weights, and their index. */
+/* fuse.c - magpie fuse: the fused vectors of a store anew, by other heads or other weights, and their
+ * index. */
 #include "command.h"
 #include "heads.h"
 #include "ingest.h"

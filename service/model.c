@@ -15,7 +15,13 @@ static const struct {
                     [SENSE_AUDIO] = {"audio", "sounds", "--audio-model"}};
 
 static const char *directory, *image_directory, *audio_directory, *fusion_directory;
-static char *parts[SENSES + 1]; /* the folders of a set, the fusion's last */
+/* Folders of sets, kept for as long as the process runs. */
+typedef struct part {
+    char *path;
+    struct part *next;
+} part;
+static part *parts;
+
 static size_t threads;
 static magpie_encoder_options encoder_options = {.precision = MAGPIE_PRECISION_AUTO};
 
@@ -123,14 +129,15 @@ static bool is_folder(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* parts[i] is the folder of that name in `set`, NULL where it has none. */
-static magpie_status find_part(const char *set, const char *name, size_t i) {
-    free(parts[i]);
-    if (!(parts[i] = magpie_path_join(set, name))) return MAGPIE_E_NO_MEMORY;
-    if (is_folder(parts[i])) return MAGPIE_OK;
-    free(parts[i]);
-    parts[i] = NULL;
-    return MAGPIE_OK;
+/* *out is the folder of that name in `set`, NULL where it has none. */
+static magpie_status find_part(const char *set, const char *name, const char **out) {
+    part *found = magpie_alloc(1, sizeof *found);
+    if (!found) return MAGPIE_E_NO_MEMORY;
+    found->path = magpie_path_join(set, name);
+    found->next = parts;
+    parts = found;
+    *out = found->path && is_folder(found->path) ? found->path : NULL;
+    return found->path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
 }
 
 /* *any is false where it is no set. */
@@ -140,11 +147,11 @@ static magpie_status find_parts(const char *set, model_folders *out, bool *any) 
     *any = false;
     if (config && !magpie_path_exists(config)) {
         for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++) {
-            status = find_part(set, senses[sense].name, sense);
-            *any |= (out->of[sense] = parts[sense]) != NULL;
+            status = find_part(set, senses[sense].name, &out->of[sense]);
+            *any |= out->of[sense] != NULL;
         }
-        if (status == MAGPIE_OK) status = find_part(set, "fusion", SENSES);
-        *any |= (out->fusion = parts[SENSES]) != NULL;
+        if (status == MAGPIE_OK) status = find_part(set, "fusion", &out->fusion);
+        *any |= out->fusion != NULL;
     }
     free(config);
     return status;

@@ -1,4 +1,5 @@
-/* model.h - the options by which a command is told its models, and the encoders and the fusion that they give.
+/* model.h - the options by which a command is told its models, and the encoders and the fusion that they
+ * give.
  *
  * A SET of models is a folder without a config.json that has any of the folders text/, image/, audio/ and
  * fusion/ in it, each a model of its own: so one --model names all that a store was made with. */
@@ -29,10 +30,10 @@ typedef struct model_folders {
     const char *fusion;
 } model_folders;
 
-/* --model (else MAGPIE_MODEL) is a set, or the model of texts, of pictures, of sounds, or of several, as it has
- * these senses; --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures, --audio-model (else
- * MAGPIE_AUDIO_MODEL) for sounds, --fusion-model (else MAGPIE_FUSION_MODEL) for what brings them together. Fails
- * where nothing encodes, or one cannot be read. */
+/* --model (else MAGPIE_MODEL) is a set, or the model of texts, of pictures, of sounds, or of several, as it
+ * has these senses; --image-model (else MAGPIE_IMAGE_MODEL) goes before it for pictures, --audio-model
+ * (else MAGPIE_AUDIO_MODEL) for sounds, --fusion-model (else MAGPIE_FUSION_MODEL) for what brings them
+ * together. Fails where nothing encodes, or one cannot be read. */
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
 /* The same, and it is fine to be given none. */
 MAGPIE_CHECK_RESULT magpie_status model_find_any(model_folders *out);

@@ -1,5 +1,6 @@
-/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model, and a
- * set of models, answer more than once, once for each sense. And calibrate: what --precision int8 wants to find in the folder. */
+/* models.c - magpie models info: what a model folder holds, without packing its weights. A joint model, and
+ * a set of models, answer more than once, once for each sense. And calibrate: what --precision int8 wants
+ * to find in the folder. */
 #include "command.h"
 #include "model.h"
 #include "output.h"

@@ -1,12 +1,13 @@
-/* query.h - what is looked for: a mix of texts, pictures, sounds and items, wanted and unwanted, and how it becomes
- * one vector.
+/* query.h - what is looked for: a mix of texts, pictures, sounds and items, wanted and unwanted, and how it
+ * becomes one vector.
  *
- * IN THE FUSED SPACE every part is projected by the head of its modality (an item is where its fused vector is), and
- * the query is the unit sum of the parts (encoders.h, "one space"). A part weighs what its modality does in items,
- * times --weight; one that is not wanted, QUERY_UNWANTED times that. A single part is its head's vector itself.
+ * IN THE FUSED SPACE every part is projected by the head of its modality (an item is where its fused vector
+ * is), and the query is the unit sum of the parts (encoders.h, "one space"). A part weighs what its
+ * modality does in items, times --weight; one that is not wanted, QUERY_UNWANTED times that. A single part
+ * is its head's vector itself.
  *
- * IN ANOTHER SPACE a query is one part, encoded by the model of that space. Where that takes text and pictures (CLIP),
- * either goes with either. */
+ * IN ANOTHER SPACE a query is one part, encoded by the model of that space. Where that takes text and
+ * pictures (CLIP), either goes with either. */
 #ifndef MAGPIE_QUERY_H
 #define MAGPIE_QUERY_H
 
@@ -41,19 +42,19 @@ typedef struct query {
     float *vector; /* [dimension]: what is searched with */
 } query;
 
-/* What the command line says; EXIT_USAGE, in words of `command`'s, where that is no query. `space` as --space says,
- * MAGPIE_SPACES: nothing. */
+/* What the command line says; EXIT_USAGE, in words that begin with the command's name, where that is no query.
+ * `space` as --space says, MAGPIE_SPACES: nothing. */
 exit_code query_begin(query *q, const char *command, magpie_space space);
 void query_end(query *q);
 
-/* Where this query is to be asked, when --space says nothing: the fused space, but a single picture or sound among
- * its own kind where the fused vectors are the texts'. */
+/* Where this query is to be asked, when --space says nothing: the fused space, but a single picture or
+ * sound among its own kind where the fused vectors are the texts'. */
 magpie_space query_space(const query *q, const heads_store *store);
 
 /* Opens the encoders that the parts need. */
 MAGPIE_CHECK_RESULT magpie_status query_open_encoders(query *q, magpie_space space);
-/* With the encoders open: the fusion, as the store means it; `explain`: it is needed for more than the query. Fails
- * where `bound`, what the searched vectors are of, is not what the query is of. */
+/* With the encoders open: the fusion, as the store means it; `explain`: it is needed for more than the
+ * query. Fails where `bound`, what the searched vectors are of, is not what the query is of. */
 MAGPIE_CHECK_RESULT magpie_status query_open_fusion(query *q, magpie_space space, const heads_store *store,
                                                     const magpie_space_binding *bound, bool explain);
 /* The query's vector. *missing: an item that it names is not there, or has no vector. */
@@ -64,8 +65,8 @@ MAGPIE_CHECK_RESULT magpie_status query_make(query *q, magpie_space space, size_
 bool query_names(const query *q, magpie_string id);
 size_t query_items(const query *q); /* how many it names */
 
-/* shares [count, MAGPIE_MODALITIES]: what each part has with each modality of the item at `row`; NAN where it has none
- * that counts. */
+/* shares [count, MAGPIE_MODALITIES]: what each part has with each modality of the item at `row`; NAN where
+ * it has none that counts. */
 MAGPIE_CHECK_RESULT magpie_status query_explain(const query *q, magpie_snapshot *snapshot, uint64_t row,
                                                 float *shares);
 

@@ -64,7 +64,8 @@ static void *open_storage_aside(void *argument) {
     return NULL;
 }
 
-/* Index, snapshot and what was read first are three moments; a space may be given to another model between them. */
+/* Index, snapshot and what was read first are three moments; a space may be given to another model between
+ * them. */
 static magpie_status check_moments(const search *s) {
     magpie_space_binding now;
     const magpie_space_binding *index = magpie_index_get_binding(s->index),

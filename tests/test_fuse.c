@@ -1,5 +1,5 @@
-/* test_fuse.c - all fused vectors anew: they are the formula's whatever the store had before, and whoever is stopped,
- * killed or in between, no vector is ever taken for another model's. */
+/* test_fuse.c - all fused vectors anew: they are the formula's whatever the store had before, and whoever
+ * is stopped, killed or in between, no vector is ever taken for another model's. */
 #include "test_fused.h"
 #include "test_index.h"
 
@@ -348,8 +348,8 @@ static void an_open_index_answers_as_before_and_does_not_follow(void **state) {
     end_scene(&s);
 }
 
-/* There and back: the index file of before is of the right model, and its rows still live, but their vectors are gone
- * from the store. */
+/* There and back: the index file of before is of the right model, and its rows still live, but their
+ * vectors are gone from the store. */
 static void a_file_of_an_earlier_binding_is_not_read(void **state) {
     (void)state;
     scene s = make_scene();
@@ -364,6 +364,7 @@ static void a_file_of_an_earlier_binding_is_not_read(void **state) {
     assert_ok(magpie_store_rebind(s.store, MAGPIE_SPACE_FUSED, &second));
     assert_ok(magpie_store_rebind(s.store, MAGPIE_SPACE_FUSED, &first));
     assert_status(magpie_index_refresh(index), MAGPIE_E_MISMATCH);
+    assert_ok(magpie_index_save(index));
     magpie_index_close(index);
     assert_ok(magpie_index_open(s.store, MAGPIE_SPACE_FUSED, &one_thread, &index));
     magpie_index_get_stats(index, &stats);

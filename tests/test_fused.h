@@ -48,8 +48,8 @@ static inline magpie_fusion *make_fusion(const char *base, uint64_t seed,
     return fusion;
 }
 
-/* The weighted sum of the projected vectors that the item at `row` has, as encoders.h has the formula; false: there
- * is none. */
+/* The weighted sum of the projected vectors that the item at `row` has, as encoders.h has the formula;
+ * false: there is none. */
 static inline bool fused_by_formula(magpie_snapshot *snapshot, uint64_t row, const magpie_fusion *fusion,
                                     double *out) {
     const magpie_fusion_info *info = magpie_fusion_get_info(fusion);

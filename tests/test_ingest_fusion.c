@@ -1,5 +1,5 @@
-/* test_ingest_fusion.c - an item's fused vector is what the fusion makes of the vectors that it has, whichever of them
- * a run computed, kept or took away; and it is nobody else's. */
+/* test_ingest_fusion.c - an item's fused vector is what the fusion makes of the vectors that it has,
+ * whichever of them a run computed, kept or took away; and it is nobody else's. */
 #include "test_fused.h"
 #include "test_ingest_media.h"
 

@@ -252,6 +252,9 @@ class Fused(unittest.TestCase):
         one = ("--model", MODEL, "--fusion-model", self.set + "/fusion", "--image-model", "/none", "--audio-model", "/none")
         hits = run_json("search", "--store", self.store, *one, "--text", "red", env=NO_MODELS)["hits"]
         self.assertEqual(len(hits), 10)
+        for env in ({"MAGPIE_MODEL": self.set}, {"MAGPIE_MODEL": MODEL, "MAGPIE_FUSION_MODEL": self.set + "/fusion"}):
+            again = run_json("search", "--store", self.store, "--text", "red", env={**NO_MODELS, **env})["hits"]
+            self.assertEqual(again, hits)
 
     def fails(self, code, words, *arguments):
         got, out, err = run(*arguments, env=NO_MODELS)
