@@ -76,7 +76,7 @@ static magpie_status take_ids(taking *t, const char *path) {
     magpie_lines_close(lines);
     if (status != MAGPIE_OK) return status;
     features *f = t->features;
-    qsort(f->items, f->n, sizeof *f->items, compare_rows);
+    if (f->n) qsort(f->items, f->n, sizeof *f->items, compare_rows);
     for (size_t i = 1; i < f->n; i++)
         if (f->items[i - 1].item.row == f->items[i].item.row)
             return magpie_fail(MAGPIE_E_INPUT, "%s: item \"%.*s\" is named twice", path,
