@@ -462,8 +462,8 @@ typedef struct magpie_rank {
 } magpie_rank;
 
 /* queries [n, dimension], candidates [m, dimension]; own [n], of which candidate each query is; out [n], the
- * caller's. In doubles, so whatever the number of threads (0: magpie_cpu_count()) and the machine's vectors.
- * MAGPIE_E_INPUT: a component that is not finite. */
+ * caller's. In doubles, with any number of threads (0: magpie_cpu_count()) the same. MAGPIE_E_INPUT: a
+ * component that is not finite. */
 MAGPIE_CHECK_RESULT magpie_status magpie_retrieval_rank(const float *queries, size_t n,
                                                         const float *candidates, size_t m, size_t dimension,
                                                         const size_t *own, unsigned threads,
@@ -491,17 +491,21 @@ void magpie_retrieval_chance(size_t candidates, magpie_retrieval_figures *out);
  *
  *     p = softmax((W x + b) / temperature)
  *
- * FITTING minimises the mean of -log p of the true labels plus strength / 2 |W|^2, at temperature 1, by L-BFGS
- * in doubles until no component of the gradient is beyond 1e-6. It is done for every strength of a fixed list,
- * strongest first, each from where the one before has ended; the temperature of each is the one of least log
- * loss over other examples, for validation (Guo et al. 2017), and of all the one of least log loss there is
- * kept. There is no chance in it: the same examples give the same bytes, whatever the number of threads.
+ * FITTING minimises the mean of -log p of the true labels plus strength / 2 |W|^2, at temperature 1, by
+ * L-BFGS in doubles until no component of the gradient is beyond 1e-5. It is done for every strength of a
+ * fixed list, strongest first, each from where the one before has ended, until one is no better; the
+ * temperature of each is the one of least log loss over other examples, for validation (Guo et al. 2017),
+ * and of all the one of least log loss there is kept. There is no chance in it: on one machine the same
+ * examples give the same bytes, with any number of threads.
  *
  * A MODEL OF LABELS is a folder: model.safetensors with "weight" [labels, dimension] and "bias" [labels], and
  * config.json:
  *
  *     {"model_type": "magpie-labels", "attribute": "category", "level": 1, "space": "fused",
- *      "fingerprint": "...", "dimension": 384, "temperature": 0.9, "strength": 0.01, "labels": ["animals", ...]} */
+ *      "fingerprint": "...", "dimension": 384, "temperature": 0.9, "strength": 0.01,
+ *      "weights": "...", "labels": ["animals", ...]}
+ *
+ * "weights" is the fingerprint of model.safetensors: two files that do not belong together are refused. */
 
 enum {
     MAGPIE_LABELS_MAX = 65536,    /* of a model */
@@ -534,8 +538,9 @@ typedef struct magpie_labels_fit_report {
     double log_loss_before, log_loss; /* over the examples for validation: at temperature 1, and at its own */
 } magpie_labels_fit_report;
 
-/* `about` says what is to be fitted (its name, temperature and strength are ignored). Each label should have an
- * example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may be NULL. */
+/* `about` says what is to be fitted (its name, temperature and strength are ignored). Each label should
+ * have an example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may be
+ * NULL. */
 MAGPIE_CHECK_RESULT magpie_status magpie_labels_fit(const magpie_labels_info *about,
                                                     const magpie_labels_examples *training,
                                                     const magpie_labels_examples *validation,
@@ -556,8 +561,8 @@ typedef struct magpie_labels_report {
     size_t n;
     double accuracy, top3; /* shares whose label is the likeliest one, and among the three likeliest */
     double log_loss;
-    /* By how much confidence (the likeliest one's probability) and accuracy differ: the mean over 15 ranges of
-     * confidence of equal width, by their examples (Guo et al. 2017). */
+    /* By how much confidence (the likeliest one's probability) and accuracy differ: the mean over 15
+     * ranges of confidence of equal width, by their examples (Guo et al. 2017). */
     double calibration_error;
 } magpie_labels_report;
 

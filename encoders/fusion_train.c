@@ -52,6 +52,7 @@ magpie_fusion_train_options magpie_fusion_train_defaults(void) {
 
 static magpie_status check_options(const magpie_fusion_train_options *o) {
     static const char *const kinds[] = {"linear", "residual"};
+    if (!o->kind) return magpie_fail(MAGPIE_E_ARGUMENT, "heads of no kind: begin with the defaults");
     if (strcmp(o->kind, kinds[0]) != 0 && strcmp(o->kind, kinds[1]) != 0)
         return magpie_fail(MAGPIE_E_ARGUMENT, "heads are linear or residual, not \"%s\"", o->kind);
     if (o->dimension < 1 || o->dimension > FUSION_DIMENSION_MAX)

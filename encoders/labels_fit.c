@@ -11,7 +11,7 @@
 static const double strengths[] = {1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001};
 enum { STRENGTHS = sizeof strengths / sizeof *strengths, ITERATIONS = 5000 };
 
-static const double TOLERANCE = 1e-6, COOLEST = 0.01, HOTTEST = 100;
+static const double TOLERANCE = 1e-5, COOLEST = 0.01, HOTTEST = 100;
 
 typedef struct fit {
     magpie_labels *labels; /* the best so far */
@@ -20,13 +20,14 @@ typedef struct fit {
     double *parameters; /* [dimension + 1, count] */
     double *scores;     /* [validation, count] */
     double *row;        /* [count] */
+    bool worse;         /* the last strength was, than the one before */
     magpie_labels_fit_report report;
 } fit;
 
 /* ---- temperature --------------------------------------------------------------------------------------- */
 
-/* The mean log loss over the examples for validation; *slope: its derivative by 1 / temperature, which grows with
- * it. */
+/* The mean log loss over the examples for validation; *slope: its derivative by 1 / temperature, which grows
+ * with it. */
 static double log_loss_at(fit *f, double temperature, double *slope) {
     const size_t n = f->validation->n, count = f->labels->info.count;
     double loss = 0;
@@ -59,12 +60,17 @@ static float find_temperature(fit *f) {
 
 /* ---- strength ------------------------------------------------------------------------------------------ */
 
-/* The parameters as they would be kept: floats, a label a row. */
+/* The parameters as they would be kept: floats, a label a row, and for vectors that are not centred. */
 static void read_parameters(const fit *f, float *weight, float *bias) {
     const size_t d = f->labels->info.dimension, count = f->labels->info.count;
+    const double *mean = labels_loss_mean(f->loss);
     for (size_t k = 0; k < count; k++) {
-        for (size_t t = 0; t < d; t++) weight[k * d + t] = (float)f->parameters[t * count + k];
-        bias[k] = (float)f->parameters[d * count + k];
+        double moved = f->parameters[d * count + k];
+        for (size_t t = 0; t < d; t++) {
+            weight[k * d + t] = (float)f->parameters[t * count + k];
+            moved -= f->parameters[t * count + k] * mean[t];
+        }
+        bias[k] = (float)moved;
     }
 }
 
@@ -83,11 +89,13 @@ static magpie_status try_strength(fit *f, double strength, magpie_labels *candid
     magpie_status status = lbfgs_minimise(labels_loss_compute, f->loss, labels_loss_parameters(f->loss),
                                           &options, f->parameters, &result);
     f->report.iterations += result.iterations;
+    f->worse = true;
     if (status != MAGPIE_OK) return magpie_fail(status, "strength %g: %s", strength, magpie_error());
     score_validation(f, candidate);
     const float temperature = find_temperature(f);
     const double loss = log_loss_at(f, (double)temperature, &slope);
     if (!(loss < f->report.log_loss)) return MAGPIE_OK;
+    f->worse = false;
     f->report.log_loss = loss;
     f->report.log_loss_before = log_loss_at(f, 1, &slope);
     f->report.gradient = result.gradient;
@@ -101,7 +109,7 @@ static magpie_status try_all(fit *f, const magpie_labels_info *about) {
     magpie_labels *candidate;
     magpie_status status = labels_create(about, &candidate);
     f->report.log_loss = INFINITY;
-    for (size_t i = 0; i < STRENGTHS && status == MAGPIE_OK; i++)
+    for (size_t i = 0; i < STRENGTHS && !f->worse && status == MAGPIE_OK; i++)
         status = try_strength(f, strengths[i], candidate);
     magpie_labels_close(candidate);
     return status;

@@ -1,8 +1,8 @@
 /* labels_loss.c - see labels_loss.h.
  *
- * Both products, examples with parameters and examples with what is wrong about their probabilities, are those
- * of panel.h, with labels for columns. The first wants an example's components side by side, the second a
- * component's examples, so the examples are kept both ways. */
+ * Both products, examples with parameters and examples with what is wrong about their probabilities, are
+ * those of panel.h, with labels for columns. The first wants an example's components side by side, the
+ * second a component's examples, so the examples are kept both ways. */
 #include "labels_loss.h"
 #include "panel.h"
 
@@ -18,6 +18,7 @@ struct labels_loss {
     size_t n, dimension, count, panels; /* of labels: count, rounded up to panels */
     double strength;
     double *examples, *components; /* [n, dimension]; [dimension, n] */
+    double *mean;                  /* [dimension] */
     uint32_t *labels;              /* [n] */
     double *weights;               /* [panels, dimension, lanes]: the parameters in hand */
     double *errors;                /* [panels, n, lanes]: probabilities, minus 1 for the true one; over n */
@@ -28,6 +29,7 @@ struct labels_loss {
 
 static void layout(labels_loss *l) {
     const size_t lanes = l->kernels->lanes, tasks = (l->n + ROWS_A_TASK - 1) / ROWS_A_TASK;
+    l->mean = magpie_carve(&l->memory, l->dimension, sizeof *l->mean);
     l->labels = magpie_carve(&l->memory, l->n, sizeof *l->labels);
     l->losses = magpie_carve(&l->memory, tasks, sizeof *l->losses);
     l->examples = magpie_carve(&l->memory, l->n, l->dimension * sizeof *l->examples);
@@ -38,10 +40,13 @@ static void layout(labels_loss *l) {
 
 static void take_examples(labels_loss *l, const magpie_labels_examples *examples) {
     const double scale = sqrt((double)l->dimension);
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t t = 0; t < l->dimension; t++)
+            l->mean[t] += scale * examples->vectors[i * l->dimension + t] / (double)l->n;
     for (size_t i = 0; i < l->n; i++) {
         l->labels[i] = examples->labels[i];
         for (size_t t = 0; t < l->dimension; t++) {
-            const double x = scale * examples->vectors[i * l->dimension + t];
+            const double x = scale * examples->vectors[i * l->dimension + t] - l->mean[t];
             l->examples[i * l->dimension + t] = l->components[t * l->n + i] = x;
         }
     }
@@ -75,6 +80,8 @@ void labels_loss_free(labels_loss *l) {
 void labels_loss_set_strength(labels_loss *l, double strength) { l->strength = strength; }
 
 size_t labels_loss_parameters(const labels_loss *l) { return (l->dimension + 1) * l->count; }
+
+const double *labels_loss_mean(const labels_loss *l) { return l->mean; }
 
 static void pack_weights(labels_loss *l) {
     const size_t lanes = l->kernels->lanes;

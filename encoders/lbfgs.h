@@ -18,9 +18,9 @@ typedef struct lbfgs_result {
     double value, gradient; /* the gradient's largest component */
 } lbfgs_result;
 
-/* From x [n] to the least point, in x. MAGPIE_E_UNSUPPORTED, in words, where that takes more iterations, or where
- * the function no longer falls although its gradient is beyond the tolerance: it is not smooth, not convex, or
- * not computed precisely enough. */
+/* From x [n] to the least point, in x. MAGPIE_E_UNSUPPORTED, in words, where that takes more iterations, or
+ * where the function no longer falls although its gradient is beyond the tolerance: it is not smooth, not
+ * convex, or not computed precisely enough. */
 MAGPIE_CHECK_RESULT magpie_status lbfgs_minimise(lbfgs_function function, void *context, size_t n,
                                                  const lbfgs_options *options, double *x,
                                                  lbfgs_result *result);

@@ -11,8 +11,9 @@ INLINE vd load_doubles(const double *p) {
     return v;
 }
 
-/* `rows` is constant where this is called, so the sums stay in registers. They leave one by one: of an array that is
- * copied as a whole GCC keeps every element in memory, which made all of it less than half as fast. */
+/* `rows` is constant where this is called, so the sums stay in registers. They leave one by one: of an
+ * array that is copied as a whole GCC keeps every element in memory, which made all of it less than half
+ * as fast. */
 INLINE void product_of(const double *a, size_t row, size_t step, size_t rows, size_t steps,
                        const double *panel, double *out) {
     vd sums[PANEL_ROWS][2] = {0};

@@ -1,7 +1,8 @@
 /* retrieval.c - where the right answer stands among all candidates, by brute force.
  *
- * Scores are never kept: a query's own is computed first, and every other one is compared as it comes. All of
- * them come out of one kernel whose sums do not depend on what is beside them (panel.h), so a tie is a tie. */
+ * Scores are never kept: a query's own is computed first, and every other one is compared as it comes. All
+ * of them come out of one kernel whose sums do not depend on what is beside them (panel.h), so a tie is a
+ * tie. */
 #include "encoders.h"
 #include "panel.h"
 

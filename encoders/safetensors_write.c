@@ -1,5 +1,5 @@
-/* safetensors_write.c - see safetensors.h. The header is filled up with spaces, so that the numbers are aligned
- * in the file as they are in memory. */
+/* safetensors_write.c - see safetensors.h. The header is filled up with spaces, so that the numbers are
+ * aligned in the file as they are in memory. */
 #include "safetensors.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* eval_queries.c - see eval_queries.h. The file is read whole before anything is encoded, so that a bad line costs
- * no waiting. */
+/* eval_queries.c - see eval_queries.h. The file is read whole before anything is encoded, so that a bad line
+ * costs no waiting. */
 #include "eval_queries.h"
 
 #include "ingest.h"

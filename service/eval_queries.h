@@ -18,8 +18,8 @@ typedef struct eval_queries {
     size_t refused;   /* whose picture or sound could not be read; that is said on standard error */
 } eval_queries;
 
-/* Lines {"id": the item's, "text" or "image" or "audio": ...}. A line that is none is MAGPIE_E_INPUT, with its number.
- * To be freed whatever is returned. */
+/* Lines {"id": the item's, "text" or "image" or "audio": ...}. A line that is none is MAGPIE_E_INPUT, with
+ * its number. To be freed whatever is returned. */
 MAGPIE_CHECK_RESULT magpie_status eval_queries_read(const char *path, const gallery *gallery,
                                                     const model_folders *folders, eval_queries *out);
 void eval_queries_free(eval_queries *queries);

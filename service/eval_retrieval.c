@@ -229,7 +229,7 @@ static exit_code answer(const evaluation *e) {
         append_table(e, &out);
     exit_code code = output_text(&out);
     magpie_text_free(&out);
-    return code == EXIT_FINE && e->queries.refused + e->queries.elsewhere ? EXIT_MISSING : code;
+    return code == EXIT_FINE && e->queries.refused ? EXIT_MISSING : code;
 }
 
 static exit_code run_retrieval(char **operands, int count) {
@@ -275,9 +275,9 @@ static const option_row own_options[] = {
      .help = "measure these too: lines {\"id\", \"text\"}, {\"id\", \"image\"} or {\"id\", \"audio\"}"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,       own_options,          json_options, model_options,
-    audio_seconds_options, query_prefix_options, NULL};
+static const option_row *const tables[] = {storage_options,      own_options,   json_options,
+                                           heads_weight_options, model_options, audio_seconds_options,
+                                           query_prefix_options, NULL};
 
 const command eval_retrieval_command = {
     .name = "eval retrieval",
@@ -298,12 +298,12 @@ const command eval_retrieval_command = {
         "so;\n"
         "things called alike are on one side. Heads are those of --fusion-model or of the set --model; "
         "without,\n"
-        "the spaces of one joint model are compared, and others are left out.\n\n"
+        "texts and pictures of one joint model are compared, and all else is left out.\n\n"
         "--queries: each line is encoded, texts as queries, files relative to FILE, and compared with all "
         "items\n"
-        "of the same choice that have a vector of the kind. Lines whose id is not among these are counted, "
-        "and\n"
-        "so are pictures and sounds that cannot be read; the exit code is then 3.\n\n"
+        "of the same choice that have a vector of the kind. Lines whose id is not among these are counted. "
+        "So\n"
+        "are pictures and sounds that cannot be read; the exit code is then 3.\n\n"
         "--json: {\"split\", \"items\", \"fusion\": {\"name\", \"fingerprint\"}, \"directions\": "
         "[{\"query\", "
         "\"among\",\n"

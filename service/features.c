@@ -76,7 +76,7 @@ static magpie_status take_ids(taking *t, const char *path) {
     magpie_lines_close(lines);
     if (status != MAGPIE_OK) return status;
     features *f = t->features;
-    qsort(f->items, f->n, sizeof *f->items, compare_rows);
+    if (f->n) qsort(f->items, f->n, sizeof *f->items, compare_rows);
     for (size_t i = 1; i < f->n; i++)
         if (f->items[i - 1].item.row == f->items[i].item.row)
             return magpie_fail(MAGPIE_E_INPUT, "%s: item \"%.*s\" is named twice", path,
@@ -85,13 +85,14 @@ static magpie_status take_ids(taking *t, const char *path) {
 }
 
 magpie_status features_open(magpie_store *store, features_split split, const char *ids, features *out) {
-    *out = (features){.store = store};
+    *out = (features){0};
     taking t = {out, split, 0};
     magpie_status status = magpie_snapshot_open(store, &out->snapshot);
-    if (status == MAGPIE_OK) status = magpie_store_get_stats(store, &out->stats);
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++) {
-        const magpie_space space = features_space(m);
-        out->source[m] = (magpie_modality_source){out->stats.dimension[space], out->stats.fingerprint[space]};
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        status = magpie_snapshot_get_binding(out->snapshot, s, &out->spaces.spaces[s]);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        const magpie_space_binding *space = &out->spaces.spaces[features_space(m)];
+        out->source[m] = (magpie_modality_source){space->dimension, space->fingerprint};
     }
     if (status != MAGPIE_OK) return status;
     return ids ? take_ids(&t, ids) : magpie_snapshot_each(out->snapshot, 0, take_if_wanted, &t);
@@ -102,16 +103,6 @@ void features_close(features *f) {
     free(f->items);
     f->snapshot = NULL;
     f->items = NULL;
-}
-
-magpie_status features_check(const features *f, const magpie_fusion *fusion) {
-    const magpie_fusion_info *info = magpie_fusion_get_info(fusion);
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        if (!f->source[m].dimension || !info->kind[m]) continue;
-        magpie_status status = magpie_fusion_check(fusion, m, &f->source[m]);
-        if (status != MAGPIE_OK) return status;
-    }
-    return MAGPIE_OK;
 }
 
 /* ---- into the one space -------------------------------------------------------------------------------- */

@@ -8,25 +8,12 @@ const char *gallery_kind_name(size_t kind) {
     return kind == GALLERY_FUSED ? "fused" : magpie_modality_name((magpie_modality)kind);
 }
 
-/* The model that fills the text space, or the first that fills one. */
-static const char *leading_model(const features *f) {
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        if (f->source[m].dimension) return f->source[m].fingerprint;
-    return "";
-}
-
-magpie_status gallery_open_fusion(const features *f, const char *folder, magpie_fusion **out) {
-    magpie_modality_source sources[MAGPIE_MODALITIES] = {0};
-    *out = NULL;
-    if (folder) {
-        magpie_status status = magpie_fusion_open(folder, out);
-        return status == MAGPIE_OK ? features_check(f, *out) : status;
-    }
-    const char *model = leading_model(f);
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        if (f->source[m].dimension && strcmp(f->source[m].fingerprint, model) == 0) sources[m] = f->source[m];
-    if (!*model) return magpie_fail(MAGPIE_E_NOT_FOUND, "the store has no vectors");
-    return magpie_fusion_create_identity(sources, out);
+magpie_status gallery_open_fusion(const features *f, const model_folders *folders, magpie_fusion **out) {
+    magpie_status status = heads_open(folders, NULL, &f->spaces, !folders->fusion, out);
+    if (status != MAGPIE_OK || *out) return status;
+    return magpie_fail(MAGPIE_E_NOT_FOUND,
+                       "nothing is in one space: it takes heads, named by --fusion-model DIR and "
+                       "made by magpie train fusion");
 }
 
 static magpie_status make_room(gallery *g, size_t kind) {
@@ -60,7 +47,7 @@ magpie_status gallery_open(magpie_store *store, features_split split, const char
         status = magpie_fail(MAGPIE_E_NOT_FOUND, ids                          ? "no ids are named"
                                                  : split == FEATURES_HELD_OUT ? "no item has a held-out title"
                                                                               : "there are no items");
-    if (status == MAGPIE_OK) status = gallery_open_fusion(&out->features, folders->fusion, &out->fusion);
+    if (status == MAGPIE_OK) status = gallery_open_fusion(&out->features, folders, &out->fusion);
     return status == MAGPIE_OK ? project_all(out) : status;
 }
 

@@ -11,17 +11,18 @@ typedef struct gallery {
     features features;
     magpie_fusion *fusion;
     size_t dimension;
-    /* By modality, and fused: [n, dimension], zeros where has [n] is false; NULL where the store or the fusion has
-     * nothing of the kind. */
+    /* By modality, and fused: [n, dimension], zeros where has [n] is false; NULL where the store or the
+     * fusion has nothing of the kind. */
     float *vectors[GALLERY_KINDS];
     bool *has[GALLERY_KINDS];
 } gallery;
 
 const char *gallery_kind_name(size_t kind); /* "text", "image", "audio", "fused" */
 
-/* The fusion that brings these features into one space: of the folder where one is named. Else spaces of one model
- * need none, and those of others are left out: of which model is text's, or the first there is. */
-MAGPIE_CHECK_RESULT magpie_status gallery_open_fusion(const features *features, const char *folder,
+/* The fusion that brings these features into one space: the heads that are named, with the weights that the
+ * store's fused vectors were made with where they were by these; else texts and pictures of one joint model
+ * need none. */
+MAGPIE_CHECK_RESULT magpie_status gallery_open_fusion(const features *features, const model_folders *folders,
                                                       magpie_fusion **out);
 /* To be closed whatever is returned. */
 MAGPIE_CHECK_RESULT magpie_status gallery_open(magpie_store *store, features_split split, const char *ids,

@@ -75,16 +75,16 @@ static model_sense sense_of_space(magpie_space space) {
     return space == MAGPIE_SPACE_FUSED ? SENSE_TEXT : (model_sense)(space - 1);
 }
 
-exit_code query_begin(query *q, magpie_space space) {
+exit_code query_begin(query *q, const char *command, magpie_space space) {
     *q = (query){.given = given, .count = given_count};
     if (!q->count) {
-        print_error("search: --text, --image, --audio or --item is needed, one or several; see magpie search "
-                    "--help");
+        print_error("%s: --text, --image, --audio or --item is needed, one or several; see magpie %s --help",
+                    command, command);
         return EXIT_USAGE;
     }
     bool single = q->count == 1 && !given->unwanted;
     if (space == MAGPIE_SPACES || space == MAGPIE_SPACE_FUSED || single) return EXIT_FINE;
-    print_error("search: --space %s takes one thing that is wanted; a mix is for the fused space",
+    print_error("%s: the %s space takes one thing that is wanted; a mix is for the fused space", command,
                 magpie_space_name(space));
     return EXIT_USAGE;
 }

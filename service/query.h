@@ -42,9 +42,9 @@ typedef struct query {
     float *vector; /* [dimension]: what is searched with */
 } query;
 
-/* What the command line says; EXIT_USAGE, in words, where that is no query. `space` as --space says,
- * MAGPIE_SPACES: nothing. */
-exit_code query_begin(query *q, magpie_space space);
+/* What the command line says; EXIT_USAGE, in words that begin with the command's name, where that is no query.
+ * `space` as --space says, MAGPIE_SPACES: nothing. */
+exit_code query_begin(query *q, const char *command, magpie_space space);
 void query_end(query *q);
 
 /* Where this query is to be asked, when --space says nothing: the fused space, but a single picture or

@@ -260,7 +260,7 @@ static exit_code run_search(char **operands, int count) {
     (void)operands;
     (void)count;
     search s = {0};
-    exit_code code = query_begin(&s.query, given.space);
+    exit_code code = query_begin(&s.query, "search", given.space);
     if (code != EXIT_FINE) return code;
     if (given.explain && given.space != MAGPIE_SPACES && given.space != MAGPIE_SPACE_FUSED) {
         print_error("search: --explain is for the fused space: only there a score is a sum");

@@ -30,6 +30,13 @@ const option_row storage_options[] = {{.name = "store",
                                        .required = true},
                                       {0}};
 
+const option_row storage_optional_options[] = {{.name = "store",
+                                                .letter = 's',
+                                                .argument = "DIR",
+                                                .string = &directory,
+                                                .help = "the store's folder, where an item of it is meant"},
+                                               {0}};
+
 const option_row build_options[] = {
     {.name = "index",
      .argument = "KIND",

@@ -10,7 +10,9 @@
 #include "options.h"
 
 extern const option_row storage_options[]; /* --store */
-extern const option_row build_options[];   /* --index, --m, --ef-construction */
+/* The same for a command that can do without: storage_directory is NULL then. */
+extern const option_row storage_optional_options[];
+extern const option_row build_options[]; /* --index, --m, --ef-construction */
 
 typedef enum storage_mode { STORAGE_READ, STORAGE_WRITE, STORAGE_CREATE } storage_mode;
 

@@ -41,6 +41,12 @@ void terminal_show_progress(const terminal_progress *p) {
     progress_shown = true;
 }
 
+void terminal_show_line(const char *line) {
+    if (!isatty(STDERR_FILENO)) return;
+    fprintf(stderr, "\r\033[K%s", line);
+    progress_shown = true;
+}
+
 void terminal_clear_progress(void) {
     if (progress_shown) fputs("\r\033[K", stderr);
     progress_shown = false;

@@ -12,6 +12,8 @@ typedef struct terminal_progress {
 
 /* Redraws one line on standard error, where that is a terminal: share, items, rate, time left. */
 void terminal_show_progress(const terminal_progress *progress);
+/* The same for a line of another kind. */
+void terminal_show_line(const char *line);
 void terminal_clear_progress(void);
 
 /* Columns of standard output: of the terminal, else 100. */

@@ -3,7 +3,9 @@
 
 #include <stddef.h>
 
-static const command *const parts[] = {NULL};
+extern const command train_fusion_command, train_labels_command;
+
+static const command *const parts[] = {&train_fusion_command, &train_labels_command, NULL};
 
 const command train_command = {
     .name = "train", .summary = "train what is made of a store's vectors", .details = "", .parts = parts};

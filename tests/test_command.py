@@ -19,8 +19,8 @@ from sample import (binary, item, model_or_skip, run, run_json, write_catalogue,
 MODEL = model_or_skip()
 NO_MODELS = {"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": "", "MAGPIE_AUDIO_MODEL": ""}
 ITEMS = 200
-COMMANDS = ["ingest", "search", "get", "delete", "dedup", "stats", "check", "rebuild", "fuse", "encode", "tags",
-            "train", "models"]
+COMMANDS = ["ingest", "search", "classify", "get", "delete", "dedup", "stats", "check", "rebuild", "fuse", "encode",
+            "tags", "train", "eval", "models"]
 
 
 def lines_of(items):

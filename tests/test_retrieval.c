@@ -1,5 +1,5 @@
-/* test_retrieval.c - ranks and their figures are what a loop that sorts everything finds, ties included; what cannot
- * tell things apart comes out at chance. */
+/* test_retrieval.c - ranks and their figures are what a loop that sorts everything finds, ties included;
+ * what cannot tell things apart comes out at chance. */
 #include "support.h"
 
 #include "encoders.h"
@@ -21,7 +21,7 @@ static double score_of(const float *a, const float *b, size_t dimension) {
 enum { N_MAX = 130, M_MAX = 140, D_MAX = 40 };
 
 static float queries[N_MAX * D_MAX], candidates[M_MAX * D_MAX];
-static size_t own[N_MAX];
+static size_t own[M_MAX];
 static magpie_rank ranks[N_MAX];
 
 static void check_ranks(random_state *r, size_t n, size_t m, size_t dimension, unsigned threads) {
