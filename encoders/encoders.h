@@ -375,7 +375,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_explain(const magpie_fusion *fus
  * modality among another's vectors, in every direction: the epoch that finds most among the first ten is kept, and
  * training ends where none has been better for `patience` epochs.
  *
- * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed or not. */
+ * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed or not.
+ * Matrix products may be bf16 with sums in f32; parameters, and all else, are f32. */
 
 typedef struct magpie_fusion_data {
     size_t n; /* items */
@@ -399,8 +400,10 @@ typedef struct magpie_fusion_train_options {
     size_t
         validation; /* one title in so many, a multiple of 5, is for validation: whose hash leaves 1; 0: none, and the
                           last epoch is kept */
-    bool all;         /* train on titles that are held out, too */
-    bool f32;         /* what is written is f16 otherwise */
+    bool all; /* train on titles that are held out, too */
+    bool f32; /* what is written is f16 otherwise */
+    magpie_precision
+        precision;    /* of matrix products: AUTO, bf16 where the CPU multiplies it natively, or F32 */
     unsigned threads; /* 0: magpie_cpu_count() */
     bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
 } magpie_fusion_train_options;

@@ -74,12 +74,12 @@ static magpie_status forward_task(void *context, size_t task, unsigned worker) {
     bool residual = l->kind == FUSION_RESIDUAL;
     gather(net, &at);
     magpie_status status = gemm(GEMM_NT, at.n, d, input, 1, v->x + at.first * input, input,
-                                net->parameters + l->matrix[m], input, p, d);
+                                net->parameters + l->matrix[m], input, p, d, net->bf16);
     for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
     if (residual && status == MAGPIE_OK) {
         net->kernels->gelu(p, v->g + at.first * d, at.n * d);
         status = gemm(GEMM_NT, at.n, d, d, 1, v->g + at.first * d, d, net->parameters + l->inner[m], d,
-                      v->h + at.first * d, d);
+                      v->h + at.first * d, d, net->bf16);
     }
     for (size_t i = at.first; i < at.first + at.n; i++) {
         float *y = residual ? v->h + i * d : v->p + i * d;
@@ -166,8 +166,8 @@ static magpie_status inner_task(void *context, size_t task, unsigned worker) {
     const piece at = piece_of(net, task);
     size_t d = net->layout.dimension;
     float *h = at.view->h + at.first * d, *dy = at.view->dz + at.first * d;
-    magpie_status status =
-        gemm(GEMM_NN, at.n, d, d, 1, dy, d, net->parameters + net->layout.inner[at.modality], d, h, d);
+    magpie_status status = gemm(GEMM_NN, at.n, d, d, 1, dy, d,
+                                net->parameters + net->layout.inner[at.modality], d, h, d, net->bf16);
     net->kernels->gelu_slope(at.view->p + at.first * d, h, at.n * d);
     net->kernels->add(h, dy, 1, at.n * d);
     return status;
@@ -180,7 +180,7 @@ static magpie_status sum_up(const fusion_network *net, const fusion_view *v, con
     float *b = net->gradient + bias + first;
     for (size_t i = 0; i < v->n; i++) net->kernels->add(b, slope + i * d + first, 1, rows);
     return gemm(GEMM_TN, rows, input, v->n, 1, slope + first, d, in, input,
-                net->gradient + matrix + first * input, input);
+                net->gradient + matrix + first * input, input, net->bf16);
 }
 
 static magpie_status sum_task(void *context, size_t task, unsigned worker) {

@@ -68,7 +68,7 @@ static magpie_status exponentials_task(void *context, size_t task, unsigned work
     size_t d = net->layout.dimension, n = p->n;
     float *e = p->e + at.first * n, *sums = p->sums + at.block * net->most, shift = headroom - net->scale;
     memset(sums, 0, n * sizeof *sums);
-    magpie_status status = gemm(GEMM_NT, at.n, n, d, 1, p->za + at.first * d, d, p->zb, d, e, n);
+    magpie_status status = gemm(GEMM_NT, at.n, n, d, 1, p->za + at.first * d, d, p->zb, d, e, n, net->bf16);
     for (size_t i = at.first; i < at.first + at.n; i++, e += n) {
         p->own[i] = net->scale * e[i] + shift;
         mask(net, p, i, e);
@@ -108,7 +108,8 @@ static magpie_status rows_task(void *context, size_t task, unsigned worker) {
         net->kernels->weigh(p->e + i * n, n, p->row[i], p->column);
         p->e[i * n + i] -= 1 / (float)net->examples;
     }
-    return gemm(GEMM_NN, at.n, d, n, net->scale, p->e + at.first * n, n, p->zb, d, p->da + at.first * d, d);
+    return gemm(GEMM_NN, at.n, d, n, net->scale, p->e + at.first * n, n, p->zb, d, p->da + at.first * d, d,
+                net->bf16);
 }
 
 /* Those of the vectors of the second view. */
@@ -118,7 +119,8 @@ static magpie_status columns_task(void *context, size_t task, unsigned worker) {
     const piece at = piece_of(net, task);
     fusion_pair *p = at.pair;
     size_t d = net->layout.dimension;
-    return gemm(GEMM_TN, at.n, d, p->n, net->scale, p->e + at.first, p->n, p->za, d, p->db + at.first * d, d);
+    return gemm(GEMM_TN, at.n, d, p->n, net->scale, p->e + at.first, p->n, p->za, d, p->db + at.first * d, d,
+                net->bf16);
 }
 
 /* The slope of log s, by block of the batch. */

@@ -126,12 +126,13 @@ static void name_pairs(fusion_network *net) {
             }
 }
 
-magpie_status fusion_network_create(const fusion_layout *layout, size_t most, magpie_pool *pool,
+magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bool bf16, magpie_pool *pool,
                                     fusion_network **out) {
     fusion_network *net = magpie_alloc(1, sizeof *net);
     if (!net) return MAGPIE_E_NO_MEMORY;
     net->layout = *layout;
     net->most = most;
+    net->bf16 = bf16;
     net->pool = pool;
     net->kernels = fusion_training_kernels_level(0);
     name_pairs(net);

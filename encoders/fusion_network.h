@@ -40,6 +40,7 @@ struct fusion_network {
     const fusion_training_kernels *kernels;
     magpie_pool *pool;
     size_t most; /* items of a batch */
+    bool bf16;   /* products */
     fusion_view view[FUSION_VIEWS];
     fusion_pair pair[FUSION_PAIRS];
     size_t examples; /* of all pairs */

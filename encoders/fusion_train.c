@@ -1,4 +1,5 @@
 /* fusion_train.c - the training of heads, epoch after epoch (encoders.h, "training the heads"). */
+#include "dnnl_gemm.h"
 #include "fusion_training.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ typedef struct training {
     uint32_t *train, *validation, *order; /* order: train, as this epoch has it */
     size_t train_count, validation_count, held_out;
     size_t batches; /* of an epoch */
+    bool bf16;
     magpie_pool *pool;
     fusion_network *network;
     fusion_state state;
@@ -44,6 +46,7 @@ magpie_fusion_train_options magpie_fusion_train_defaults(void) {
                                          .clip = 1,
                                          .temperature = 0.07,
                                          .warm_up = 0.05,
+                                         .precision = MAGPIE_PRECISION_AUTO,
                                          .seed = 1,
                                          .validation = 10};
 }
@@ -60,6 +63,8 @@ static magpie_status check_options(const magpie_fusion_train_options *o) {
     if (o->epochs < 1 || o->batch < 2 || o->batch > FUSION_BATCH_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "%zu epochs of batches of %zu items (2 to %d)", o->epochs,
                            o->batch, FUSION_BATCH_MAX);
+    if (o->precision != MAGPIE_PRECISION_AUTO && o->precision != MAGPIE_PRECISION_F32)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "heads are trained in f32, or in what is automatic");
     if (o->validation % 5 != 0)
         return magpie_fail(MAGPIE_E_ARGUMENT, "one title in %zu for validation: a multiple of 5 is wanted",
                            o->validation);
@@ -119,6 +124,7 @@ static magpie_status take_data(training *t) {
         t->items.features[m] = t->data->features[m];
     }
     t->items.titles = t->data->titles;
+    t->bf16 = t->options->precision == MAGPIE_PRECISION_AUTO && gemm_has_bf16();
     t->layout = fusion_layout_of(kind, t->options->dimension, input);
     return part_items(t);
 }
@@ -127,8 +133,8 @@ static magpie_status take_data(training *t) {
 static uint64_t key_of(const training *t) {
     const magpie_fusion_train_options *o = t->options;
     const double numbers[] = {o->rate, o->weight_decay, o->dropout, o->clip, o->temperature, o->warm_up};
-    const uint64_t counts[] = {t->layout.kind, o->dimension,  o->epochs, o->batch,  o->patience,
-                               o->seed,        o->validation, o->all,    t->data->n};
+    const uint64_t counts[] = {t->layout.kind, o->dimension,  o->epochs, o->batch, o->patience,
+                               o->seed,        o->validation, o->all,    t->bf16,  t->data->n};
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
     XXH3_64bits_update(&hash, numbers, sizeof numbers);
@@ -347,7 +353,8 @@ static magpie_status prepare(training *t, const char *directory) {
     if (!t->state_path || !t->gradient) return MAGPIE_E_NO_MEMORY;
     magpie_status status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
     if (status == MAGPIE_OK) status = magpie_pool_create(t->options->threads, &t->pool);
-    return status == MAGPIE_OK ? fusion_network_create(&t->layout, most, t->pool, &t->network) : status;
+    return status == MAGPIE_OK ? fusion_network_create(&t->layout, most, t->bf16, t->pool, &t->network)
+                               : status;
 }
 
 magpie_status magpie_fusion_train(const magpie_fusion_data *data, const magpie_fusion_train_options *options,

@@ -13,7 +13,7 @@ enum {
     FUSION_VIEWS = MAGPIE_MODALITIES + 1, /* the modalities, and what is fused out of them */
     FUSION_FUSED = MAGPIE_MODALITIES,
     FUSION_PAIRS = MAGPIE_MODALITIES * (MAGPIE_MODALITIES - 1) / 2 + MAGPIE_MODALITIES,
-    FUSION_BLOCK = 128,
+    FUSION_BLOCK = 96,
     FUSION_BATCH_MAX = 4096
 };
 
@@ -51,10 +51,10 @@ typedef struct fusion_batch {
     uint64_t noise; /* seed of which */
 } fusion_batch;
 
-/* Buffers for batches of up to `most` items. */
+/* Buffers for batches of up to `most` items; with `bf16`, products are of that where the CPU has them. */
 typedef struct fusion_network fusion_network;
 
-MAGPIE_CHECK_RESULT magpie_status fusion_network_create(const fusion_layout *layout, size_t most,
+MAGPIE_CHECK_RESULT magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bool bf16,
                                                         magpie_pool *pool, fusion_network **out);
 void fusion_network_free(fusion_network *network);
 size_t fusion_network_dimension(const fusion_network *network),
