@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # From nothing to search results: installs what is missing, builds, fetches the text model, makes a catalogue out of
-# Debian's clip art and stamps, ingests it, and asks three questions. A second run does only what is left to do.
+# Debian's clip art and stamps, ingests its texts, pictures and sounds, and asks for things by words, by a picture and
+# by voice; each answer is also a page of pictures. A second run does only what is left to do.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-scripts/packages
-model=$(scripts/fetch-model)
+scripts/packages demo
+models=$(scripts/fetch-starter)
 mkdir -p build
 log=build/demo.log
 echo "Building ..." >&2
@@ -14,14 +15,22 @@ cmake --build build/demo >"$log" || { tail -n 40 "$log"; exit 1; }
 magpie=build/demo/service/magpie
 
 datasets/make-catalogue catalogue.jsonl
-"$magpie" ingest catalogue.jsonl --store demo-store --model "$model"
+"$magpie" ingest catalogue.jsonl --store demo-store --model "$models"
 
+mkdir -p demo-pages
 ask() {
+    page=demo-pages/$1.html
+    shift
     printf '\n$ magpie search'
     printf ' %q' "$@"
-    printf ' -k 5\n'
-    "$magpie" search --store demo-store --model "$model" -k 5 "$@"
+    printf ' -k 5 --page %s\n' "$page"
+    "$magpie" search --store demo-store --model "$models" -k 5 "$@"
+    "$magpie" search --store demo-store --model "$models" -k 24 "$@" --page "$page" >/dev/null
 }
-ask --text 'a bird that steals shiny things'
-ask --text 'something to keep the rain off'
-ask --text 'musical instrument' --filter '{"must": [{"key": "has_sound", "match": {"value": true}}]}'
+ask text --text 'something to keep the rain off'
+ask picture --image /usr/share/tuxpaint/stamps/vehicles/emergency/firetruck.png
+espeak-ng -v en-us+f4 -w demo-pages/spoken.wav butterfly
+ask voice --audio demo-pages/spoken.wav
+ask mixed --text 'musical instrument' --not-text 'guitar' --explain
+echo
+echo "The pages: demo-pages/*.html"
