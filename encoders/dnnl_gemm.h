@@ -1,8 +1,8 @@
 /* dnnl_gemm.h - a product of plain f32 matrices on the calling thread. Private to encoders/.
  *
- * For training, where every matrix is another one each time, so that there is nothing to pack or to compile
- * beforehand. One thread, always: whoever has several gives each a part of the result, so that how many there are does
- * not change how a sum is taken. */
+ * For training, where every matrix is another one each time, so that there is nothing to pack or to
+ * compile beforehand. One thread, always: whoever has several gives each a part of the result, so that how
+ * many there are does not change how a sum is taken. */
 #ifndef MAGPIE_DNNL_GEMM_H
 #define MAGPIE_DNNL_GEMM_H
 

@@ -29,8 +29,8 @@ static piece piece_of(fusion_network *net, size_t task) {
 
 /* ---- forwards ---- */
 
-/* What is left of each number is enlarged by what is left out, so that sums stay as they are on the average. 16 bits
- * decide about a number: a seed makes four decisions. */
+/* What is left of each number is enlarged by what is left out, so that sums stay as they are on the
+ * average. 16 bits decide about a number: a seed makes four decisions. */
 static void drop_out(float *x, size_t n, float share, uint64_t seed) {
     uint64_t bits = 0;
     uint32_t least = (uint32_t)lrintf(share * 65536);
@@ -133,7 +133,8 @@ static void collect(const fusion_network *net, size_t v, size_t i, float *out) {
     }
 }
 
-/* Of a block of items: the slopes of fused vectors, then those of the modalities, which the fused ones add to. */
+/* Of a block of items: the slopes of fused vectors, then those of the modalities, which the fused ones add
+ * to. */
 static magpie_status collect_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
@@ -173,7 +174,8 @@ static magpie_status inner_task(void *context, size_t task, unsigned worker) {
     return status;
 }
 
-/* Rows of a matrix of parameters, and of its bias: the sum over the batch, slope by slope, of what went in. */
+/* Rows of a matrix of parameters, and of its bias: the sum over the batch, slope by slope, of what went
+ * in. */
 static magpie_status sum_up(const fusion_network *net, const fusion_view *v, const float *slope,
                             const float *in, size_t input, size_t block, size_t matrix, size_t bias) {
     size_t d = net->layout.dimension, first = block * FUSION_BLOCK, rows = fusion_block_rows(block, d);

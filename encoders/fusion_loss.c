@@ -1,12 +1,14 @@
-/* fusion_loss.c - the symmetric cross entropy of pairs of views (InfoNCE; Radford et al. 2021), and its slopes.
+/* fusion_loss.c - the symmetric cross entropy of pairs of views (InfoNCE; Radford et al. 2021), and its
+ * slopes.
  *
- * With logits l_ij = s a_i . b_j, of a pair's n items: the sum over i of -l_ii + 1/2 log sum_j exp l_ij + 1/2 log sum_j
- * exp l_ji. Items of the same title are left out of the sums.
+ * With logits l_ij = s a_i . b_j, of a pair's n items: the sum over i of -l_ii + 1/2 log sum_j exp l_ij +
+ * 1/2 log sum_j exp l_ji. Items of the same title are left out of the sums.
  *
- * ONE EXPONENTIAL serves both directions, since no maximum is subtracted: cosines are at most 1, so that exp(l - s +
- * HEADROOM) is within a float whatever s is, and loses what is 2 cosines below the best only where s is past 70. Then
- * e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope, one more pass. And sum_ij slope_ij l_ij, the slope of
- * log s, is sum_i a_i . (s sum_j slope_ij b_j), which is the slope of a_i, multiplied with a_i: nothing to keep. */
+ * ONE EXPONENTIAL serves both directions, since no maximum is subtracted: cosines are at most 1, so that
+ * exp(l - s + HEADROOM) is within a float whatever s is, and loses what is 2 cosines below the best only
+ * where s is past 70. Then e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope, one more pass.
+ * And sum_ij slope_ij l_ij, the slope of log s, is sum_i a_i . (s sum_j slope_ij b_j), which is the slope
+ * of a_i, multiplied with a_i: nothing to keep. */
 #include "dnnl_gemm.h"
 #include "fusion_network.h"
 

@@ -58,8 +58,8 @@ static void fill_matrix(uint64_t seed, size_t outputs, size_t inputs, float *out
         out[i] = (float)(bound * (2 * (double)(fusion_random(&seed) >> 11) * 0x1p-53 - 1));
 }
 
-/* Texts are what people search by, and their encoder is good at it: its space is where the others are led to, if it has
- * the dimension. The second layer begins with nothing to add. */
+/* Texts are what people search by, and their encoder is good at it: its space is where the others are led
+ * to, if it has the dimension. The second layer begins with nothing to add. */
 void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature, float *parameters) {
     size_t d = l->dimension;
     memset(parameters, 0, l->count * sizeof *parameters);

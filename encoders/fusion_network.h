@@ -1,8 +1,9 @@
-/* fusion_network.h - the buffers of fusion_network_loss and the stages that fill them one after the other. Private to
- * encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
+/* fusion_network.h - the buffers of fusion_network_loss and the stages that fill them one after the other.
+ * Private to encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
  *
- * A VIEW is a modality, or what is fused: a matrix of unit vectors, a row for each item of the batch that has it. A
- * PAIR is two views and the items that have both, whose rows are copied side by side where these are not all. */
+ * A VIEW is a modality, or what is fused: a matrix of unit vectors, a row for each item of the batch that
+ * has it. A PAIR is two views and the items that have both, whose rows are copied side by side where these
+ * are not all. */
 #ifndef MAGPIE_FUSION_NETWORK_H
 #define MAGPIE_FUSION_NETWORK_H
 

@@ -274,8 +274,8 @@ static magpie_status begin(training *t) {
     return measure(t, &s->first_recall);
 }
 
-/* Where the caller stops it, it can go on later: the state is written before that is passed on, in the words of the
- * caller. */
+/* Where the caller stops it, it can go on later: the state is written before that is passed on, in the
+ * words of the caller. */
 static magpie_status stop(training *t, magpie_status status) {
     char *words = strdup(magpie_error());
     magpie_status written = write_state(t);

@@ -1,9 +1,10 @@
 /* gemm_kernels.c - see gemm_kernels.h. Compiled for AVX512 with bf16 alone.
  *
- * oneDNN compiles a primitive for one shape, and training has another one with every batch: hence our own. Two bf16 that
- * follow each other along the sum are one word, which is what the processor multiplies and adds at once. Both matrices
- * are brought into panels of such words: ROWS rows of the first, COLUMNS columns of the second, word by word along the
- * sum, so that ROWS x COLUMNS of the result stay in registers. 90% of the peak at 500 x 500 x 384. */
+ * oneDNN compiles a primitive for one shape, and training has another one with every batch: hence our own.
+ * Two bf16 that follow each other along the sum are one word, which is what the processor multiplies and
+ * adds at once. Both matrices are brought into panels of such words: ROWS rows of the first, COLUMNS
+ * columns of the second, word by word along the sum, so that ROWS x COLUMNS of the result stay in
+ * registers. 90% of the peak at 500 x 500 x 384. */
 #include "gemm_kernels.h"
 #include "simd_vectors.h"
 
@@ -12,7 +13,7 @@
 enum {
     ROWS = 12,
     COLUMNS = 2 * VL,
-    HEIGHT = 8 * ROWS, /* of the first matrix that is packed at a time */
+    HEIGHT = 16 * ROWS, /* of the first matrix that is packed at a time */
     DEPTH = 512,
     WORDS = DEPTH / 2 /* of a sum that is taken at a time */
 };
@@ -36,7 +37,8 @@ INLINE vf words_of(const float *from, size_t left) {
     return (vf)pairs_of(low, high);
 }
 
-/* Elements i .. i+lanes-1 (lanes up to VL; 0 past `n`), numbers k .. k+depth-1, as words of a panel of `width`. */
+/* Elements i .. i+lanes-1 (lanes up to VL; 0 past `n`), numbers k .. k+depth-1, as words of a panel of
+ * `width`. */
 INLINE void pack_along(const operand *from, size_t i, size_t n, size_t k, size_t depth, size_t lanes,
                        size_t width, uint32_t *out) {
     for (size_t p = 0; p < depth; p += (size_t)2 * VL) {

@@ -1,5 +1,5 @@
-/* gemm_kernels.h - the product of dnnl_gemm.h with numbers rounded to bf16 on the way in, sums in f32, where the
- * processor multiplies those natively. Private to encoders/dnnl_gemm.c. */
+/* gemm_kernels.h - the product of dnnl_gemm.h with numbers rounded to bf16 on the way in, sums in f32,
+ * where the processor multiplies those natively. Private to encoders/dnnl_gemm.c. */
 #ifndef MAGPIE_GEMM_KERNELS_H
 #define MAGPIE_GEMM_KERNELS_H
 

@@ -1,5 +1,5 @@
-/* test_fusion_loss.c - the loss of training against its definition in double, its gradient against differences of that,
- * and the kernels against the formulas. */
+/* test_fusion_loss.c - the loss of training against its definition in double, its gradient against
+ * differences of that, and the kernels against the formulas. */
 #include "test_fusion.h"
 
 #include "fusion_training.h"
@@ -138,9 +138,9 @@ static double difference(oracle *o, size_t at) {
     return (up - down) / (2 * step);
 }
 
-/* Differences of a loss of about 5 in double, at steps of 1e-5, are right to 1e-9; what is allowed is for the gradient,
- * whose sums are f32 (a millionth of the largest slope of its kind, times the number of terms' root, and then some), or
- * whose numbers are bf16, each rounded by up to 0.4%. */
+/* Differences of a loss of about 5 in double, at steps of 1e-5, are right to 1e-9; what is allowed is for
+ * the gradient, whose sums are f32 (a millionth of the largest slope of its kind, times the number of
+ * terms' root, and then some), or whose numbers are bf16, each rounded by up to 0.4%. */
 static void check_kind(const char *name, oracle *o, const float *gradient, size_t first, size_t n,
                        double tolerance) {
     double largest = 1e-3, worst = 0;
