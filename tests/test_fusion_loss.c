@@ -4,7 +4,7 @@
 
 #include "fusion_training.h"
 
-enum { ITEMS = 250, MANY = 210 /* more than a block */, SPACE = 12 };
+enum { ITEMS = 300, MANY = 290 /* more than a block */, SPACE = 12 };
 
 static const size_t inputs[MAGPIE_MODALITIES] = {12, 9, 7};
 
@@ -33,7 +33,7 @@ static void make_problem(problem *p, fusion_kind kind, const size_t input[MAGPIE
     }
     for (size_t i = 0; i < ITEMS; i++) {
         p->titles[i] = random_below(&random, ITEMS / 2);
-        p->order[i] = (uint32_t)((i * 7 + 3) % ITEMS); /* 7 and 250 have no divisor in common */
+        p->order[i] = (uint32_t)((i * 7 + 3) % ITEMS); /* 7 and 300 have no divisor in common */
     }
     p->items.titles = p->titles;
     p->batch = (fusion_batch){.of = &p->items, .items = p->order, .n = n};
