@@ -196,6 +196,9 @@ typedef magpie_status (*magpie_task)(void *context, size_t task, unsigned worker
  * none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pool_create(unsigned threads, magpie_pool **out);
 unsigned magpie_pool_threads(const magpie_pool *pool);
+/* Its threads look for more work for some forty microseconds before they sleep: for runs of less than a millisecond that
+ * follow each other, where waking up would be a good part of the time. */
+void magpie_pool_be_eager(magpie_pool *pool);
 /* Returns when all tasks are done. After the first failure no new task starts; that failure's status and
  * words are returned, on the calling thread. Calls from several threads take turns. Not to be called from
  * inside a task. */
