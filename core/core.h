@@ -82,8 +82,8 @@ MAGPIE_CHECK_RESULT bool magpie_size_add(size_t a, size_t b, size_t *out);
  * valid pointer. */
 MAGPIE_CHECK_RESULT void *magpie_alloc(size_t count, size_t size);
 
-/* The same for megabytes that are read from end to end again and again: not zeroed, and of huge pages where the system
- * gives them, since with small ones looking up addresses takes a good part of the time. */
+/* The same for megabytes that are read from end to end again and again: not zeroed, and of huge pages
+ * where the system gives them, since with small ones looking up addresses takes a good part of the time. */
 MAGPIE_CHECK_RESULT void *magpie_alloc_large(size_t count, size_t size);
 
 /* Grows *array to room for at least `need` elements, doubling; *capacity is in elements. The new part is not
@@ -196,6 +196,9 @@ typedef magpie_status (*magpie_task)(void *context, size_t task, unsigned worker
  * none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pool_create(unsigned threads, magpie_pool **out);
 unsigned magpie_pool_threads(const magpie_pool *pool);
+/* Its threads look for more work for some forty microseconds before they sleep: for runs of less than a
+ * millisecond that follow each other, where waking up would be a good part of the time. */
+void magpie_pool_be_eager(magpie_pool *pool);
 /* Returns when all tasks are done. After the first failure no new task starts; that failure's status and
  * words are returned, on the calling thread. Calls from several threads take turns. Not to be called from
  * inside a task. */

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,8 @@ unsigned magpie_cpu_count(void) {
     return n ? n : 1;
 }
 
+enum { WATCHES = 4000 /* of some 40 cycles each */ };
+
 struct magpie_pool {
     pthread_mutex_t turn; /* held by the one call that is running */
     pthread_mutex_t lock; /* guards all below */
@@ -35,7 +38,9 @@ struct magpie_pool {
     magpie_task task;
     void *context;
     size_t count, next;
-    unsigned running; /* threads inside a task */
+    atomic_uint running; /* threads inside a task; changed with the lock held, looked at without it too */
+    atomic_uint runs;    /* that were begun; the same */
+    bool eager;
     magpie_status status;
     char *message;
     bool closing;
@@ -65,6 +70,37 @@ static void work_off(magpie_pool *pool, unsigned worker) {
     if (!pool->running) pthread_cond_signal(&pool->done);
 }
 
+/* Some forty microseconds, as long as `number` is `value`. */
+static void watch(atomic_uint *number, unsigned value) {
+    for (int i = 0; i < WATCHES && atomic_load_explicit(number, memory_order_relaxed) == value; i++) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
+
+/* Until there may be work. Enters and leaves with the lock held. */
+static void wait_for_work(magpie_pool *pool) {
+    unsigned runs = pool->runs;
+    if (pool->eager) {
+        pthread_mutex_unlock(&pool->lock);
+        watch(&pool->runs, runs);
+        pthread_mutex_lock(&pool->lock);
+    }
+    if (pool->runs == runs && !pool->closing) pthread_cond_wait(&pool->work, &pool->lock);
+}
+
+/* The same, until nobody works. */
+static void wait_until_done(magpie_pool *pool) {
+    for (unsigned running = pool->running; pool->eager && running; running = pool->running) {
+        pthread_mutex_unlock(&pool->lock);
+        watch(&pool->running, running);
+        pthread_mutex_lock(&pool->lock);
+        if (pool->running == running) break;
+    }
+    while (pool->running) pthread_cond_wait(&pool->done, &pool->lock);
+}
+
 static void *worker_main(void *argument) {
     struct worker *self = argument;
     magpie_pool *pool = self->pool;
@@ -73,7 +109,7 @@ static void *worker_main(void *argument) {
         if (pool->next < pool->count)
             work_off(pool, self->number);
         else
-            pthread_cond_wait(&pool->work, &pool->lock);
+            wait_for_work(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -107,6 +143,12 @@ magpie_status magpie_pool_create(unsigned threads, magpie_pool **out) {
     return MAGPIE_OK;
 }
 
+void magpie_pool_be_eager(magpie_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->eager = true;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 unsigned magpie_pool_threads(const magpie_pool *pool) { return pool->threads; }
 
 magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task, void *context) {
@@ -117,9 +159,10 @@ magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task,
     pool->status = MAGPIE_OK;
     pool->next = 0;
     pool->count = count;
+    pool->runs++;
     if (count > 1) pthread_cond_broadcast(&pool->work);
     work_off(pool, 0);
-    while (pool->running) pthread_cond_wait(&pool->done, &pool->lock);
+    wait_until_done(pool);
     magpie_status status = pool->status;
     char *message = pool->message;
     pool->message = NULL;

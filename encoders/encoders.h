@@ -364,25 +364,26 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_explain(const magpie_fusion *fus
 
 /* ---- training the heads ----
  *
- * Encoders are frozen: what is trained on are their vectors. The loss is symmetric cross entropy with the other items of
- * the batch as what is wrong (InfoNCE, as of CLIP; Radford et al. 2021), with one learned temperature, its mean over all
- * pairs that an item has: every two of its modalities, and every modality with the item's fused vector. The latter is
- * what teaches the modalities' weights: w_m = exp(u_m), u_m learned, so that weights stay above 0 and what counts, their
- * ratios, are differences of what is learned. Items with the same title are not held against each other.
+ * Encoders are frozen: what is trained on are their vectors. The loss is symmetric cross entropy with the
+ * other items of the batch as what is wrong (InfoNCE, as of CLIP; Radford et al. 2021), with one learned
+ * temperature, its mean over all pairs that an item has: every two of its modalities, and every modality
+ * with the item's fused vector. The latter is what teaches the modalities' weights: w_m = exp(u_m), u_m
+ * learned, so that weights stay above 0 and what counts, their ratios, are differences of what is learned.
+ * Items with the same title are not held against each other.
  *
- * AdamW (Loshchilov and Hutter 2019) without decay of biases, weights and temperature; a linear warm-up, then a cosine
- * down to 0; gradients are cut at a length. After each epoch the items kept for validation are searched for by one
- * modality among another's vectors, in every direction: the epoch that finds most among the first ten is kept, and
- * training ends where none has been better for `patience` epochs.
+ * AdamW (Loshchilov and Hutter 2019) without decay of biases, weights and temperature; a linear warm-up,
+ * then a cosine down to 0; gradients are cut at a length. After each epoch the items kept for validation
+ * are searched for by one modality among another's vectors, in every direction: the epoch that finds most
+ * among the first ten is kept, and training ends where none has been better for `patience` epochs.
  *
- * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed or not.
- * Matrix products may be bf16 with sums in f32; parameters, and all else, are f32. */
+ * The same seed gives the same bytes on the same machine, with any number of threads, stopped and resumed
+ * or not. Matrix products may be bf16 with sums in f32; parameters, and all else, are f32. */
 
 typedef struct magpie_fusion_data {
     size_t n; /* items */
     magpie_modality_source source[MAGPIE_MODALITIES];
-    /* [n] of each source, NULL where it has none: unit vectors [its dimension], NULL where an item has none. Items of
-     * fewer than two are left out. */
+    /* [n] of each source, NULL where it has none: unit vectors [its dimension], NULL where an item has
+     * none. Items of fewer than two are left out. */
     const float *const *features[MAGPIE_MODALITIES];
     const uint64_t *titles; /* [n], by magpie_title_hash */
 } magpie_fusion_data;
@@ -432,9 +433,10 @@ typedef struct magpie_fusion_report {
     uint64_t parameters;
 } magpie_fusion_report;
 
-/* Into a folder, a fusion model (magpie_fusion_open); it is made where there is none. DIRECTORY/training.state is written
- * after an epoch, every few seconds, and removed at the end. `progress` and `report` may be NULL. MAGPIE_E_INPUT: too
- * few items with two modalities; MAGPIE_E_MISMATCH: a state of other vectors or options. */
+/* Into a folder, a fusion model (magpie_fusion_open); it is made where there is none.
+ * DIRECTORY/training.state is written after an epoch, every few seconds, and removed at the end.
+ * `progress` and `report` may be NULL. MAGPIE_E_INPUT: too few items with two modalities;
+ * MAGPIE_E_MISMATCH: a state of other vectors or options. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_train(const magpie_fusion_data *data,
                                                       const magpie_fusion_train_options *options,
                                                       const char *directory, magpie_fusion_progress progress,

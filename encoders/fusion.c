@@ -1,6 +1,8 @@
-/* fusion.c - every modality into one space, and out of it again: heads, sums, shares (encoders.h, "one space").
+/* fusion.c - every modality into one space, and out of it again: heads, sums, shares (encoders.h, "one
+ * space").
  *
- * Sums over coordinates are double: a share is a part of a score whose terms may cancel, and 1e-5 is asked of it. */
+ * Sums over coordinates are double: a share is a part of a score whose terms may cancel, and 1e-5 is asked
+ * of it. */
 #include "fusion.h"
 #include "model_files.h"
 #include "simd.h"
@@ -279,8 +281,8 @@ static double product_of(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-/* out [d] = the sum of what is there, weighted, and *length its length. Weights are taken relative to the largest, so
- * that none is too small or too large to be counted with. */
+/* out [d] = the sum of what is there, weighted, and *length its length. Weights are taken relative to the
+ * largest, so that none is too small or too large to be counted with. */
 static void add_up(const magpie_fusion_part *parts, size_t n, size_t d, double *out, double *length) {
     double largest = 0, squares = 0;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)parts[i].weight));
@@ -292,7 +294,8 @@ static void add_up(const magpie_fusion_part *parts, size_t n, size_t d, double *
     *length = sqrt(squares);
 }
 
-/* The unit sum; a single part of positive weight is itself. *any is false, and out zeros, where there is none. */
+/* The unit sum; a single part of positive weight is itself. *any is false, and out zeros, where there is
+ * none. */
 static magpie_status unit_sum(const magpie_fusion_part *parts, size_t n, size_t d, float *out, bool *any) {
     double length;
     *any = n > 0;
@@ -360,7 +363,8 @@ magpie_status magpie_fusion_mix(const magpie_fusion *fusion, const magpie_fusion
     return status;
 }
 
-/* The lengths of the sums of the query's and of the item's parts, in `sum`'s room: what shares are divided by. */
+/* The lengths of the sums of the query's and of the item's parts, in `sum`'s room: what shares are divided
+ * by. */
 static double scale_of(const magpie_fusion_part *parts, size_t n, size_t d, double *sum) {
     double length, largest = 0;
     for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)parts[i].weight));

@@ -34,9 +34,10 @@ void fusion_heads_free(fusion_heads *heads);
 
 /* *out is to be freed, whatever is returned. An error names the file, and the tensor or the head. */
 MAGPIE_CHECK_RESULT magpie_status fusion_files_read(const char *directory, fusion_heads *out);
-/* Makes the folder where there is none. Each file is the old one or the new one after a crash; config.json holds the
- * weights' fingerprint, so that two that do not belong together are an error and no result. With `half` the tensors
- * are f16, rounded to nearest; MAGPIE_E_INPUT for a number that is not finite or not within f16. */
+/* Makes the folder where there is none. Each file is the old one or the new one after a crash; config.json
+ * holds the weights' fingerprint, so that two that do not belong together are an error and no result. With
+ * `half` the tensors are f16, rounded to nearest; MAGPIE_E_INPUT for a number that is not finite or not
+ * within f16. */
 MAGPIE_CHECK_RESULT magpie_status fusion_files_write(const char *directory, const fusion_heads *heads,
                                                      bool half);
 

@@ -1,8 +1,8 @@
 /* fusion_kernels.c - see fusion.h; compiled for each level of the instruction set.
  *
- * A product is sums over vectors of the input, each in one register from its beginning to its end; how many are
- * computed side by side changes none of them. What the input has beyond whole vectors is one more, of zeros at the
- * end. */
+ * A product is sums over vectors of the input, each in one register from its beginning to its end; how
+ * many are computed side by side changes none of them. What the input has beyond whole vectors is one
+ * more, of zeros at the end. */
 #include "fusion.h"
 #include "simd_vectors.h"
 

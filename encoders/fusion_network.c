@@ -58,8 +58,8 @@ static void fill_matrix(uint64_t seed, size_t outputs, size_t inputs, float *out
         out[i] = (float)(bound * (2 * (double)(fusion_random(&seed) >> 11) * 0x1p-53 - 1));
 }
 
-/* Texts are what people search by, and their encoder is good at it: its space is where the others are led to, if it has
- * the dimension. The second layer begins with nothing to add. */
+/* Texts are what people search by, and their encoder is good at it: its space is where the others are led
+ * to, if it has the dimension. The second layer begins with nothing to add. */
 void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature, float *parameters) {
     size_t d = l->dimension;
     memset(parameters, 0, l->count * sizeof *parameters);
@@ -75,6 +75,17 @@ void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature,
 
 /* ---- buffers ---- */
 
+static void lay_out_panels(fusion_network *net, size_t v, magpie_block *block) {
+    fusion_view *view = &net->view[v];
+    size_t n = net->most, d = net->layout.dimension;
+    if (!net->bf16) return;
+    view->z_across = magpie_carve(block, gemm_panel_words(n, d), sizeof *view->z_across);
+    view->z_along = magpie_carve(block, gemm_panel_words(d, n), sizeof *view->z_along);
+    if (v == FUSION_FUSED) return;
+    view->matrix = magpie_carve(block, gemm_panel_words(d, net->layout.input[v]), sizeof *view->matrix);
+    view->x_along = magpie_carve(block, gemm_panel_words(net->layout.input[v], n), sizeof *view->x_along);
+}
+
 static void lay_out_view(fusion_network *net, size_t v, magpie_block *block) {
     fusion_view *view = &net->view[v];
     size_t n = net->most, d = net->layout.dimension;
@@ -86,6 +97,7 @@ static void lay_out_view(fusion_network *net, size_t v, magpie_block *block) {
     view->length = magpie_carve(block, n, sizeof *view->length);
     if (head) view->x = magpie_carve(block, n * net->layout.input[v], sizeof *view->x);
     view->p = magpie_carve(block, n * d, sizeof *view->p);
+    lay_out_panels(net, v, block);
     if (residual) view->g = magpie_carve(block, n * d, sizeof *view->g);
     if (residual) view->h = magpie_carve(block, n * d, sizeof *view->h);
 }
@@ -101,18 +113,20 @@ static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *b
     pair->e = magpie_carve(block, n * n, sizeof *pair->e);
     pair->own = magpie_carve(block, n, sizeof *pair->own);
     pair->row = magpie_carve(block, n, sizeof *pair->row);
-    pair->column = magpie_carve(block, n, sizeof *pair->column);
     pair->sums = magpie_carve(block, fusion_blocks(n) * n, sizeof *pair->sums);
 }
 
 static void lay_out(fusion_network *net, magpie_block *block) {
+    size_t blocks = fusion_blocks(net->most);
     for (size_t v = 0; v < FUSION_VIEWS; v++)
         if (v == FUSION_FUSED || net->layout.input[v]) lay_out_view(net, v, block);
     for (size_t i = 0; i < FUSION_PAIRS; i++)
         if (net->pair[i].a != net->pair[i].b) lay_out_pair(net, &net->pair[i], block);
     net->same = magpie_carve(block, net->most, sizeof *net->same);
-    net->partial =
-        magpie_carve(block, fusion_blocks(net->most) * (MAGPIE_MODALITIES + 1), sizeof *net->partial);
+    net->items = magpie_carve(block, net->most, sizeof *net->items);
+    net->weights = magpie_carve(block, blocks * MAGPIE_MODALITIES, sizeof *net->weights);
+    net->losses = magpie_carve(block, blocks * FUSION_PAIRS, sizeof *net->losses);
+    net->scales = magpie_carve(block, blocks * FUSION_PAIRS, sizeof *net->scales);
 }
 
 /* All pairs of views that there are heads for; the others stay 0, 0. */
@@ -132,7 +146,7 @@ magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bo
     if (!net) return MAGPIE_E_NO_MEMORY;
     net->layout = *layout;
     net->most = most;
-    net->bf16 = bf16;
+    net->bf16 = bf16 && gemm_has_bf16();
     net->pool = pool;
     net->kernels = fusion_training_kernels_level(0);
     name_pairs(net);
@@ -158,27 +172,30 @@ size_t fusion_network_most(const fusion_network *network) { return network->most
 
 /* ---- the stages ---- */
 
-static magpie_status begin(fusion_network *net, const fusion_batch *batch, const float *parameters) {
+static magpie_status begin(fusion_network *net, const fusion_batch *batch, const float *parameters,
+                           bool sorted) {
     net->batch = batch;
     net->parameters = parameters;
     net->scale = expf(parameters[net->layout.scale]);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) net->weight[m] = expf(parameters[net->layout.weight + m]);
     if (batch->n > net->most) return magpie_fail(MAGPIE_E_ARGUMENT, "a batch of %zu items", batch->n);
-    magpie_status status = fusion_plan(net);
+    magpie_status status = fusion_plan(net, sorted);
+    if (status == MAGPIE_OK) status = fusion_pack_matrices(net);
     return status == MAGPIE_OK ? fusion_forward(net) : status;
 }
 
 magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *batch, const float *parameters,
                                   float *gradient, double *loss) {
-    magpie_status status = begin(network, batch, parameters);
+    magpie_status status = begin(network, batch, parameters, true);
     network->gradient = gradient;
+    if (status == MAGPIE_OK) status = fusion_pack_views(network);
     if (status == MAGPIE_OK) status = fusion_contrast(network, loss);
     return status == MAGPIE_OK ? fusion_backward(network) : status;
 }
 
 magpie_status fusion_network_views(fusion_network *network, const fusion_batch *batch,
                                    const float *parameters, fusion_views *out) {
-    magpie_status status = begin(network, batch, parameters);
+    magpie_status status = begin(network, batch, parameters, false);
     for (size_t v = 0; v < FUSION_VIEWS; v++) {
         out->n[v] = network->view[v].n;
         out->z[v] = network->view[v].z;

@@ -1,11 +1,13 @@
-/* fusion_network.h - the buffers of fusion_network_loss and the stages that fill them one after the other. Private to
- * encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
+/* fusion_network.h - the buffers of fusion_network_loss and the stages that fill them one after the other.
+ * Private to encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
  *
- * A VIEW is a modality, or what is fused: a matrix of unit vectors, a row for each item of the batch that has it. A
- * PAIR is two views and the items that have both, whose rows are copied side by side where these are not all. */
+ * A VIEW is a modality, or what is fused: a matrix of unit vectors, a row for each item of the batch that
+ * has it. A PAIR is two views and the items that have both, whose rows are copied side by side where these
+ * are not all. */
 #ifndef MAGPIE_FUSION_NETWORK_H
 #define MAGPIE_FUSION_NETWORK_H
 
+#include "dnnl_gemm.h"
 #include "fusion_training.h"
 
 typedef struct fusion_view {
@@ -19,6 +21,9 @@ typedef struct fusion_view {
     float *z;       /* [n, dimension] */
     float *length;  /* [n], before it was made 1 */
     float *dz;      /* [n, dimension]: the slope of z, then of what z was before its length was made 1 */
+    /* In bf16, panels: of z for products along the dimension and along the rows; of the head's matrix; of
+     * x. */
+    uint32_t *z_across, *z_along, *matrix, *x_along;
 } fusion_view;
 
 typedef struct fusion_pair {
@@ -30,9 +35,8 @@ typedef struct fusion_pair {
     float *da, *db;         /* [n, dimension]: their slopes */
     float *e;               /* [n, n]: exponentials of logits, then the slopes of the logits */
     float *own;             /* [n]: logits of those that belong together, shifted as the exponentials are */
-    float *row, *column;    /* [n]: what each row and column of e is multiplied with */
+    float *row;             /* [n]: sums of e */
     float *sums;            /* [blocks, most]: of the columns of e, by block of rows */
-    double loss;            /* summed over the items */
 } fusion_pair;
 
 struct fusion_network {
@@ -45,8 +49,13 @@ struct fusion_network {
     fusion_pair pair[FUSION_PAIRS];
     size_t examples; /* of all pairs */
     int32_t *same;   /* [most]: the next item of the batch of the same title, round in a ring */
-    double *partial; /* [blocks, MAGPIE_MODALITIES + 1]: slopes of the logarithms of weights and scale */
+    uint32_t *items; /* [n]: the batch's, those that have the same modalities side by side */
+    double *
+        weights; /* [blocks, MAGPIE_MODALITIES]: slopes of the logarithms of the weights, by block of items */
+    double *losses,
+        *scales; /* [blocks of all pairs]: the loss, and the slope of the logarithm of the scale */
     float weight[MAGPIE_MODALITIES], scale;
+    double scale_slope; /* of the scale's logarithm */
     magpie_block block;
     /* Of the call that is running. */
     const fusion_batch *batch;
@@ -61,8 +70,12 @@ static inline size_t fusion_block_rows(size_t i, size_t n) {
     return n - i * FUSION_BLOCK < FUSION_BLOCK ? n - i * FUSION_BLOCK : FUSION_BLOCK;
 }
 
-/* Which views, pairs and rows the batch has. */
-MAGPIE_CHECK_RESULT magpie_status fusion_plan(fusion_network *network);
+/* Which views, pairs and rows the batch has. `sorted`: items may change places, so that pairs are parts of
+ * views. */
+MAGPIE_CHECK_RESULT magpie_status fusion_plan(fusion_network *network, bool sorted);
+/* In bf16: the panels of the heads' matrices; those of what the heads were given and put out. */
+MAGPIE_CHECK_RESULT magpie_status fusion_pack_matrices(fusion_network *network);
+MAGPIE_CHECK_RESULT magpie_status fusion_pack_views(fusion_network *network);
 /* Features to unit vectors, of all views. */
 MAGPIE_CHECK_RESULT magpie_status fusion_forward(fusion_network *network);
 /* The loss, and the slopes of the pairs' vectors. */

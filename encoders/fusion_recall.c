@@ -42,8 +42,8 @@ static magpie_status block_task(void *context, size_t task, unsigned worker) {
     size_t first = task * FUSION_BLOCK,
            rows = query->n - first < FUSION_BLOCK ? query->n - first : FUSION_BLOCK, own = 0;
     float *scores = m->scores + worker * FUSION_BLOCK * m->n;
-    magpie_status status = gemm(GEMM_NT, rows, found->n, m->d, 1, query->z + first * m->d, m->d, found->z,
-                                m->d, scores, found->n, false);
+    const gemm_right right = {.form = GEMM_NT, .n = found->n, .k = m->d, .values = found->z, .stride = m->d};
+    magpie_status status = gemm(rows, 1, query->z + first * m->d, m->d, &right, scores, found->n, false);
     m->hits[task] = m->searches[task] = 0;
     for (size_t i = 0; i < rows && status == MAGPIE_OK; i++) {
         while (own < found->n && found->items[own] < query->items[first + i]) own++;

@@ -1,6 +1,7 @@
 /* fusion_state.c - a training on disk: a header, arrays, and a hash of all that.
  *
- * It is read back by the same program on the same machine, or refused; so structs are written as they lie in memory. */
+ * It is read back by the same program on the same machine, or refused; so structs are written as they lie
+ * in memory. */
 #include "fusion_training.h"
 
 #include <string.h>

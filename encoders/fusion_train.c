@@ -274,8 +274,8 @@ static magpie_status begin(training *t) {
     return measure(t, &s->first_recall);
 }
 
-/* Where the caller stops it, it can go on later: the state is written before that is passed on, in the words of the
- * caller. */
+/* Where the caller stops it, it can go on later: the state is written before that is passed on, in the
+ * words of the caller. */
 static magpie_status stop(training *t, magpie_status status) {
     char *words = strdup(magpie_error());
     magpie_status written = write_state(t);
@@ -353,6 +353,7 @@ static magpie_status prepare(training *t, const char *directory) {
     if (!t->state_path || !t->gradient) return MAGPIE_E_NO_MEMORY;
     magpie_status status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
     if (status == MAGPIE_OK) status = magpie_pool_create(t->options->threads, &t->pool);
+    if (status == MAGPIE_OK) magpie_pool_be_eager(t->pool);
     return status == MAGPIE_OK ? fusion_network_create(&t->layout, most, t->bf16, t->pool, &t->network)
                                : status;
 }

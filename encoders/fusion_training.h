@@ -1,9 +1,10 @@
-/* fusion_training.h - what the training of heads is made of: the loss and its gradient, kernels, recall, the state on
- * disk. Private to encoders/fusion*.
+/* fusion_training.h - what the training of heads is made of: the loss and its gradient, kernels, recall,
+ * the state on disk. Private to encoders/fusion*.
  *
- * DETERMINISM. What is summed is cut up by constants, never by the number of threads: a task is a block of FUSION_BLOCK
- * rows (or of a matrix's rows), each product runs on one thread, and what tasks have summed is added up in order of
- * task. So the same seed gives the same bytes on the same machine, with any number of threads. */
+ * DETERMINISM. What is summed is cut up by constants, never by the number of threads: a task is a block of
+ * FUSION_BLOCK rows (or of a matrix's rows), each product runs on one thread, and what tasks have summed
+ * is added up in order of task. So the same seed gives the same bytes on the same machine, with any number
+ * of threads. */
 #ifndef MAGPIE_FUSION_TRAINING_H
 #define MAGPIE_FUSION_TRAINING_H
 
@@ -60,13 +61,13 @@ void fusion_network_free(fusion_network *network);
 size_t fusion_network_dimension(const fusion_network *network),
     fusion_network_most(const fusion_network *network);
 
-/* The mean over all pairs of views that items of the batch have, and over the items that have both, of the symmetric
- * cross entropy; 0 where there are none. gradient [count] of it. */
+/* The mean over all pairs of views that items of the batch have, and over the items that have both, of the
+ * symmetric cross entropy; 0 where there are none. gradient [count] of it. */
 MAGPIE_CHECK_RESULT magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *batch,
                                                       const float *parameters, float *gradient, double *loss);
 
-/* The views of a batch, for measuring: features without dropout. z[v] [n of v, dimension], rows[v]: of which item of
- * the batch each is; valid until the next call. */
+/* The views of a batch, for measuring: features without dropout. z[v] [n of v, dimension], rows[v]: of
+ * which item of the batch each is; valid until the next call. */
 typedef struct fusion_views {
     size_t n[FUSION_VIEWS];
     const float *z[FUSION_VIEWS];
@@ -78,8 +79,9 @@ MAGPIE_CHECK_RESULT magpie_status fusion_network_views(fusion_network *network, 
 
 /* ---- recall ---- */
 
-/* Of all searches for an item by one of its modalities among others' vectors of another one, the share that find it
- * among the ten best; what has the item's title is neither right nor wrong. 0 where there are no searches. */
+/* Of all searches for an item by one of its modalities among others' vectors of another one, the share
+ * that find it among the ten best; what has the item's title is neither right nor wrong. 0 where there are
+ * no searches. */
 MAGPIE_CHECK_RESULT magpie_status fusion_recall(fusion_network *network, const fusion_items *of,
                                                 const uint32_t *items, size_t n, const float *parameters,
                                                 magpie_pool *pool, double *out);
@@ -91,8 +93,8 @@ typedef struct fusion_adam {
     uint64_t step;         /* taken */
 } fusion_adam;
 
-/* AdamW (Loshchilov and Hutter 2019), with betas of 0.9 and 0.999, behind a gradient that is scaled down to a length
- * of `clip` where it is longer. *length: what it was. */
+/* AdamW (Loshchilov and Hutter 2019), with betas of 0.9 and 0.999, behind a gradient that is scaled down
+ * to a length of `clip` where it is longer. *length: what it was. */
 MAGPIE_CHECK_RESULT magpie_status fusion_adam_step(fusion_adam *adam, const fusion_layout *layout,
                                                    magpie_pool *pool, double rate, double decay, double clip,
                                                    const float *gradient, float *parameters, double *length);
@@ -119,8 +121,8 @@ MAGPIE_CHECK_RESULT magpie_status fusion_state_create(uint64_t key, size_t count
 void fusion_state_free(fusion_state *state);
 /* All or nothing. */
 MAGPIE_CHECK_RESULT magpie_status fusion_state_write(const fusion_state *state, const char *path);
-/* Into a state that was created for the same. MAGPIE_E_MISMATCH where the file is of another key, MAGPIE_E_CORRUPT where
- * it is damaged; the state is as it was then. */
+/* Into a state that was created for the same. MAGPIE_E_MISMATCH where the file is of another key,
+ * MAGPIE_E_CORRUPT where it is damaged; the state is as it was then. */
 MAGPIE_CHECK_RESULT magpie_status fusion_state_read(fusion_state *state, const char *path);
 
 /* ---- kernels ---- */
@@ -135,7 +137,8 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
-    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. -INFINITY becomes 0. */
+    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. -INFINITY
+     * becomes 0. */
     float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
     void (*weigh)(float *x, size_t n, float row, const float *columns); /* x [n] *= row + columns [n] */
     /* y [n] = x Phi(x) */

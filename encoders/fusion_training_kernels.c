@@ -46,8 +46,8 @@ static void add(float *x, const float *y, float scale, size_t n) {
 
 /* ---- exponentials ---- */
 
-/* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by the series of the exponential to the
- * 6th power, which is right to 2^-23. Below -126.5 it is 0. */
+/* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by the series of the
+ * exponential to the 6th power, which is right to 2^-23. Below -126.5 it is 0. */
 INLINE vf exp2_of(vf x) {
     const vf magic = splat(0x1.8p23f);
     vf y = vmax(x, splat(-127.0f)), whole = y + magic, r = y - (whole - magic), p;

@@ -1,9 +1,10 @@
 /* gemm_kernels.c - see gemm_kernels.h. Compiled for AVX512 with bf16 alone.
  *
- * oneDNN compiles a primitive for one shape, and training has another one with every batch: hence our own. Two bf16 that
- * follow each other along the sum are one word, which is what the processor multiplies and adds at once. Both matrices
- * are brought into panels of such words: ROWS rows of the first, COLUMNS columns of the second, word by word along the
- * sum, so that ROWS x COLUMNS of the result stay in registers. 90% of the peak at 500 x 500 x 384. */
+ * oneDNN compiles a primitive for one shape, and training has another one with every batch: hence our own.
+ * Two bf16 that follow each other along the sum are one word, which is what the processor multiplies and
+ * adds at once. Both matrices are brought into panels of such words: ROWS rows of the first, COLUMNS
+ * columns of the second, word by word along the sum, so that ROWS x COLUMNS of the result stay in
+ * registers. 90% of the peak at 500 x 500 x 384. */
 #include "gemm_kernels.h"
 #include "simd_vectors.h"
 
@@ -12,7 +13,7 @@
 enum {
     ROWS = 12,
     COLUMNS = 2 * VL,
-    HEIGHT = 8 * ROWS, /* of the first matrix that is packed at a time */
+    HEIGHT = 16 * ROWS, /* of the first matrix that is packed at a time */
     DEPTH = 512,
     WORDS = DEPTH / 2 /* of a sum that is taken at a time */
 };
@@ -36,7 +37,8 @@ INLINE vf words_of(const float *from, size_t left) {
     return (vf)pairs_of(low, high);
 }
 
-/* Elements i .. i+lanes-1 (lanes up to VL; 0 past `n`), numbers k .. k+depth-1, as words of a panel of `width`. */
+/* Elements i .. i+lanes-1 (lanes up to VL; 0 past `n`), numbers k .. k+depth-1, as words of a panel of
+ * `width`. */
 INLINE void pack_along(const operand *from, size_t i, size_t n, size_t k, size_t depth, size_t lanes,
                        size_t width, uint32_t *out) {
     for (size_t p = 0; p < depth; p += (size_t)2 * VL) {
@@ -100,22 +102,42 @@ INLINE void multiply(const uint32_t *a, const uint32_t *b, size_t words, float s
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-void gemm_bf16_v4_bf16(gemm_form form, size_t m, size_t n, size_t k, float scale, const float *a,
-                       size_t a_stride, const float *b, size_t b_stride, float *c, size_t c_stride) {
-    _Alignas(64) uint32_t rows[HEIGHT * WORDS], columns[COLUMNS * WORDS];
-    const operand left = {a, a_stride, form != GEMM_TN}, right = {b, b_stride, form == GEMM_NT};
-    for (size_t at = 0; at < k; at += DEPTH)
+void gemm_pack_v4_bf16(const gemm_right *right, size_t first, size_t count, uint32_t *out) {
+    const operand from = {right->values, right->stride, right->form == GEMM_NT};
+    size_t words = (right->k + 1) / 2;
+    for (size_t panel = first; panel < first + count; panel++)
+        for (size_t half = 0; half < 2; half++)
+            pack(&from, panel * COLUMNS + half * VL, right->n, 0, right->k, VL, COLUMNS,
+                 out + panel * COLUMNS * words + half * VL);
+}
+
+/* The panels of rows `from` .. `end` by all columns, numbers at .. at+depth-1 of the sum. `panels` NULL:
+ * packed here. */
+static void multiply_rows(const uint32_t *rows, size_t from, size_t end, size_t at, size_t depth, float scale,
+                          const gemm_right *right, const uint32_t *panels, float *c, size_t c_stride) {
+    _Alignas(64) uint32_t columns[COLUMNS * WORDS];
+    const operand operand = {right->values, right->stride, right->form == GEMM_NT};
+    size_t words = (depth + 1) / 2, all = (right->k_packed + 1) / 2;
+    for (size_t j = 0; j < right->n; j += COLUMNS) {
+        const uint32_t *panel = panels ? panels + j * all + at / 2 * COLUMNS : columns;
+        for (size_t half = 0; half < 2 && !panels; half++)
+            pack(&operand, j + half * VL, right->n, at, depth, VL, COLUMNS, columns + half * VL);
+        for (size_t r = from; r < end; r += ROWS)
+            multiply(rows + (r - from) * words, panel, words, scale, at == 0, least(end - r, ROWS),
+                     least(right->n - j, COLUMNS), c + r * c_stride + j, c_stride);
+    }
+}
+
+void gemm_bf16_v4_bf16(bool turned, size_t m, float scale, const float *a, size_t a_stride,
+                       const gemm_right *right, const uint32_t *panels, float *c, size_t c_stride) {
+    _Alignas(64) uint32_t rows[HEIGHT * WORDS];
+    const operand left = {a, a_stride, !turned};
+    for (size_t at = 0; at < right->k; at += DEPTH)
         for (size_t i = 0; i < m; i += HEIGHT) {
-            size_t depth = least(k - at, DEPTH), words = (depth + 1) / 2, end = least(m, i + HEIGHT);
+            size_t depth = least(right->k - at, DEPTH), end = least(m, i + HEIGHT);
             for (size_t r = i; r < end; r += ROWS)
-                pack(&left, r, end, at, depth, ROWS, ROWS, rows + (r - i) * words);
-            for (size_t j = 0; j < n; j += COLUMNS) {
-                pack(&right, j, n, at, depth, VL, COLUMNS, columns);
-                pack(&right, j + VL, n, at, depth, VL, COLUMNS, columns + VL);
-                for (size_t r = i; r < end; r += ROWS)
-                    multiply(rows + (r - i) * words, columns, words, scale, at == 0, least(end - r, ROWS),
-                             least(n - j, COLUMNS), c + r * c_stride + j, c_stride);
-            }
+                pack(&left, r, end, at, depth, ROWS, ROWS, rows + (r - i) * ((depth + 1) / 2));
+            multiply_rows(rows, i, end, at, depth, scale, right, panels, c, c_stride);
         }
 }
 

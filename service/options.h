@@ -44,8 +44,8 @@ typedef struct command {
     const option_row *const *tables; /* ends with NULL: tables are shared among commands */
     const char *details;             /* more help; may be "" */
     exit_code (*run)(char **operands, int count);
-    /* Of a command that is several: each is named "COMMAND PART", and has the rest of this. Ends with NULL; a command
-     * of parts has neither options nor `run`. */
+    /* Of a command that is several: each is named "COMMAND PART", and has the rest of this. Ends with
+     * NULL; a command of parts has neither options nor `run`. */
     const struct command *const *parts;
 } command;
 

@@ -21,6 +21,7 @@ static struct {
     size_t dimension, epochs, batch, patience, seed, validation, threads;
     double rate, weight_decay, dropout, temperature;
     bool all, resume, f32;
+    magpie_precision precision;
 } given = {.kind = "linear", /* magpie_fusion_train_defaults, which the help repeats */
            .epochs = 60,
            .batch = 512,
@@ -29,6 +30,7 @@ static struct {
            .weight_decay = 0.1,
            .dropout = 0.1,
            .temperature = 0.07,
+           .precision = MAGPIE_PRECISION_AUTO,
            .seed = 1,
            .validation = 10};
 
@@ -192,6 +194,7 @@ static magpie_fusion_train_options options_for(const magpie_fusion_data *data) {
     o.seed = given.seed;
     o.validation = given.validation;
     o.threads = (unsigned)given.threads;
+    o.precision = given.precision;
     o.all = given.all;
     o.resume = given.resume;
     o.f32 = given.f32;
@@ -247,6 +250,10 @@ static magpie_status parse_real(const char *value, void *target) {
         return magpie_fail(MAGPIE_E_ARGUMENT, "a number of 0 or more is wanted, not \"%s\"", value);
     *(double *)target = number;
     return MAGPIE_OK;
+}
+
+static magpie_status parse_precision(const char *value, void *target) {
+    return magpie_precision_parse(value, target);
 }
 
 static const option_row own_options[] = {
@@ -316,6 +323,11 @@ static const option_row own_options[] = {
      .help = "one title in N, a multiple of 5, tells when to stop (default: 10; 0: none)"},
     {.name = "all", .flag = &given.all, .help = "train on the titles that are held out for eval, too"},
     {.name = "f32", .flag = &given.f32, .help = "write numbers of 32 bits, not of 16"},
+    {.name = "precision",
+     .argument = "P",
+     .parse = parse_precision,
+     .target = &given.precision,
+     .help = "of products: f32, or auto: bf16 where the CPU has it (default)"},
     {.name = "resume", .flag = &given.resume, .help = "go on where a training into this folder was stopped"},
     {.name = "curve",
      .argument = "FILE",

@@ -1,4 +1,5 @@
-/* test_fusion.c - heads against the formula, sums against their shares, folders against what may be wrong with them. */
+/* test_fusion.c - heads against the formula, sums against their shares, folders against what may be wrong
+ * with them. */
 #include "test_fusion.h"
 
 enum { DIMENSION = 48, TEXT = 40, IMAGE = 67, AUDIO = 48 };
@@ -352,7 +353,8 @@ static void not_a_number(void **state) {
     free(path);
 }
 
-/* f16 to nearest, by the oracle of trying: every value of f16 comes back, and what lies between goes to the nearer. */
+/* f16 to nearest, by the oracle of trying: every value of f16 comes back, and what lies between goes to
+ * the nearer. */
 static void halves(void **state) {
     (void)state;
     enum { INPUT = 9 };

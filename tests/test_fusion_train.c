@@ -1,4 +1,5 @@
-/* test_fusion_train.c - training finds what is there to be found, the same to the bit each time, stopped or not. */
+/* test_fusion_train.c - training finds what is there to be found, the same to the bit each time, stopped
+ * or not. */
 #include "test_fusion.h"
 
 enum { ITEMS = 900, HIDDEN = 24, TEXT = 32, IMAGE = 48, AUDIO = 20 };

@@ -1,6 +1,7 @@
-/* fusion_bench.c - the training of heads, epoch by epoch: one JSON line each, for fusion_compare, which makes the
- * features. Usage: fusion_bench FOLDER ITEMS KIND EPOCHS BATCH THREADS OUTPUT; FOLDER holds titles.u64 and, of text,
- * image and audio those that there are, NAME-DIMENSION.f32, rows of zeros where an item has none. */
+/* fusion_bench.c - the training of heads, epoch by epoch: one JSON line each, for fusion_compare, which
+ * makes the features. Usage: fusion_bench FOLDER ITEMS KIND EPOCHS BATCH THREADS OUTPUT; FOLDER holds
+ * titles.u64 and, of text, image and audio those that there are, NAME-DIMENSION.f32, rows of zeros where
+ * an item has none. */
 #include "encoders.h"
 
 #include <dirent.h>
