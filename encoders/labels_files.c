@@ -16,9 +16,8 @@ enum { DIMENSION_MOST = 16384, LEVEL_MOST = 64 };
 static const char model_type[] = "magpie-labels", config_name[] = "config.json",
                   weights_name[] = "model.safetensors";
 
-/* Of the weights' file: what config.json says of it. */
-static void print_fingerprint(const safetensors *file, char out[MAGPIE_FINGERPRINT_MAX]) {
-    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)safetensors_fingerprint(file));
+static void print_fingerprint(uint64_t fingerprint, char out[MAGPIE_FINGERPRINT_MAX]) {
+    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)fingerprint);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -71,7 +70,7 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
 static magpie_status check_weights(const model_json *config, const safetensors *file) {
     char found[MAGPIE_FINGERPRINT_MAX];
     const char *wanted;
-    print_fingerprint(file, found);
+    print_fingerprint(safetensors_fingerprint(file), found);
     magpie_status status = read_string(config, "weights", &wanted);
     if (status != MAGPIE_OK || strcmp(found, wanted) == 0) return status;
     return magpie_fail(MAGPIE_E_CORRUPT, "%s was written with other weights than are in %s: train again",
@@ -172,14 +171,12 @@ static magpie_status write_both(const magpie_labels *labels, const char *weights
     const magpie_labels_info *info = &labels->info;
     const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight},
                                      {"bias", info->count, 0, labels->bias}};
-    char fingerprint[MAGPIE_FINGERPRINT_MAX];
-    safetensors *written;
-    magpie_status status = safetensors_write(weights, tensors, 2);
-    if (status == MAGPIE_OK) status = safetensors_open(weights, &written);
+    char name[MAGPIE_FINGERPRINT_MAX];
+    uint64_t fingerprint;
+    magpie_status status = safetensors_write(weights, tensors, 2, false, &fingerprint);
     if (status != MAGPIE_OK) return status;
-    print_fingerprint(written, fingerprint);
-    safetensors_close(written);
-    return write_config(info, fingerprint, config);
+    print_fingerprint(fingerprint, name);
+    return write_config(info, name, config);
 }
 
 magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory) {
