@@ -56,6 +56,7 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
     if (status == MAGPIE_OK) status = read_string(file, "attribute", &about->attribute);
     if (status == MAGPIE_OK) status = read_string(file, "space", &about->space);
     if (status == MAGPIE_OK) status = read_string(file, "fingerprint", &about->fingerprint);
+    if (status == MAGPIE_OK) status = read_string(file, "weights", &about->weights);
     if (status == MAGPIE_OK) status = model_json_size(file, "level", true, 0, LEVEL_MOST, &about->level);
     if (status == MAGPIE_OK)
         status = model_json_size(file, "dimension", true, 1, DIMENSION_MOST, &about->dimension);
@@ -67,12 +68,10 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
     return status;
 }
 
-static magpie_status check_weights(const model_json *config, const safetensors *file) {
+static magpie_status check_weights(const model_json *config, const safetensors *file, const char *wanted) {
     char found[MAGPIE_FINGERPRINT_MAX];
-    const char *wanted;
     print_fingerprint(safetensors_fingerprint(file), found);
-    magpie_status status = read_string(config, "weights", &wanted);
-    if (status != MAGPIE_OK || strcmp(found, wanted) == 0) return status;
+    if (strcmp(found, wanted) == 0) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_CORRUPT, "%s was written with other weights than are in %s: train again",
                        config->path, safetensors_path(file));
 }
@@ -96,7 +95,7 @@ static magpie_status read_weights(const char *directory, const model_json *confi
     safetensors *file = NULL;
     magpie_status status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
     free(path);
-    if (status == MAGPIE_OK) status = check_weights(config, file);
+    if (status == MAGPIE_OK) status = check_weights(config, file, labels->info.weights);
     if (status == MAGPIE_OK) status = read_tensor(file, "weight", 2, shape, labels->weight);
     if (status == MAGPIE_OK) status = read_tensor(file, "bias", 1, shape, labels->bias);
     safetensors_close(file);
