@@ -85,8 +85,7 @@ static magpie_status predict(const magpie_labels *labels, const float *vector, s
 }
 
 static magpie_status tell(const magpie_labels *labels, double least,
-                          const float *const vectors[MAGPIE_SPACES], const char *probability_name,
-                          json_t *attributes) {
+                          const float *const vectors[MAGPIE_SPACES], magpie_text *name, json_t *attributes) {
     const magpie_labels_info *info = magpie_labels_get_info(labels);
     const float *vector = vectors[find_space(info->space)];
     size_t best;
@@ -95,25 +94,24 @@ static magpie_status tell(const magpie_labels *labels, double least,
     magpie_status status = predict(labels, vector, &best, &probability);
     if (status != MAGPIE_OK || probability < least) return status;
     status = set(attributes, info->attribute, json_string(info->labels[best]));
+    if (status == MAGPIE_OK) status = name_probability(info->attribute, name);
     if (status != MAGPIE_OK) return status;
-    return set(attributes, probability_name, json_real(round(probability * DIGITS) / DIGITS));
+    return set(attributes, name->data, json_real(round(probability * DIGITS) / DIGITS));
 }
 
-/* First all are forgotten, then all are told: of several models for one attribute the first that is sure tells. */
-static magpie_status tell_all(magpie_labelling *l, const json_t *line,
+/* All is forgotten before anything is told: of several models for one attribute the first that is sure tells. */
+static magpie_status tell_all(const magpie_labelling *l, const json_t *line,
                               const float *const vectors[MAGPIE_SPACES], json_t *attributes) {
     magpie_text name = {0};
     magpie_status status = MAGPIE_OK;
-    for (size_t i = 0; i < 2 * l->count && status == MAGPIE_OK; i++) {
-        const magpie_labels *labels = l->models[i % l->count];
-        const char *attribute = magpie_labels_get_info(labels)->attribute;
-        if (has(line, attribute)) continue;
-        status = name_probability(attribute, &name);
-        if (status == MAGPIE_OK && i >= l->count)
-            status = tell(labels, l->least, vectors, name.data, attributes);
-        else if (status == MAGPIE_OK && (status = reset(attributes, line, attribute)) == MAGPIE_OK)
-            status = reset(attributes, line, name.data);
+    for (size_t i = 0; i < l->count && status == MAGPIE_OK; i++) {
+        const char *attribute = magpie_labels_get_info(l->models[i])->attribute;
+        status = reset(attributes, line, attribute);
+        if (status == MAGPIE_OK) status = name_probability(attribute, &name);
+        if (status == MAGPIE_OK) status = reset(attributes, line, name.data);
     }
+    for (size_t i = 0; i < l->count && status == MAGPIE_OK; i++)
+        status = tell(l->models[i], l->least, vectors, &name, attributes);
     magpie_text_free(&name);
     return status;
 }
