@@ -307,8 +307,6 @@ class Labels(unittest.TestCase):
     def test_ingest_tells_what_is_there_already(self):
         items = self.lacking()
         self.ingest("late", items)
-        told = self.stored("late", items)
-        self.assertFalse(any("category_probability" in one for one in told))
         self.train("--space", "image", "--output", self.folder + "/by-image", "--least", "1")
         by_image = self.folder + "/by-image"
         both = ("--labels-model", by_image, "--labels-model", self.trained, "--labels-least", "0")
@@ -325,17 +323,21 @@ class Labels(unittest.TestCase):
         self.ingest("kept", items, "--passage-prefix", "a ")  # all texts anew
         self.assertEqual(self.stored("kept", items), told)
 
-    def test_ingest_tells_all_when_it_was_stopped_without_labels(self):
-        items, path, store = self.lacking(), self.folder + "/stopped.jsonl", self.folder + "/stopped"
-        write_catalogue(path, items)
-        with open("/dev/full", "w", encoding="utf-8") as full:
-            subprocess.run([binary(), "ingest", path, "--store", store, *self.models, "--commit", "20", "--acknowledge"],
-                           env={**os.environ, **NO_MODELS}, stdout=full, stderr=subprocess.PIPE, check=False)
-        self.assertEqual(run_json("stats", "--store", store)["items"], 20)
-        report = run_json("ingest", path, "--store", store, *self.models, "--labels-model", self.trained,
-                          "--labels-least", "0", env=NO_MODELS)
-        self.assertEqual((report["resumed_at"], report["lines"]), (0, 60))
-        self.assertGreater(self.assert_told("stopped", items, 0, (self.trained, "text")), 30)
+    def test_ingest_tells_all_when_it_was_stopped_with_other_labels(self):
+        self.train("--space", "text", "--output", self.folder + "/seed", "--seed", "7")
+        items, every = self.lacking(), ("--labels-least", "0", "--labels-model")
+        for stopped, labels, resumed_at in (("bare", (), 0), ("other", (*every, self.folder + "/seed"), 0),
+                                            ("same", (*every, self.trained), 20)):
+            path, store = f"{self.folder}/{stopped}.jsonl", f"{self.folder}/{stopped}"
+            write_catalogue(path, items)
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                subprocess.run([binary(), "ingest", path, "--store", store, *self.models, *labels, "--commit", "20",
+                                "--acknowledge"], env={**os.environ, **NO_MODELS}, stdout=full, stderr=subprocess.PIPE,
+                               check=False)
+            self.assertEqual(run_json("stats", "--store", store)["items"], 20)
+            report = run_json("ingest", path, "--store", store, *self.models, *every, self.trained, env=NO_MODELS)
+            self.assertEqual((report["resumed_at"], report["lines"]), (resumed_at, 60 - resumed_at))
+            self.assertGreater(self.assert_told(stopped, items, 0, (self.trained, "text")), 30)
 
     def test_training_does_not_learn_from_what_was_told(self):
         items = [dict(one, attributes={**one["attributes"], **({} if i % 4 else {"category": None})})
