@@ -542,9 +542,9 @@ typedef struct magpie_labels_fit_report {
     double log_loss_before, log_loss; /* over the examples for validation: at temperature 1, and at its own */
 } magpie_labels_fit_report;
 
-/* `about` says what is to be fitted (its name, weights, temperature and strength are ignored). Each label should
- * have an example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may be
- * NULL. */
+/* `about` says what is to be fitted (its name, weights, temperature and strength are ignored). Each label
+ * should have an example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may
+ * be NULL. */
 MAGPIE_CHECK_RESULT magpie_status magpie_labels_fit(const magpie_labels_info *about,
                                                     const magpie_labels_examples *training,
                                                     const magpie_labels_examples *validation,

@@ -28,8 +28,8 @@ static magpie_status append_header(const char *path, const tensor_values *t, boo
     return MAGPIE_OK;
 }
 
-/* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24, which is what
- * adding 0.5 leaves in the last bits of a float. `f` is within f16. */
+/* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24, which
+ * is what adding 0.5 leaves in the last bits of a float. `f` is within f16. */
 static uint16_t narrow_f16(float f) {
     uint32_t u;
     float size = fabsf(f);

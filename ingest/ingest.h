@@ -37,7 +37,7 @@
  * has none, or null. Where the item has a vector in the model's space, and the likeliest label is likely
  * enough, the attribute NAME is that label (of a model of level 1, "a" of paths "a/b"), and NAME_probability
  * beside it what it is thought to be true with, to four digits. Of several models for one attribute the first
- * that is sure enough tells it. What a line has is never touched. What is told depends on line, vectors and
+ * that is sure enough tells it. What a line has of NAME is never touched. What is told depends on line, vectors and
  * models alone: so a second run finds all of it unchanged, a run with another model or another least
  * probability tells anew what would be told otherwise, items of before included, and one without the model
  * keeps what was told, while the line is the same.
@@ -146,7 +146,7 @@ typedef struct magpie_ingest_options {
     const char *catalogue; /* a path, or "-" for standard input */
     const char *rejects;   /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items;   /* a transaction; 0 for 256 */
-    /* See LABELS. MAGPIE_E_MISMATCH, naming both, before anything is done, where one of them was not learned on
+    /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned on
      * the vectors that its space is filled with. */
     const magpie_labels *const *labels; /* [label_count] */
     size_t label_count;

@@ -1,4 +1,4 @@
-/* labelling.c - see labelling.h. What a line does not have is told anew each time, from the line and the vectors
+/* labelling.c - see labelling.h. What a line does not have is told anew each time, from line and vectors
  * alone: so it does not matter what was told before, and the same models tell the same. */
 #include "labelling.h"
 #include "canonical.h"
@@ -99,7 +99,7 @@ static magpie_status tell(const magpie_labels *labels, double least,
     return set(attributes, name->data, json_real(round(probability * DIGITS) / DIGITS));
 }
 
-/* All is forgotten before anything is told: of several models for one attribute the first that is sure tells. */
+/* All is forgotten first: of several models for one attribute the first that is sure tells. */
 static magpie_status tell_all(const magpie_labelling *l, const json_t *line,
                               const float *const vectors[MAGPIE_SPACES], json_t *attributes) {
     magpie_text name = {0};

@@ -288,12 +288,11 @@ const command ingest_command = {
         "Texts are encoded by a model of text, pictures by one of pictures, sounds by one of sounds; what "
         "there\n"
         "is no model for is kept as it is. A fusion model makes one vector of what an item has; the store\n"
-        "remembers its weights, and magpie fuse changes them. What a model of labels has told of an "
-        "attribute "
-        "NAME has\n"
-        "NAME_probability beside it, and does not count as the item's own in magpie train labels. A picture "
-        "or sound that cannot be read leaves "
+        "remembers its weights, and magpie fuse changes them. A picture or sound that cannot be read leaves "
         "its item without "
         "it,\n"
-        "and counts as refused (exit code 3); it is tried again when its file has changed.\n",
+        "and counts as refused (exit code 3); it is tried again when its file has changed.\n"
+        "What a model of labels tells of an attribute NAME has NAME_probability beside it, which keeps "
+        "magpie\n"
+        "train labels from learning from it.\n",
     .run = run_ingest};
