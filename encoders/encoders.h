@@ -525,6 +525,7 @@ typedef struct magpie_labels_info {
     size_t level;              /* 0: of whole values; n: of the first n parts of paths, "a" of "a/b" for 1 */
     const char *space;         /* whose vectors it takes, as the caller calls it */
     const char *fingerprint;   /* of what fills that space */
+    const char *weights;       /* the model's own fingerprint; of one that was just fitted, "" */
     size_t dimension, count;   /* of the vectors; of the labels, 2 at least */
     const char *const *labels; /* [count], all different */
     float temperature;
@@ -543,9 +544,9 @@ typedef struct magpie_labels_fit_report {
     double log_loss_before, log_loss; /* over the examples for validation: at temperature 1, and at its own */
 } magpie_labels_fit_report;
 
-/* `about` says what is to be fitted (its name, temperature and strength are ignored). Each label should
- * have an example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may be
- * NULL. */
+/* `about` says what is to be fitted (its name, weights, temperature and strength are ignored). Each label
+ * should have an example in `training`; neither part is empty. threads 0: magpie_cpu_count(). `report` may
+ * be NULL. */
 MAGPIE_CHECK_RESULT magpie_status magpie_labels_fit(const magpie_labels_info *about,
                                                     const magpie_labels_examples *training,
                                                     const magpie_labels_examples *validation,
@@ -581,6 +582,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_labels_evaluate(const magpie_labels *la
 /* What a model's folder can encode, from its configuration alone; a fusion model: nothing. */
 typedef struct magpie_model_senses {
     bool text, image, audio;
+    bool labels; /* it encodes nothing either, but is a model of labels */
 } magpie_model_senses;
 
 MAGPIE_CHECK_RESULT magpie_status magpie_model_get_senses(const char *directory, magpie_model_senses *out);

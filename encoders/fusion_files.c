@@ -18,33 +18,33 @@ static const char *const kinds[] = {
 
 const char *fusion_kind_name(fusion_kind kind) { return kinds[kind]; }
 
+enum { PARTS = 4, PARTS_MAX = PARTS * MAGPIE_MODALITIES, NAME_BYTES = 32 };
+
 /* A tensor that heads may have. */
 typedef struct part {
-    magpie_modality modality;
-    const char *name; /* behind the modality's */
-    float *values;
-    size_t rank, shape[2], elements;
+    const char *of;        /* behind the modality's name */
+    float *values;         /* [rows, columns] */
+    size_t rows, columns;  /* columns 0: a vector of `rows` numbers */
+    char name[NAME_BYTES]; /* in the file */
 } part;
-
-enum { PARTS = 4, PARTS_MAX = PARTS * MAGPIE_MODALITIES, NAME_BYTES = 32 };
 
 /* Those that these heads have, in the order of the file. */
 static size_t list_parts(const fusion_heads *heads, part parts[PARTS_MAX]) {
     size_t n = 0, d = heads->dimension;
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
         const fusion_head *h = &heads->head[m];
-        const part all[PARTS] = {{m, "weight", h->matrix, 2, {d, h->input}, d * h->input},
-                                 {m, "bias", h->bias, 1, {d}, d},
-                                 {m, "inner.weight", h->inner, 2, {d, d}, d * d},
-                                 {m, "inner.bias", h->inner_bias, 1, {d}, d}};
-        for (size_t i = 0; i < PARTS; i++)
-            if (all[i].values) parts[n++] = all[i];
+        const part all[PARTS] = {{"weight", h->matrix, d, h->input, ""},
+                                 {"bias", h->bias, d, 0, ""},
+                                 {"inner.weight", h->inner, d, d, ""},
+                                 {"inner.bias", h->inner_bias, d, 0, ""}};
+        for (size_t i = 0; i < PARTS; i++) {
+            if (!all[i].values) continue;
+            parts[n] = all[i];
+            snprintf(parts[n].name, NAME_BYTES, "%s.%s", magpie_modality_name(m), all[i].of);
+            n++;
+        }
     }
     return n;
-}
-
-static void name_part(const part *p, char name[NAME_BYTES]) {
-    snprintf(name, NAME_BYTES, "%s.%s", magpie_modality_name(p->modality), p->name);
 }
 
 /* ---- reading ---- */
@@ -132,16 +132,15 @@ static magpie_status read_config(const model_json *file, fusion_heads *out) {
 }
 
 static magpie_status read_part(const safetensors *file, const part *p) {
-    char name[NAME_BYTES];
+    const size_t shape[] = {p->rows, p->columns};
     const tensor *t;
-    name_part(p, name);
-    magpie_status status = safetensors_expect(file, name, p->rank, p->shape, &t);
+    magpie_status status = safetensors_expect(file, p->name, p->columns ? 2 : 1, shape, &t);
     if (status != MAGPIE_OK) return status;
-    tensor_read_f32(t, 0, p->elements, p->values);
-    for (size_t i = 0; i < p->elements; i++)
+    tensor_read_f32(t, 0, t->elements, p->values);
+    for (size_t i = 0; i < t->elements; i++)
         if (!isfinite(p->values[i]))
             return magpie_fail(MAGPIE_E_CORRUPT, "%s: tensor %s: number %zu is not finite",
-                               safetensors_path(file), name, i);
+                               safetensors_path(file), p->name, i);
     return MAGPIE_OK;
 }
 
@@ -186,84 +185,21 @@ magpie_status fusion_files_read(const char *directory, fusion_heads *out) {
 
 /* ---- writing ---- */
 
-/* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24,
- * which is what adding 0.5 leaves in the last bits of a float. `f` is within f16. */
-static uint16_t narrow_f16(float f) {
-    uint32_t u;
-    float size = fabsf(f);
-    memcpy(&u, &size, sizeof u);
-    if (size < 0x1p-14f) {
-        float shifted = size + 0.5f;
-        memcpy(&u, &shifted, sizeof u);
-        u -= 0x3F000000;
-    } else {
-        u = (u - (112u << 23) + 0xFFF + ((u >> 13) & 1)) >> 13;
-    }
-    return (uint16_t)(u | (signbit(f) ? 0x8000u : 0));
-}
-
-static magpie_status append_part(const char *path, const part *p, bool half, magpie_text *header,
-                                 magpie_text *data) {
-    char name[NAME_BYTES];
-    size_t begin = data->size;
-    name_part(p, name);
-    for (size_t i = 0; i < p->elements; i++) {
-        float value = p->values[i];
-        if (!isfinite(value) || (half && fabsf(value) > 65504))
-            return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is %g", path, name, i,
-                               (double)value);
-        uint16_t narrow = half ? narrow_f16(value) : 0;
-        magpie_text_append(data, half ? (void *)&narrow : (void *)&value,
-                           half ? sizeof narrow : sizeof value);
-    }
-    magpie_text_printf(header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", header->size ? "," : "{", name,
-                       half ? "F16" : "F32", p->shape[0]);
-    if (p->rank == 2) magpie_text_printf(header, ",%zu", p->shape[1]);
-    magpie_text_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin, data->size);
-    return MAGPIE_OK;
-}
-
-/* The header is filled up with spaces, so that the numbers lie as a processor likes them. */
-static magpie_status write_tensors(const char *path, const magpie_text *header, const magpie_text *data) {
-    magpie_atomic_file *file;
-    magpie_status status = magpie_atomic_open(path, &file);
-    if (status != MAGPIE_OK) return status;
-    FILE *stream = magpie_atomic_stream(file);
-    uint64_t size = (header->size + 7) / 8 * 8;
-    fwrite(&size, sizeof size, 1, stream);
-    fprintf(stream, "%-*s", (int)size, header->data);
-    fwrite(data->data, 1, data->size, stream);
-    return magpie_atomic_commit(file);
-}
-
-static magpie_status fingerprint_of(const char *path, char out[MAGPIE_FINGERPRINT_MAX]) {
-    safetensors *file;
-    magpie_status status = safetensors_open(path, &file);
-    if (status != MAGPIE_OK) return status;
-    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)safetensors_fingerprint(file));
-    safetensors_close(file);
-    return MAGPIE_OK;
-}
-
 /* *fingerprint stays empty where all heads are identities, and there is no file. */
 static magpie_status write_weights(const char *directory, const fusion_heads *heads, bool half,
                                    char fingerprint[MAGPIE_FINGERPRINT_MAX]) {
     part parts[PARTS_MAX];
-    magpie_text header = {0}, data = {0};
-    size_t n = list_parts(heads, parts);
+    tensor_values tensors[PARTS_MAX];
+    uint64_t written;
+    const size_t n = list_parts(heads, parts);
     if (!n) return MAGPIE_OK;
+    for (size_t i = 0; i < n; i++)
+        tensors[i] = (tensor_values){parts[i].name, parts[i].rows, parts[i].columns, parts[i].values};
     char *path = magpie_path_join(directory, weights_name);
-    magpie_status status = path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    for (size_t i = 0; i < n && status == MAGPIE_OK; i++)
-        status = append_part(path, &parts[i], half, &header, &data);
-    magpie_text_append(&header, "}", 1);
-    if (status == MAGPIE_OK) status = magpie_text_status(&header);
-    if (status == MAGPIE_OK) status = magpie_text_status(&data);
-    if (status == MAGPIE_OK) status = write_tensors(path, &header, &data);
-    if (status == MAGPIE_OK) status = fingerprint_of(path, fingerprint);
-    magpie_text_free(&header);
-    magpie_text_free(&data);
+    magpie_status status = path ? safetensors_write(path, tensors, n, half, &written) : MAGPIE_E_NO_MEMORY;
     free(path);
+    if (status == MAGPIE_OK)
+        snprintf(fingerprint, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)written);
     return status;
 }
 

@@ -53,7 +53,8 @@ static void layout(magpie_labels *l, const magpie_labels_info *about) {
     const char **names = magpie_carve(&l->memory, about->count, sizeof *names);
     l->weight = magpie_carve(&l->memory, about->count, about->dimension * sizeof *l->weight);
     l->bias = magpie_carve(&l->memory, about->count, sizeof *l->bias);
-    l->info.name = copy_string(&l->memory, about->name ? about->name : "");
+    l->info.name = copy_string(&l->memory, about->name);
+    l->info.weights = copy_string(&l->memory, about->weights);
     l->info.attribute = copy_string(&l->memory, about->attribute);
     l->info.space = copy_string(&l->memory, about->space);
     l->info.fingerprint = copy_string(&l->memory, about->fingerprint);

@@ -16,9 +16,8 @@ enum { DIMENSION_MOST = 16384, LEVEL_MOST = 64 };
 static const char model_type[] = "magpie-labels", config_name[] = "config.json",
                   weights_name[] = "model.safetensors";
 
-/* Of the weights' file: what config.json says of it. */
-static void print_fingerprint(const safetensors *file, char out[MAGPIE_FINGERPRINT_MAX]) {
-    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)safetensors_fingerprint(file));
+static void print_fingerprint(uint64_t fingerprint, char out[MAGPIE_FINGERPRINT_MAX]) {
+    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)fingerprint);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -57,6 +56,7 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
     if (status == MAGPIE_OK) status = read_string(file, "attribute", &about->attribute);
     if (status == MAGPIE_OK) status = read_string(file, "space", &about->space);
     if (status == MAGPIE_OK) status = read_string(file, "fingerprint", &about->fingerprint);
+    if (status == MAGPIE_OK) status = read_string(file, "weights", &about->weights);
     if (status == MAGPIE_OK) status = model_json_size(file, "level", true, 0, LEVEL_MOST, &about->level);
     if (status == MAGPIE_OK)
         status = model_json_size(file, "dimension", true, 1, DIMENSION_MOST, &about->dimension);
@@ -68,12 +68,10 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
     return status;
 }
 
-static magpie_status check_weights(const model_json *config, const safetensors *file) {
+static magpie_status check_weights(const model_json *config, const safetensors *file, const char *wanted) {
     char found[MAGPIE_FINGERPRINT_MAX];
-    const char *wanted;
-    print_fingerprint(file, found);
-    magpie_status status = read_string(config, "weights", &wanted);
-    if (status != MAGPIE_OK || strcmp(found, wanted) == 0) return status;
+    print_fingerprint(safetensors_fingerprint(file), found);
+    if (strcmp(found, wanted) == 0) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_CORRUPT, "%s was written with other weights than are in %s: train again",
                        config->path, safetensors_path(file));
 }
@@ -97,7 +95,7 @@ static magpie_status read_weights(const char *directory, const model_json *confi
     safetensors *file = NULL;
     magpie_status status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
     free(path);
-    if (status == MAGPIE_OK) status = check_weights(config, file);
+    if (status == MAGPIE_OK) status = check_weights(config, file, labels->info.weights);
     if (status == MAGPIE_OK) status = read_tensor(file, "weight", 2, shape, labels->weight);
     if (status == MAGPIE_OK) status = read_tensor(file, "bias", 1, shape, labels->bias);
     safetensors_close(file);
@@ -172,14 +170,12 @@ static magpie_status write_both(const magpie_labels *labels, const char *weights
     const magpie_labels_info *info = &labels->info;
     const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight},
                                      {"bias", info->count, 0, labels->bias}};
-    char fingerprint[MAGPIE_FINGERPRINT_MAX];
-    safetensors *written;
-    magpie_status status = safetensors_write(weights, tensors, 2);
-    if (status == MAGPIE_OK) status = safetensors_open(weights, &written);
+    char name[MAGPIE_FINGERPRINT_MAX];
+    uint64_t fingerprint;
+    magpie_status status = safetensors_write(weights, tensors, 2, false, &fingerprint);
     if (status != MAGPIE_OK) return status;
-    print_fingerprint(written, fingerprint);
-    safetensors_close(written);
-    return write_config(info, fingerprint, config);
+    print_fingerprint(fingerprint, name);
+    return write_config(info, name, config);
 }
 
 magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory) {

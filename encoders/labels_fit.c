@@ -150,7 +150,7 @@ magpie_status magpie_labels_fit(const magpie_labels_info *about, const magpie_la
     fit f = {.validation = validation};
     magpie_labels_info nameless = *about;
     magpie_pool *pool = NULL;
-    nameless.name = "";
+    nameless.name = nameless.weights = "";
     nameless.temperature = 1;
     magpie_status status = labels_create(&nameless, &f.labels);
     if (status == MAGPIE_OK) status = check(about, training, "training");

@@ -4,7 +4,14 @@
 
 #include "core.h"
 
-typedef enum model_kind { MODEL_BERT, MODEL_CLIP, MODEL_RESNET, MODEL_AUDIO, MODEL_FUSION } model_kind;
+typedef enum model_kind {
+    MODEL_BERT,
+    MODEL_CLIP,
+    MODEL_RESNET,
+    MODEL_AUDIO,
+    MODEL_FUSION,
+    MODEL_LABELS
+} model_kind;
 
 /* From open_clip_config.json or config.json. MAGPIE_E_NOT_FOUND where there is neither, MAGPIE_E_UNSUPPORTED,
  * naming it, for another kind. */

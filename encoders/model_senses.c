@@ -26,7 +26,8 @@ static magpie_status kind_of(const model_json *file, model_kind *out) {
                  {"musicnn-vgg", MODEL_AUDIO},
                  {"audio-spectrogram-transformer", MODEL_AUDIO},
                  {"bert", MODEL_BERT},
-                 {"magpie-fusion", MODEL_FUSION}};
+                 {"magpie-fusion", MODEL_FUSION},
+                 {"magpie-labels", MODEL_LABELS}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(type, known[i].type) == 0) return *out = known[i].kind, MAGPIE_OK;
     if (!*type && is_resnet_name(architecture)) return *out = MODEL_RESNET, MAGPIE_OK;
@@ -37,7 +38,7 @@ static magpie_status kind_of(const model_json *file, model_kind *out) {
                            "%s: neither \"model_type\" nor \"architecture\" says what it is", file->path);
     return magpie_fail(MAGPIE_E_UNSUPPORTED,
                        "%s: a model of type \"%s\"; bert, clip, resnet, audio-resnet, musicnn-vgg, "
-                       "audio-spectrogram-transformer and magpie-fusion are supported",
+                       "audio-spectrogram-transformer, magpie-fusion and magpie-labels are supported",
                        file->path, *type ? type : architecture);
 }
 
@@ -60,6 +61,7 @@ magpie_status magpie_model_get_senses(const char *directory, magpie_model_senses
     if (status == MAGPIE_OK)
         *out = (magpie_model_senses){.text = kind == MODEL_BERT || kind == MODEL_CLIP,
                                      .image = kind == MODEL_RESNET || kind == MODEL_CLIP,
-                                     .audio = kind == MODEL_AUDIO};
+                                     .audio = kind == MODEL_AUDIO,
+                                     .labels = kind == MODEL_LABELS};
     return status;
 }

@@ -55,8 +55,10 @@ typedef struct tensor_values {
     const float *values;
 } tensor_values;
 
-/* A file of f32 tensors, the old one or the new one after a crash. MAGPIE_E_INPUT, naming it, for a number
- * that is not finite. */
-MAGPIE_CHECK_RESULT magpie_status safetensors_write(const char *path, const tensor_values *tensors, size_t n);
+/* A file of f32 tensors, or with `half` of f16 ones, rounded to nearest: the old file or the new one after a
+ * crash. *fingerprint is safetensors_fingerprint's of it. MAGPIE_E_INPUT, naming it, for a number that is not
+ * finite or not within f16. */
+MAGPIE_CHECK_RESULT magpie_status safetensors_write(const char *path, const tensor_values *tensors, size_t n,
+                                                    bool half, uint64_t *fingerprint);
 
 #endif

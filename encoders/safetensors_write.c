@@ -1,30 +1,61 @@
-/* safetensors_write.c - see safetensors.h. The header is filled up with spaces, so that the numbers are
- * aligned in the file as they are in memory. */
+/* safetensors_write.c - see safetensors.h. The header is filled up with spaces, so that the numbers lie as a
+ * processor likes them. */
 #include "safetensors.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 8, BLOCK = 4096 };
+
+static const float F16_MOST = 65504;
 
 static size_t elements_of(const tensor_values *t) { return t->columns ? t->rows * t->columns : t->rows; }
 
-static void append_header(magpie_text *header, const tensor_values *t, size_t begin) {
-    magpie_text_printf(header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%zu", header->size ? "," : "{",
-                       t->name, t->rows);
-    if (t->columns) magpie_text_printf(header, ",%zu", t->columns);
-    magpie_text_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin,
-                       begin + elements_of(t) * sizeof *t->values);
+static size_t bytes_of(const tensor_values *t, bool half) {
+    return elements_of(t) * (half ? sizeof(uint16_t) : sizeof(float));
 }
 
-static magpie_status check(const char *path, const tensor_values *t) {
+static magpie_status append_header(const char *path, const tensor_values *t, bool half, size_t begin,
+                                   magpie_text *header) {
     for (size_t i = 0; i < elements_of(t); i++)
-        if (!isfinite(t->values[i]))
-            return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is not finite", path, t->name, i);
+        if (!isfinite(t->values[i]) || (half && fabsf(t->values[i]) > F16_MOST))
+            return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is %g", path, t->name, i,
+                               (double)t->values[i]);
+    magpie_text_printf(header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", header->size ? "," : "{", t->name,
+                       half ? "F16" : "F32", t->rows);
+    if (t->columns) magpie_text_printf(header, ",%zu", t->columns);
+    magpie_text_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + bytes_of(t, half));
     return MAGPIE_OK;
 }
 
-static magpie_status write_file(const char *path, magpie_text *header, const tensor_values *tensors,
-                                size_t n) {
+/* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24, which
+ * is what adding 0.5 leaves in the last bits of a float. `f` is within f16. */
+static uint16_t narrow_f16(float f) {
+    uint32_t u;
+    float size = fabsf(f);
+    memcpy(&u, &size, sizeof u);
+    if (size < 0x1p-14f) {
+        float shifted = size + 0.5f;
+        memcpy(&u, &shifted, sizeof u);
+        u -= 0x3F000000;
+    } else {
+        u = (u - (112u << 23) + 0xFFF + ((u >> 13) & 1)) >> 13;
+    }
+    return (uint16_t)(u | (signbit(f) ? 0x8000u : 0));
+}
+
+static void write_values(FILE *stream, const tensor_values *t, bool half) {
+    uint16_t block[BLOCK];
+    const size_t elements = elements_of(t);
+    if (!half) fwrite(t->values, sizeof *t->values, elements, stream);
+    for (size_t i = 0, n; half && i < elements; i += n) {
+        for (n = 0; n < BLOCK && i + n < elements; n++) block[n] = narrow_f16(t->values[i + n]);
+        fwrite(block, sizeof *block, n, stream);
+    }
+}
+
+static magpie_status write_file(const char *path, const magpie_text *header, const tensor_values *tensors,
+                                size_t n, bool half) {
     magpie_atomic_file *file;
     magpie_status status = magpie_atomic_open(path, &file);
     if (status != MAGPIE_OK) return status;
@@ -32,25 +63,28 @@ static magpie_status write_file(const char *path, magpie_text *header, const ten
     const uint64_t size = header->size;
     fwrite(&size, sizeof size, 1, stream);
     fwrite(header->data, 1, header->size, stream);
-    for (size_t i = 0; i < n; i++)
-        fwrite(tensors[i].values, sizeof *tensors[i].values, elements_of(&tensors[i]), stream);
+    for (size_t i = 0; i < n; i++) write_values(stream, &tensors[i], half);
     return magpie_atomic_commit(file);
 }
 
-magpie_status safetensors_write(const char *path, const tensor_values *tensors, size_t n) {
+magpie_status safetensors_write(const char *path, const tensor_values *tensors, size_t n, bool half,
+                                uint64_t *fingerprint) {
     magpie_text header = {0};
+    safetensors *written;
     magpie_status status = MAGPIE_OK;
     size_t begin = 0;
     for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
-        status = check(path, &tensors[i]);
-        append_header(&header, &tensors[i], begin);
-        begin += elements_of(&tensors[i]) * sizeof *tensors[i].values;
+        status = append_header(path, &tensors[i], half, begin, &header);
+        begin += bytes_of(&tensors[i], half);
     }
     magpie_text_append(&header, "}", 1);
-    while (!header.failed && (header.size + sizeof(uint64_t)) % ALIGNMENT)
-        magpie_text_append(&header, " ", 1);
+    while (!header.failed && header.size % ALIGNMENT) magpie_text_append(&header, " ", 1);
     if (status == MAGPIE_OK) status = magpie_text_status(&header);
-    if (status == MAGPIE_OK) status = write_file(path, &header, tensors, n);
+    if (status == MAGPIE_OK) status = write_file(path, &header, tensors, n, half);
     magpie_text_free(&header);
-    return status;
+    if (status == MAGPIE_OK) status = safetensors_open(path, &written);
+    if (status != MAGPIE_OK) return status;
+    *fingerprint = safetensors_fingerprint(written);
+    safetensors_close(written);
+    return MAGPIE_OK;
 }

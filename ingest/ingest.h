@@ -33,6 +33,15 @@
  * missing, and computes that alone: so a store that was filled with texts gets its pictures and sounds by one
  * more run.
  *
+ * LABELS. Models of labels (encoders.h, "learned labels") tell an attribute to items that lack it: whose line
+ * has none, or null. Where the item has a vector in the model's space, and the likeliest label is likely
+ * enough, the attribute NAME is that label (of a model of level 1, "a" of paths "a/b"), and NAME_probability
+ * beside it what it is thought to be true with, to four digits. Of several models for one attribute the first
+ * that is sure enough tells it. What a line has of NAME is never touched. What is told depends on line, vectors and
+ * models alone: so a second run finds all of it unchanged, a run with another model or another least
+ * probability tells anew what would be told otherwise, items of before included, and one without the model
+ * keeps what was told, while the line is the same.
+ *
  * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is
  * encoded, the item is stored, item.problems says "image: WHY" or "audio: WHY", and a line in the rejects
  * file does: {"line", "id", "modality": "image" or "audio", "kept": true, "reason"} ("kept": the item is;
@@ -137,6 +146,11 @@ typedef struct magpie_ingest_options {
     const char *catalogue; /* a path, or "-" for standard input */
     const char *rejects;   /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items;   /* a transaction; 0 for 256 */
+    /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned on
+     * the vectors that its space is filled with. */
+    const magpie_labels *const *labels; /* [label_count] */
+    size_t label_count;
+    double labels_least; /* probability that is likely enough */
     /* Called after each commit and some times a second between; false stops the job after what is durable,
      * with MAGPIE_E_CANCELLED. NULL: none. */
     bool (*progress)(void *context, const magpie_ingest_progress *progress);

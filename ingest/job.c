@@ -293,6 +293,8 @@ static magpie_vector_plan plan_vectors(const job *j, magpie_item *item, const ma
     }
     plan.state[MAGPIE_SPACE_FUSED] = plan_fused(j, item, stored);
     item->problems = keep_problems(j, &plan, item, old);
+    plan.attributes = stored && equal_hashes(stored->content_hash, item->content_hash) ? stored->attributes
+                                                                                       : item->attributes;
     return plan;
 }
 
@@ -300,6 +302,23 @@ static bool keeps_all(const magpie_vector_plan *plan) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)
         if (plan->state[s] != MAGPIE_VECTOR_KEPT) return false;
     return true;
+}
+
+/* Whether the store has what would come of this, labels that are told included. */
+static magpie_status compare(job *j, const magpie_item *item, const magpie_item *stored,
+                             const magpie_vector_plan *plan, bool *same) {
+    const float *vectors[MAGPIE_SPACES];
+    magpie_string filled;
+    magpie_status status = MAGPIE_OK;
+    *same = stored && keeps_all(plan) && equal_hashes(stored->content_hash, item->content_hash);
+    if (!*same || !j->pending.labelling.count) return MAGPIE_OK;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        status = magpie_snapshot_vector(j->snapshot, s, plan->row, &vectors[s]);
+    if (status == MAGPIE_OK)
+        status = magpie_labelling_fill(&j->pending.labelling, item->attributes, plan->attributes, vectors,
+                                       &filled);
+    *same = status == MAGPIE_OK && equal_strings(filled, stored->attributes);
+    return status;
 }
 
 static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue_line *parsed) {
@@ -319,9 +338,10 @@ static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue
     magpie_vector_plan plan = plan_vectors(j, &parsed->item, stored);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
         if (j->media[m].encoder) status = note_refused(j, line->number, &parsed->item, m);
+    bool same;
+    if (status == MAGPIE_OK) status = compare(j, &parsed->item, stored, &plan, &same);
     if (status != MAGPIE_OK) return status;
-    if (stored && keeps_all(&plan) && equal_hashes(stored->content_hash, parsed->item.content_hash))
-        return j->progress.unchanged++, MAGPIE_OK;
+    if (same) return j->progress.unchanged++, MAGPIE_OK;
     return magpie_pending_add(&j->pending, parsed, line, &plan);
 }
 
@@ -399,6 +419,21 @@ static magpie_status bind_fused(const job *j) {
     return magpie_fail(status, "%s (or make its vectors anew: magpie fuse)", magpie_error());
 }
 
+/* Before a space is bound for good to a model that was not meant. */
+static magpie_status take_labels(job *j) {
+    magpie_modality_source modalities[MAGPIE_MODALITIES], sources[MAGPIE_SPACES];
+    find_sources(j, modalities);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
+        sources[magpie_space_of_modality(m)] = modalities[m];
+    const magpie_fusion_info *fusion = j->fusion ? magpie_fusion_get_info(j->fusion) : NULL;
+    sources[MAGPIE_SPACE_FUSED] = fusion ? (magpie_modality_source){fusion->dimension, fusion->fingerprint}
+                                         : (magpie_modality_source){j->bound.dimension[MAGPIE_SPACE_FUSED],
+                                                                    j->bound.fingerprint[MAGPIE_SPACE_FUSED]};
+    j->pending.labelling = (magpie_labelling){
+        .models = j->options->labels, .count = j->options->label_count, .least = j->options->labels_least};
+    return magpie_labelling_check(&j->pending.labelling, sources);
+}
+
 static magpie_status bind_spaces(const job *j) {
     magpie_status status = MAGPIE_OK;
     if (j->text_encoder) {
@@ -426,6 +461,10 @@ static uint64_t salt_of(const job *j) {
         if (j->media[m].encoder)
             salt = hash_words(j->media[m].model.fingerprint, salt + 1 + m) ^ j->media[m].salt;
     if (j->fusion) salt = hash_words(magpie_fusion_get_info(j->fusion)->fingerprint, salt);
+    for (size_t i = 0; i < j->options->label_count; i++)
+        salt = hash_words(magpie_labels_get_info(j->options->labels[i])->weights, salt);
+    if (j->options->label_count)
+        salt = XXH3_64bits_withSeed(&j->options->labels_least, sizeof j->options->labels_least, salt);
     return salt;
 }
 
@@ -464,6 +503,7 @@ static magpie_status take_encoders(job *j, const magpie_ingest_encoders *encoder
 static magpie_status begin(job *j, const magpie_ingest_encoders *encoders) {
     magpie_status status = take_encoders(j, encoders);
     if (status == MAGPIE_OK) status = take_fusion(j, encoders->fusion);
+    if (status == MAGPIE_OK) status = take_labels(j);
     if (status == MAGPIE_OK)
         status = magpie_catalogue_identify(j->options->catalogue, salt_of(j), &j->identity);
     if (status == MAGPIE_OK) status = check_rejects_path(j);

@@ -60,6 +60,7 @@ void magpie_pending_free(magpie_pending *pending) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) free(pending->vectors[s].data);
     free(pending->items);
     free(pending->fused);
+    magpie_text_free(&pending->labelling.attributes);
     *pending = (magpie_pending){0};
 }
 
@@ -308,8 +309,13 @@ static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item
         status = fuse(pending, vectors, &vectors[MAGPIE_SPACE_FUSED]);
     if (status != MAGPIE_OK) return status;
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) same_row &= vectors[s] == stored[s];
-    hash_fused(pending, &item->line.item);
-    return magpie_batch_put(batch, &item->line.item, same_row ? NULL : vectors, pending->dimensions);
+    magpie_item filled = item->line.item;
+    hash_fused(pending, &filled);
+    status = magpie_labelling_fill(&pending->labelling, item->line.item.attributes, plan->attributes, vectors,
+                                   &filled.attributes);
+    return status == MAGPIE_OK
+               ? magpie_batch_put(batch, &filled, same_row ? NULL : vectors, pending->dimensions)
+               : status;
 }
 
 magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snapshot, magpie_batch *batch,

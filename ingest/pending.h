@@ -2,6 +2,7 @@
 #ifndef MAGPIE_PENDING_H
 #define MAGPIE_PENDING_H
 
+#include "labelling.h"
 #include "media.h"
 #include "rejects.h"
 
@@ -12,10 +13,12 @@ typedef enum magpie_vector_state {
     MAGPIE_VECTOR_MADE    /* computed: `made` says where */
 } magpie_vector_state;
 
-/* What is to become of an item's vectors. */
+/* What is to become of an item's vectors, and of its attributes. */
 typedef struct magpie_vector_plan {
     uint64_t row;                             /* that the store has for the item; 0: it has none */
     magpie_vector_state state[MAGPIE_SPACES]; /* by space */
+    /* The line's; or the store's, where the line is the same: with what was filled in. */
+    magpie_string attributes;
 } magpie_vector_plan;
 
 typedef struct magpie_pending_item {
@@ -41,10 +44,12 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
         size_t used, capacity;
     } vectors[MAGPIE_SPACES];
     float *fused; /* [dimensions of the fused space]: that of the item at hand; NULL at first */
+    magpie_labelling labelling;
     double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;
 
-/* Takes the line over. item.problems may point into the snapshot that magpie_pending_put will be given. */
+/* Takes the line over. item.problems and plan->attributes may point into the snapshot that
+ * magpie_pending_put will be given. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
                                                      const magpie_line *source,
                                                      const magpie_vector_plan *plan);

@@ -16,8 +16,13 @@ magpie_status attribute_get_string(const magpie_item *item, const char *name, ch
         return magpie_fail(MAGPIE_E_CORRUPT, "item \"%.*s\": its attributes: %s", (int)item->id.size,
                            item->id.data, error.text);
     const char *value = json_string_value(json_object_get(attributes, name));
-    magpie_status status = MAGPIE_OK;
-    if (value && !(*out = strdup(value))) status = magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    magpie_text probability = {0};
+    magpie_text_printf(&probability, "%s_probability", name);
+    magpie_status status = magpie_text_status(&probability);
+    if (status == MAGPIE_OK && value && !json_object_get(attributes, probability.data) &&
+        !(*out = strdup(value)))
+        status = magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    magpie_text_free(&probability);
     json_decref(attributes);
     return status;
 }

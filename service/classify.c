@@ -7,7 +7,6 @@
 #include "storage.h"
 #include "terminal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,14 +246,9 @@ static exit_code run_classify(char **operands, int count) {
     return code;
 }
 
-/* Digits and a point: strtod alone takes "inf", "-1" and "0x1p4" too. */
 static magpie_status parse_temperature(const char *value, void *target) {
-    char *end;
-    const double number = strtod(value, &end);
-    if (*end || strspn(value, "0123456789.") != strlen(value) || !(number > 0) || !isfinite(number))
-        return magpie_fail(MAGPIE_E_ARGUMENT, "a number above 0 is wanted, not \"%s\"", value);
-    *(double *)target = number;
-    return MAGPIE_OK;
+    if (option_read_real(value, target) && *(double *)target > 0) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "a number above 0 is wanted, not \"%s\"", value);
 }
 
 static const option_row own_options[] = {

@@ -208,14 +208,9 @@ static exit_code run_dedup(char **operands, int count) {
 }
 
 static magpie_status parse_threshold(const char *value, void *target) {
-    char *end;
-    double number = strtod(value, &end);
-    bool digits =
-        *value && !*end && strspn(value, "0123456789.") == strlen(value); /* strtod takes "inf" too */
-    if (!digits || !(number > 0 && number <= 1))
-        return magpie_fail(MAGPIE_E_ARGUMENT, "a number over 0 and up to 1 is wanted, not \"%s\"", value);
-    *(double *)target = number;
-    return MAGPIE_OK;
+    double *number = target;
+    if (option_read_real(value, number) && *number > 0 && *number <= 1) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "a number over 0 and up to 1 is wanted, not \"%s\"", value);
 }
 
 static const option_row own_options[] = {

@@ -13,13 +13,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COMMIT_MOST = 1 << 20 };
+enum { COMMIT_MOST = 1 << 20, LABELS_MOST = 16 };
 
 static struct {
     const char *rejects;
     size_t commit_items;
     bool acknowledge;
-} given;
+    const char *labels[LABELS_MOST]; /* [label_count] */
+    size_t label_count;
+    double labels_least;
+} given = {.labels_least = 0.5};
 
 /* What the callbacks need. */
 typedef struct run {
@@ -137,11 +140,14 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
 }
 
 static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
-                             const char *catalogue, const char *rejects) {
+                             magpie_labels *const *labels, const char *catalogue, const char *rejects) {
     run r = {0};
     const magpie_ingest_options options = {.catalogue = catalogue,
                                            .rejects = rejects,
                                            .commit_items = given.commit_items,
+                                           .labels = (const magpie_labels *const *)labels,
+                                           .label_count = given.label_count,
+                                           .labels_least = given.labels_least,
                                            .progress = show_progress,
                                            .acknowledge = given.acknowledge ? acknowledge : NULL,
                                            .context = &r};
@@ -173,6 +179,13 @@ static magpie_status open_encoders(const model_folders *folders, model_encoder o
     return status;
 }
 
+static magpie_status open_labels(magpie_labels *out[LABELS_MOST]) {
+    magpie_status status = MAGPIE_OK;
+    for (size_t i = 0; i < given.label_count && status == MAGPIE_OK; i++)
+        status = magpie_labels_open(given.labels[i], &out[i]);
+    return status;
+}
+
 /* Heads that do not fit leave no empty store behind either. */
 static magpie_status open_store(const model_folders *folders, const model_encoder *encoders,
                                 magpie_store **store, magpie_fusion **fusion) {
@@ -191,21 +204,39 @@ static exit_code run_ingest(char **operands, int count) {
     model_encoder opened[SENSES] = {0};
     magpie_store *store = NULL;
     magpie_fusion *fusion = NULL;
+    magpie_labels *labels[LABELS_MOST] = {0};
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = model_find(&folders);
+    if (status == MAGPIE_OK) status = open_labels(labels);
     if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
     if (status == MAGPIE_OK) status = open_store(&folders, opened, &store, &fusion);
     const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
                                              opened[SENSE_AUDIO].audio, fusion};
     exit_code code =
-        status == MAGPIE_OK ? ingest_into(store, &encoders, operands[0], rejects) : print_failure();
+        status == MAGPIE_OK ? ingest_into(store, &encoders, labels, operands[0], rejects) : print_failure();
     magpie_store_close(store);
     magpie_fusion_close(fusion);
+    for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
     for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
     free(own_rejects);
     return code;
+}
+
+static magpie_status parse_labels_model(const char *value, void *target) {
+    (void)target;
+    if (!*value) return magpie_fail(MAGPIE_E_ARGUMENT, "it is empty");
+    if (given.label_count == LABELS_MOST)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "%d at most are possible", LABELS_MOST);
+    given.labels[given.label_count++] = value;
+    return MAGPIE_OK;
+}
+
+static magpie_status parse_least(const char *value, void *target) {
+    double *number = target;
+    if (option_read_real(value, number) && *number <= 1) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "a number from 0 to 1 is wanted, not \"%s\"", value);
 }
 
 static const option_row own_options[] = {
@@ -220,6 +251,15 @@ static const option_row own_options[] = {
      .least = 1,
      .most = COMMIT_MOST,
      .help = "items a transaction (default: 256)"},
+    {.name = "labels-model",
+     .argument = "DIR",
+     .parse = parse_labels_model,
+     .help = "what magpie train labels has made: tells its attribute to items that lack it; may be repeated"},
+    {.name = "labels-least",
+     .argument = "P",
+     .parse = parse_least,
+     .target = &given.labels_least,
+     .help = "the least probability with which it is told (default: 0.5)"},
     {.name = "acknowledge",
      .flag = &given.acknowledge,
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
@@ -251,5 +291,8 @@ const command ingest_command = {
         "remembers its weights, and magpie fuse changes them. A picture or sound that cannot be read leaves "
         "its item without "
         "it,\n"
-        "and counts as refused (exit code 3); it is tried again when its file has changed.\n",
+        "and counts as refused (exit code 3); it is tried again when its file has changed.\n"
+        "What a model of labels tells of an attribute NAME has NAME_probability beside it, which keeps "
+        "magpie\n"
+        "train labels from learning from it.\n",
     .run = run_ingest};

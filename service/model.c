@@ -29,15 +29,10 @@ static magpie_status parse_precision(const char *value, void *target) {
     return magpie_precision_parse(value, target);
 }
 
-/* Digits and a point: strtod alone takes "inf", "-1" and "0x1p4" too. */
 static magpie_status parse_seconds(const char *value, void *target) {
-    char *end;
-    double seconds = strtod(value, &end);
-    bool all = strcmp(value, "all") == 0, digits = !*end && strspn(value, "0123456789.") == strlen(value);
-    if (!all && !(digits && seconds > 0))
-        return magpie_fail(MAGPIE_E_ARGUMENT, "all or a number of seconds is wanted, not \"%s\"", value);
-    *(double *)target = all ? INFINITY : seconds;
-    return MAGPIE_OK;
+    if (strcmp(value, "all") == 0) return *(double *)target = INFINITY, MAGPIE_OK;
+    if (option_read_real(value, target) && *(double *)target > 0) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "all or a number of seconds is wanted, not \"%s\"", value);
 }
 
 static magpie_status parse_backend(const char *value, void *target) {

@@ -4,6 +4,7 @@
 #include "command.h"
 #include "model.h"
 #include "output.h"
+#include "terminal.h"
 
 #include <limits.h>
 #include <math.h>
@@ -47,6 +48,19 @@ static exit_code print_and_free(magpie_text *out) {
     exit_code code = output_text(out);
     magpie_text_free(out);
     return code;
+}
+
+static void append_labels(magpie_text *out, const magpie_labels_info *info) {
+    magpie_text_printf(out, output_json ? ", \"labels\": [" : "%-16s", "labels");
+    for (size_t k = 0; k < info->count; k++) {
+        const char *label = info->labels[k];
+        if (k) magpie_text_printf(out, output_json ? ", " : "\n%16s", "");
+        if (output_json)
+            magpie_text_json_string(out, label, strlen(label));
+        else
+            terminal_append(out, (magpie_string){label, strlen(label)});
+    }
+    magpie_text_append(out, output_json ? "]" : "\n", 1);
 }
 
 /* What models of every sense have: at the beginning, and at the end. */
@@ -146,6 +160,32 @@ static exit_code print_fusion(const char *folder) {
     return print_and_free(&out);
 }
 
+static exit_code print_labels(const char *folder) {
+    magpie_labels *labels;
+    if (magpie_labels_open(folder, &labels) != MAGPIE_OK) return print_failure();
+    const magpie_labels_info *info = magpie_labels_get_info(labels);
+    magpie_text out = {0};
+    append_text(&out, "sense", "labels");
+    append_text(&out, "name", info->name);
+    append_text(&out, "fingerprint", info->weights);
+    append_text(&out, "attribute", info->attribute);
+    append_number(&out, "level", info->level);
+    append_text(&out, "space", info->space);
+    append_text(&out, "learned_on", info->fingerprint);
+    append_number(&out, "dimension", info->dimension);
+    append_real(&out, "temperature", (double)info->temperature);
+    append_real(&out, "strength", info->strength);
+    append_labels(&out, info);
+    magpie_labels_close(labels);
+    return print_and_free(&out);
+}
+
+static exit_code print_what_encodes_nothing(const char *folder) {
+    magpie_model_senses has;
+    if (magpie_model_get_senses(folder, &has) != MAGPIE_OK) return print_failure();
+    return has.labels ? print_labels(folder) : print_fusion(folder);
+}
+
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
     model_folders folders;
@@ -162,7 +202,7 @@ static exit_code run_info(const char *folder) {
     }
     if (code == EXIT_FINE && folders.fusion) {
         if (printed && !output_json) putchar('\n');
-        code = print_fusion(folders.fusion);
+        code = print_what_encodes_nothing(folders.fusion);
     }
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
@@ -205,7 +245,7 @@ const command models_command = {
     .details = "A model that takes text and pictures has two parts, text first, and a set\n"
                "of models has what is in it; with --json one object a line. Of a model of sounds, "
                "audio_seconds is what is\n"
-               "heard of one.\n"
+               "heard of one; of a model of labels, learned_on is what fills its space.\n"
                "calibrate runs pictures through the network in f32 and keeps how far its\n"
                "maps reach in DIR/int8.json, for --precision int8. They should be like\n"
                "those to come; some hundred are plenty. One that is broken ends the run.\n",

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,12 @@ static void print_help(const command *self) {
 }
 
 /* ---- values -------------------------------------------------------------------------------------------- */
+
+bool option_read_real(const char *value, double *out) {
+    char *end;
+    *out = strtod(value, &end);
+    return *value && !*end && strspn(value, "0123456789.") == strlen(value) && isfinite(*out);
+}
 
 static magpie_status parse_number(const option_row *row, const char *value) {
     char *end;

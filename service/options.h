@@ -49,6 +49,9 @@ typedef struct command {
     const struct command *const *parts;
 } command;
 
+/* Digits and a point, for an option's `parse`: strtod alone takes "inf", "-1" and "0x1p4" too. */
+bool option_read_real(const char *value, double *out);
+
 /* Reads argv (argv[0] is the command's name) and runs the command, or prints its help, or says what is wrong.
  */
 exit_code command_main(const command *self, int argc, char **argv);

@@ -1,16 +1,18 @@
 """magpie train labels and magpie classify: the report is what classifying each held-out item comes to; training sees no
-held-out title and is the same twice; words are compared as the formula says."""
+held-out title and is the same twice; words are compared as the formula says. magpie ingest tells what classifying tells,
+to items that lack the attribute alone, and to all of them, however often and in however many runs."""
 import json
 import math
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import unittest
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [TESTS, os.path.join(TESTS, "kill")]
-from sample import SKIPPED, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
+from sample import SKIPPED, binary, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
 from test_eval_retrieval import NO_MODELS, dot, fuse, held_out, project, write_heads  # noqa: E402
 
 ITEMS = 240
@@ -67,8 +69,8 @@ class Labels(unittest.TestCase):
         self.assertEqual(chances, sorted(chances, reverse=True))
         return {one["label"]: one["probability"] for one in answer["labels"]}
 
-    def by_item(self, one, labels=None):
-        return self.classify("--labels-model", labels or self.trained, "--store", self.store, "--item", one["id"])
+    def by_item(self, one, labels=None, store=None):
+        return self.classify("--labels-model", labels or self.trained, "--store", store or self.store, "--item", one["id"])
 
     def fails(self, code, words, *arguments):
         got, out, err = run(*arguments, env=NO_MODELS)
@@ -226,6 +228,153 @@ class Labels(unittest.TestCase):
         by_text = self.classify("--labels", "cat,saw", *self.models, "--text", one["text"])
         for label in by_item:
             self.assertAlmostEqual(by_item[label], by_text[label], 3)
+
+    # ---- ingest ----
+
+    def lacking(self):
+        """The catalogue, of which some items have lost their category."""
+        out = [dict(one, attributes=dict(one["attributes"])) for one in self.items[:60]]
+        for i, one in enumerate(out):
+            if i % 3 == 1:
+                del one["attributes"]["category"]
+            elif i % 3 == 2:
+                one["attributes"]["category"] = None
+        del out[1]["attributes"], out[4]["text"]
+        return out
+
+    def ingest(self, store, items, *arguments, **more):
+        path = f"{self.folder}/{store}.jsonl"
+        write_catalogue(path, items)
+        return run_json("ingest", path, "--store", f"{self.folder}/{store}", *self.models, *arguments, env=NO_MODELS, **more)
+
+    def stored(self, store, items):
+        code, out, err = run("get", "--store", f"{self.folder}/{store}", "--json", *(one["id"] for one in items))
+        self.assertEqual(code, 0, err)
+        return [one["attributes"] or {} for one in map(json.loads, out.splitlines())]
+
+    def assert_told(self, store, items, least, *models):
+        """By what magpie classify says of each; returns how many were told."""
+        told = 0
+        for one, got in zip(items, self.stored(store, items)):
+            wanted = one.get("attributes", {})
+            own = wanted.get("category") is not None
+            for model, modality in () if own else models:
+                if modality not in one:
+                    continue
+                label, chance = next(iter(self.by_item(one, model, f"{self.folder}/{store}").items()))
+                if chance >= least:
+                    told += 1
+                    self.assertAlmostEqual(got["category_probability"], chance, delta=5.1e-5)
+                    wanted = {**wanted, "category": label, "category_probability": got["category_probability"]}
+                    break
+            self.assertEqual(got, wanted, one["id"])
+        self.assertEqual(run_json("check", "--store", f"{self.folder}/{store}")["problems"], [])
+        return told
+
+    def counts(self, report):
+        return tuple(report[key] for key in ("encoded", "updated", "unchanged", "committed"))
+
+    def test_ingest_tells_what_is_lacking(self):
+        items, n = self.lacking(), 60
+        lacking = sum((one.get("attributes") or {}).get("category") is None and "text" in one for one in items)
+        least = ("--labels-model", self.trained, "--labels-least", "0.8")
+        self.ingest("told", items, *least)
+        told = self.assert_told("told", items, 0.8, (self.trained, "text"))
+        self.assertTrue(0 < told < lacking)
+        stored = self.stored("told", items)
+        for label in ("animals", "food", "things"):
+            wanted = {"must": [{"key": "category", "match": {"value": label}},
+                               {"key": "category_probability", "range": {"gte": 0.8}}]}
+            found = run_json("search", "--store", self.folder + "/told", *self.models, "--text", "x", "-k", n,
+                             "--filter", json.dumps(wanted), env=NO_MODELS)
+            self.assertEqual({hit["id"] for hit in found["hits"]},
+                             {one["id"] for one, got in zip(items, stored) if "category_probability" in got and
+                              got["category"] == label})
+        self.assertEqual(self.counts(self.ingest("told", items, *least)), (0, 0, n, 0))
+        self.assertEqual(self.counts(self.ingest("told", items)), (0, 0, n, 0))
+        self.assertEqual(self.stored("told", items), stored)
+        every = ("--labels-model", self.trained, "--labels-least", "0")
+        self.assertEqual(self.counts(self.ingest("told", items, *every)), (0, lacking - told, n - lacking + told,
+                                                                             lacking - told))
+        self.assertEqual(self.assert_told("told", items, 0, (self.trained, "text")), lacking)
+        before = self.stored("told", items[1:2])
+        items[1]["text"], items[2]["attributes"]["category"] = "drill drill drill", "food"
+        del items[5]["text"]  # nothing to tell it by
+        self.assertEqual(self.counts(self.ingest("told", items, *every)), (1, 2, n - 3, 3))
+        self.assertEqual(self.assert_told("told", items, 0, (self.trained, "text")), lacking - 2)
+        self.assertNotEqual(self.stored("told", items[1:2]), before)
+
+    def test_ingest_tells_what_is_there_already(self):
+        items = self.lacking()
+        self.ingest("late", items)
+        self.train("--space", "image", "--output", self.folder + "/by-image", "--least", "1")
+        by_image = self.folder + "/by-image"
+        both = ("--labels-model", by_image, "--labels-model", self.trained, "--labels-least", "0")
+        report = self.ingest("late", items, *both)
+        self.assertEqual(report["encoded"], 0)
+        self.assertEqual(report["updated"],
+                         self.assert_told("late", items, 0, (by_image, "image"), (self.trained, "text")))
+        self.assertEqual(self.counts(self.ingest("late", items, *both)), (0, 0, 60, 0))
+
+    def test_what_is_told_outlives_a_run_for_something_else(self):
+        items = self.lacking()
+        self.ingest("kept", items, "--labels-model", self.trained)
+        told = self.stored("kept", items)
+        self.ingest("kept", items, "--passage-prefix", "a ")  # all texts anew
+        self.assertEqual(self.stored("kept", items), told)
+
+    def test_ingest_tells_all_when_it_was_stopped_with_other_labels(self):
+        self.train("--space", "text", "--output", self.folder + "/seed", "--seed", "7")
+        items, every = self.lacking(), ("--labels-least", "0", "--labels-model")
+        for stopped, labels, resumed_at in (("bare", (), 0), ("other", (*every, self.folder + "/seed"), 0),
+                                            ("same", (*every, self.trained), 20)):
+            path, store = f"{self.folder}/{stopped}.jsonl", f"{self.folder}/{stopped}"
+            write_catalogue(path, items)
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                subprocess.run([binary(), "ingest", path, "--store", store, *self.models, *labels, "--commit", "20",
+                                "--acknowledge"], env={**os.environ, **NO_MODELS}, stdout=full, stderr=subprocess.PIPE,
+                               check=False)
+            self.assertEqual(run_json("stats", "--store", store)["items"], 20)
+            report = run_json("ingest", path, "--store", store, *self.models, *every, self.trained, env=NO_MODELS)
+            self.assertEqual((report["resumed_at"], report["lines"]), (resumed_at, 60 - resumed_at))
+            self.assertGreater(self.assert_told(stopped, items, 0, (self.trained, "text")), 30)
+
+    def test_training_does_not_learn_from_what_was_told(self):
+        items = [dict(one, attributes={**one["attributes"], **({} if i % 4 else {"category": None})})
+                 for i, one in enumerate(self.items)]
+        for store, more in (("plain", ()), ("taught", ("--labels-model", self.trained, "--labels-least", "0"))):
+            self.ingest(store, items, *more)
+            run_json("train", "labels", "--store", f"{self.folder}/{store}", "--attribute", "category", "--space", "text",
+                     "--output", f"{self.folder}/from-{store}", env=NO_MODELS)
+        for name in ("config.json", "model.safetensors"):
+            with open(f"{self.folder}/from-plain/{name}", "rb") as one, open(f"{self.folder}/from-taught/{name}", "rb") as two:
+                self.assertEqual(one.read(), two.read())
+
+    def test_models_info(self):
+        with open(self.trained + "/config.json", encoding="utf-8") as file:
+            config = json.load(file)
+        info = run_json("models", "info", self.trained, env=NO_MODELS)
+        self.assertEqual(info.pop("sense"), "labels")
+        self.assertEqual(info.pop("name"), "trained")
+        self.assertEqual(info.pop("fingerprint"), config.pop("weights"))
+        self.assertEqual(info.pop("learned_on"), config.pop("fingerprint"))
+        del config["model_type"]
+        self.assertEqual(info, config)
+        out = run("models", "info", self.trained, env=NO_MODELS)[1]
+        self.assertTrue(out.endswith("labels          animals\n                food\n                things\n"), out)
+
+    def test_misused_ingest(self):
+        store, path = self.folder + "/wrong", self.folder + "/catalogue.jsonl"
+        other = write_model("image", self.folder + "/stranger", 3, "clip-small")
+        ingest = ("ingest", path, "--store", store)
+        info = run_json("models", "info", self.trained, env=NO_MODELS)
+        code, out, err = run("models", "info", other, "--json", env=NO_MODELS)
+        self.assertEqual(code, 0, err)
+        self.fails(1, info["learned_on"], *ingest, "--model", other, "--labels-model", self.trained)
+        self.fails(1, json.loads(out.splitlines()[0])["fingerprint"], *ingest, "--model", other, "--labels-model", self.trained)
+        run_json(*ingest, *self.models, "--labels-model", self.trained, env=NO_MODELS)  # nothing was bound to the other
+        self.fails(2, "from 0 to 1", *ingest, *self.models, "--labels-least", "1.5")
+        self.fails(1, "nowhere", *ingest, *self.models, "--labels-model", self.folder + "/nowhere")
 
     def test_misuse(self):
         words, text = ("--labels", "a,b"), ("--text", "x")
