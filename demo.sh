@@ -23,13 +23,12 @@ ask() {
     shift
     printf '\n$ magpie search'
     printf ' %q' "$@"
-    printf ' -k 5 --page %s\n' "$page"
-    "$magpie" search --store demo-store --model "$models" -k 5 "$@"
-    "$magpie" search --store demo-store --model "$models" -k 24 "$@" --page "$page" >/dev/null
+    printf ' -k 8 --page %s\n' "$page"
+    "$magpie" search --store demo-store --model "$models" -k 8 "$@" --page "$page"
 }
 ask text --text 'something to keep the rain off'
-ask picture --image /usr/share/tuxpaint/stamps/vehicles/emergency/firetruck.png
-espeak-ng -v en-us+f4 -w demo-pages/spoken.wav butterfly
+ask picture --image /usr/share/tuxpaint/stamps/vehicles/garbagetruck.png
+espeak-ng -v en-us+f4 -w demo-pages/spoken.wav penguin
 ask voice --audio demo-pages/spoken.wav
 ask mixed --text 'musical instrument' --not-text 'guitar' --explain
 echo

@@ -401,8 +401,9 @@ typedef struct magpie_fusion_train_options {
     size_t
         validation; /* one title in so many, a multiple of 5, is for validation: whose hash leaves 1; 0: none, and the
                           last epoch is kept */
-    bool all; /* train on titles that are held out, too */
-    bool f32; /* what is written is f16 otherwise */
+    bool keep_text; /* its head stays the identity: texts find texts as without heads */
+    bool all;       /* train on titles that are held out, too */
+    bool f32;       /* what is written is f16 otherwise */
     magpie_precision
         precision;    /* of matrix products: AUTO, bf16 where the CPU multiplies it natively, or F32 */
     unsigned threads; /* 0: magpie_cpu_count() */

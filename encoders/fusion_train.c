@@ -126,6 +126,10 @@ static magpie_status take_data(training *t) {
     t->items.titles = t->data->titles;
     t->bf16 = t->options->precision == MAGPIE_PRECISION_AUTO && gemm_has_bf16();
     t->layout = fusion_layout_of(kind, t->options->dimension, input);
+    if (t->options->keep_text && input[MAGPIE_TEXT] != t->options->dimension)
+        return magpie_fail(MAGPIE_E_ARGUMENT,
+                           "texts can be kept as they are in a space of their own %zu dimensions, not of %zu",
+                           input[MAGPIE_TEXT], t->options->dimension);
     return part_items(t);
 }
 
@@ -133,8 +137,8 @@ static magpie_status take_data(training *t) {
 static uint64_t key_of(const training *t) {
     const magpie_fusion_train_options *o = t->options;
     const double numbers[] = {o->rate, o->weight_decay, o->dropout, o->clip, o->temperature, o->warm_up};
-    const uint64_t counts[] = {t->layout.kind, o->dimension,  o->epochs, o->batch, o->patience,
-                               o->seed,        o->validation, o->all,    t->bf16,  t->data->n};
+    const uint64_t counts[] = {t->layout.kind, o->dimension, o->epochs, o->batch,   o->patience, o->seed,
+                               o->validation,  o->all,       t->bf16,   t->data->n, o->keep_text};
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
     XXH3_64bits_update(&hash, numbers, sizeof numbers);
@@ -170,11 +174,23 @@ static double rate_at(const training *t, uint64_t step) {
     return t->options->rate * 0.5 * (1 + cos(acos(-1) * (at - warm) / fmax(1, steps - warm)));
 }
 
+/* Adam moves nothing whose gradient was always 0; what decays is drawn in by one factor, which is no other direction. */
+static void leave_texts(const training *t) {
+    const fusion_layout *l = &t->layout;
+    size_t d = l->dimension;
+    memset(t->gradient + l->matrix[MAGPIE_TEXT], 0, d * d * sizeof *t->gradient);
+    memset(t->gradient + l->bias[MAGPIE_TEXT], 0, d * sizeof *t->gradient);
+    if (l->kind != FUSION_RESIDUAL) return;
+    memset(t->gradient + l->inner[MAGPIE_TEXT], 0, d * d * sizeof *t->gradient);
+    memset(t->gradient + l->inner_bias[MAGPIE_TEXT], 0, d * sizeof *t->gradient);
+}
+
 static magpie_status run_step(training *t, const fusion_batch *batch, double *loss) {
     fusion_state *s = &t->state;
     double length;
     magpie_status status = fusion_network_loss(t->network, batch, s->parameters, t->gradient, loss);
     if (status != MAGPIE_OK) return status;
+    if (t->options->keep_text) leave_texts(t);
     status =
         fusion_adam_step(&s->adam, &t->layout, t->pool, rate_at(t, s->adam.step), t->options->weight_decay,
                          t->options->clip, t->gradient, s->parameters, &length);
@@ -319,8 +335,10 @@ static magpie_status write_model(const training *t, const char *directory) {
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
         const char *fingerprint = t->data->source[m].fingerprint;
         if (!t->layout.input[m]) continue;
-        heads.head[m] =
-            (fusion_head){.kind = t->layout.kind, .input = t->layout.input[m], .weight = weights[m]};
+        bool kept = t->options->keep_text && m == MAGPIE_TEXT;
+        heads.head[m] = (fusion_head){.kind = kept ? FUSION_IDENTITY : t->layout.kind,
+                                      .input = t->layout.input[m],
+                                      .weight = weights[m]};
         if (fingerprint) snprintf(heads.head[m].encoder, sizeof heads.head[m].encoder, "%s", fingerprint);
     }
     magpie_status status = fusion_heads_alloc(&heads);

@@ -20,7 +20,7 @@ static struct {
     const char *kind;
     size_t dimension, epochs, batch, patience, seed, validation, threads;
     double rate, weight_decay, dropout, temperature;
-    bool all, resume, f32;
+    bool all, keep_text, resume, f32;
     magpie_precision precision;
 } given = {.kind = "linear", /* magpie_fusion_train_defaults, which the help repeats */
            .epochs = 60,
@@ -190,6 +190,7 @@ static magpie_fusion_train_options options_for(const magpie_fusion_data *data) {
     o.rate = given.rate;
     o.weight_decay = given.weight_decay;
     o.dropout = given.dropout;
+    o.keep_text = given.keep_text;
     o.temperature = given.temperature;
     o.seed = given.seed;
     o.validation = given.validation;
@@ -321,6 +322,9 @@ static const option_row own_options[] = {
      .number = &given.validation,
      .most = 1000000,
      .help = "one title in N, a multiple of 5, tells when to stop (default: 10; 0: none)"},
+    {.name = "keep-text",
+     .flag = &given.keep_text,
+     .help = "leave texts as they are, and bring the rest to them: texts find texts as without heads"},
     {.name = "all", .flag = &given.all, .help = "train on the titles that are held out for eval, too"},
     {.name = "f32", .flag = &given.f32, .help = "write numbers of 32 bits, not of 16"},
     {.name = "precision",

@@ -147,6 +147,32 @@ static void finds_what_was_never_seen(void **state) {
     }
 }
 
+/* Pictures come to the texts where texts stay where they are. */
+static void texts_are_kept(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"linear", "residual"};
+    for (size_t k = 0; k < 2; k++) {
+        world *w = make_world(false);
+        magpie_fusion_train_options options = quick(kinds[k]);
+        magpie_fusion *fusion;
+        float out[TEXT];
+        options.keep_text = true;
+        assert_ok(magpie_fusion_train(&w->data, &options, folder, NULL, NULL, NULL));
+        assert_ok(magpie_fusion_open(folder, &fusion));
+        assert_string_equal(magpie_fusion_get_info(fusion)->kind[MAGPIE_TEXT], "identity");
+        assert_ok(magpie_fusion_project(fusion, MAGPIE_TEXT, w->values[MAGPIE_TEXT], 1, out));
+        for (size_t i = 0; i < TEXT; i++) assert_true(fabsf(out[i] - w->values[MAGPIE_TEXT][i]) < 1e-6f);
+        double recall = held_out_recall(w, fusion);
+        print_message("%s: recall@10 %.3f held out\n", kinds[k], recall);
+        assert_true(recall > 0.9);
+        magpie_fusion_close(fusion);
+        options.dimension = TEXT + 1;
+        assert_int_equal(magpie_fusion_train(&w->data, &options, folder, NULL, NULL, NULL),
+                         MAGPIE_E_ARGUMENT);
+        free_world(w);
+    }
+}
+
 /* What is held out, and what has one modality alone, changes nothing; what is trained on does. */
 static void held_out_titles_are_not_seen(void **state) {
     (void)state;
@@ -269,6 +295,7 @@ static void patience(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(finds_what_was_never_seen, make_folders, remove_folders),
+        cmocka_unit_test_setup_teardown(texts_are_kept, make_folders, remove_folders),
         cmocka_unit_test_setup_teardown(held_out_titles_are_not_seen, make_folders, remove_folders),
         cmocka_unit_test_setup_teardown(the_same_bytes, make_folders, remove_folders),
         cmocka_unit_test_setup_teardown(bad_states, make_folders, remove_folders),

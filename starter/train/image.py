@@ -123,7 +123,7 @@ def measure(student, data):
 
 
 def main():
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 36
     torch.set_num_threads(1)
     torch.manual_seed(1)
     data = Data()

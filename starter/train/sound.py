@@ -32,7 +32,8 @@ STATE = common.CACHE / "sound.pt"
 
 class Spectrogram(nn.Module):
     """MagpieSpectrogram with the constants above (encoders/spectrogram.h): samples [n, SAMPLES] to
-    [n, 1, MELS, FRAMES], of zero mean and unit deviation."""
+    [n, 1, MELS, FRAMES], of zero mean and unit deviation. What is shorter is given with silence behind it; the C side
+    fills up frames and not samples, which only its last two can tell apart."""
 
     def __init__(self):
         super().__init__()
@@ -44,12 +45,18 @@ class Spectrogram(nn.Module):
         self.register_buffer("bank", torch.from_numpy(np.maximum(0, np.minimum(up, down))).float())
         self.register_buffer("window", torch.hann_window(WINDOW))
 
-    def forward(self, samples):
+    def log_mel(self, samples):
         frames = samples.unfold(1, WINDOW, HOP) * self.window
         power = torch.fft.rfft(frames, N_FFT).abs().square()
-        y = (power @ self.bank + OFFSET).log().transpose(1, 2)
-        mean, deviation = y.mean((1, 2), keepdim=True), y.std((1, 2), keepdim=True)
-        return ((y - mean) / (deviation + 1e-9))[:, None]
+        return (power @ self.bank + OFFSET).log().transpose(1, 2)
+
+    def forward(self, samples):
+        return normalised(self.log_mel(samples))
+
+
+def normalised(y):
+    mean, deviation = y.mean((1, 2), keepdim=True), y.std((1, 2), keepdim=True)
+    return ((y - mean) / (deviation + 1e-9))[:, None]
 
 
 class Student(nn.Module):
@@ -155,7 +162,7 @@ class Examination:
 
 
 def main():
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 12
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     torch.set_num_threads(1)
     torch.manual_seed(1)
     data, spectrogram = Data(), Spectrogram()

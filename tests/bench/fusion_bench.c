@@ -1,7 +1,8 @@
 /* fusion_bench.c - the training of heads, epoch by epoch: one JSON line each, for fusion_compare, which
  * makes the features. Usage: fusion_bench FOLDER ITEMS KIND EPOCHS BATCH THREADS OUTPUT; FOLDER holds
  * titles.u64 and, of text, image and audio those that there are, NAME-DIMENSION.f32, rows of zeros where
- * an item has none. */
+ * an item has none. EPOCHS 0, for starter_compare: as magpie train fusion does by default, split and all; texts are
+ * kept as they are where BATCH is 1. */
 #include "encoders.h"
 
 #include <dirent.h>
@@ -60,12 +61,15 @@ int main(int argc, char **argv) {
     if (argc != 8) return 2;
     magpie_fusion_data data = read_data(argv[1], strtoul(argv[2], NULL, 10));
     options.kind = argv[3];
-    options.epochs = strtoul(argv[4], NULL, 10);
-    options.batch = strtoul(argv[5], NULL, 10);
     options.threads = (unsigned)strtoul(argv[6], NULL, 10);
-    options.all = true;
-    options.validation = 0;
-    options.dropout = 0;
+    options.keep_text = strcmp(argv[5], "1") == 0;
+    if (strcmp(argv[4], "0") != 0) {
+        options.epochs = strtoul(argv[4], NULL, 10);
+        options.batch = strtoul(argv[5], NULL, 10);
+        options.all = true;
+        options.validation = 0;
+        options.dropout = 0;
+    }
     if (magpie_fusion_train(&data, &options, argv[7], print_epoch, NULL, NULL) != MAGPIE_OK) die();
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) free((void *)data.features[m]);
     return 0;

@@ -5,6 +5,7 @@
 
 Wants starter/train's Python. The picture encoder is read by transformers, as anybody's ResNet would be."""
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def pictures():
     side = image.SIZES[-1][1]
     x = torch.from_numpy(seeded.images()[:, :side, :side].copy()).permute(0, 3, 1, 2).double()
     mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (image.MEAN, image.STD))
-    model = transformers.ResNetModel.from_pretrained(root / "starter/image").double().eval()
+    model = transformers.ResNetModel.from_pretrained(root / "starter/image", dtype=torch.float64).eval()
     with torch.inference_mode():
         return model((x / 255 - mean) / std).pooler_output.flatten(1)
 
@@ -39,10 +40,10 @@ def sounds():
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
     model, spectrogram = model.double().eval(), sound.Spectrogram().double()
     for name, count in (("pluck", sound.SAMPLES), ("drums", sound.SAMPLES // 3)):
-        wave = numpy.zeros(sound.SAMPLES)
-        wave[:count] = seeded.sound(name, count) / 32768
         with torch.inference_mode():
-            yield name, count, model(spectrogram(torch.from_numpy(wave)[None]))[0]
+            y = spectrogram.log_mel(torch.from_numpy(seeded.sound(name, count) / 32768)[None])
+            y = torch.nn.functional.pad(y, (0, sound.FRAMES - y.shape[2]), value=math.log(sound.OFFSET))
+            yield name, count, model(sound.normalised(y))[0]
 
 
 def main():
