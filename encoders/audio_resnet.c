@@ -5,9 +5,9 @@
  *     config.json   {"model_type": "audio-resnet", "depth": 18, "projection": [512, 512]}
  *
  * depth is torchvision's 18, 34, 50, 101 or 152; "hidden_sizes" the widths of its four stages (absent:
- * torchvision's); projection the sizes of the linear layers, with ReLU between them (absent: none). Tensors are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight
- * and on (or conv1.weight and on), audio_transform.sequential.0, .3, .6 ... The map is frequency down,
- * time across. */
+ * torchvision's); projection the sizes of the linear layers, with ReLU between them (absent: none). Tensors
+ * are named as in Wav2CLIP's checkpoint: audio_encoder.conv1.weight and on (or conv1.weight and on),
+ * audio_transform.sequential.0, .3, .6 ... The map is frequency down, time across. */
 #include "audio_architecture.h"
 #include "resnet.h"
 

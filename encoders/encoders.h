@@ -327,11 +327,12 @@ MAGPIE_CHECK_RESULT magpie_status
 magpie_fusion_create_identity(const magpie_modality_source sources[MAGPIE_MODALITIES], magpie_fusion **out);
 void magpie_fusion_close(magpie_fusion *fusion);
 const magpie_fusion_info *magpie_fusion_get_info(const magpie_fusion *fusion);
-/* Other weights of the modalities, 0 or more, one at least over 0 where there is a head; the fingerprint becomes
- * another, as the items' vectors do. */
+/* Other weights of the modalities, 0 or more, one at least over 0 where there is a head; the fingerprint
+ * becomes another, as the items' vectors do. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_set_weights(magpie_fusion *fusion,
                                                             const float weights[MAGPIE_MODALITIES]);
-/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on, or it has none. */
+/* MAGPIE_E_MISMATCH, naming both, where `source` is not what the modality's head was trained on, or it has
+ * none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusion, magpie_modality modality,
                                                       const magpie_modality_source *source);
 
@@ -340,7 +341,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_check(const magpie_fusion *fusio
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_project(const magpie_fusion *fusion, magpie_modality modality,
                                                         const float *features, size_t n, float *out);
 /* An item out of features [MAGPIE_MODALITIES], each [source's dimension] or NULL where it has none -> out
- * [dimension]. *any is false, and out zeros, where nothing that it has counts: has a head, and a weight above 0. */
+ * [dimension]. *any is false, and out zeros, where nothing that it has counts: has a head, and a weight above
+ * 0. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion,
                                                      const float *const features[MAGPIE_MODALITIES],
                                                      float *out, bool *any);
@@ -351,8 +353,8 @@ typedef struct magpie_fusion_part {
     float weight;        /* finite, not 0 */
 } magpie_fusion_part;
 
-/* parts [n] -> out [dimension], unit length; one part of positive weight is itself, to the bit. MAGPIE_E_INPUT:
- * they cancel out. */
+/* parts [n] -> out [dimension], unit length; one part of positive weight is itself, to the bit.
+ * MAGPIE_E_INPUT: they cancel out. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_mix(const magpie_fusion *fusion,
                                                     const magpie_fusion_part *parts, size_t n, float *out);
 /* Where the score of a query and an item comes from: shares [n, MAGPIE_MODALITIES] sum to *score, the product
@@ -445,12 +447,12 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_train(const magpie_fusion_data *
 
 /* ---- the split ---- */
 
-/* The FNV-1a hash (64 bits) of a title's key: runs of ASCII letters, lowered, and of bytes beyond ASCII, with one
- * space between; of the title as it is where it has none. Things called alike have one hash, whatever their
- * case, numbers and punctuation. */
+/* The FNV-1a hash (64 bits) of a title's key: runs of ASCII letters, lowered, and of bytes beyond ASCII, with
+ * one space between; of the title as it is where it has none. Things called alike have one hash, whatever
+ * their case, numbers and punctuation. */
 uint64_t magpie_title_hash(magpie_string title);
-/* One title in five is held out from training, the same everywhere (starter/train/common.py): those whose hash is
- * a multiple of 5. */
+/* One title in five is held out from training, the same everywhere (starter/train/common.py): those whose
+ * hash is a multiple of 5. */
 bool magpie_title_held_out(uint64_t hash);
 
 /* ---- how well things are found ----

@@ -174,7 +174,8 @@ static double rate_at(const training *t, uint64_t step) {
     return t->options->rate * 0.5 * (1 + cos(acos(-1) * (at - warm) / fmax(1, steps - warm)));
 }
 
-/* Adam moves nothing whose gradient was always 0; what decays is drawn in by one factor, which is no other direction. */
+/* Adam moves nothing whose gradient was always 0; what decays is drawn in by one factor, which is no other
+ * direction. */
 static void leave_texts(const training *t) {
     const fusion_layout *l = &t->layout;
     size_t d = l->dimension;

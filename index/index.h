@@ -156,8 +156,8 @@ size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
 /* Inserts or replaces an item. vectors[s] is [dimension of s], unit length, NULL where the item has none in
  * s. `vectors` NULL: keep the vectors and the row that the item has (its attributes changed, say); then the
  * item must exist at the commit. Where one vector changes and others stay, those are given too, as
- * magpie_snapshot_vector has them. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object or
- * too deep, a vector that is not finite or not of unit length (within 1e-3). MAGPIE_E_TOO_LARGE: over
+ * magpie_snapshot_vector has them. MAGPIE_E_INPUT: bad id, broken UTF-8, attributes that are no JSON object
+ * or too deep, a vector that is not finite or not of unit length (within 1e-3). MAGPIE_E_TOO_LARGE: over
  * MAGPIE_ITEM_MAX. */
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
                                                    const float *const vectors[MAGPIE_SPACES],
@@ -237,11 +237,11 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_checkpoint(magpie_snapshot *sn
  *       | {"is_empty": {"key": "size"}}                        has none
  *       | {"has_id": ["a", "b"]}
  *       | a whole filter, nested
- * A filter may also be a single condition. Keys are paths into nested objects: "maker.country" (a member whose
- * own name is "maker.country" answers to it too); where a value is an array, a condition holds if it holds for
- * any element, and "parts[].name" reaches into an array of objects ("parts.name" is taken to mean the same).
- * Numbers are compared as doubles, so 1 is 1.0; strings byte for byte; true is not "true". An object exists, an
- * empty array does not. */
+ * A filter may also be a single condition. Keys are paths into nested objects: "maker.country" (a member
+ * whose own name is "maker.country" answers to it too); where a value is an array, a condition holds if it
+ * holds for any element, and "parts[].name" reaches into an array of objects ("parts.name" is taken to mean
+ * the same). Numbers are compared as doubles, so 1 is 1.0; strings byte for byte; true is not "true". An
+ * object exists, an empty array does not. */
 typedef struct magpie_filter magpie_filter;
 
 /* MAGPIE_E_INPUT says where: "filter: must[1].range.gte: expected a number". */

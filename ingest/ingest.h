@@ -11,10 +11,10 @@
  *
  * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
  * the text space, of its picture in the image space, of its sound in the audio space. And one in the fused
- * space, out of all of these by the fusion (encoders.h, "one space"), be they new or in the store from before;
- * so it changes when one of them does. The fused space is bound to the fusion, its weights included. Without
- * heads, the fused vector is the text's: then an item without text has none, and is found in the other spaces
- * alone. An item for which there is nothing to encode is kept without vectors.
+ * space, out of all of these by the fusion (encoders.h, "one space"), be they new or in the store from
+ * before; so it changes when one of them does. The fused space is bound to the fusion, its weights included.
+ * Without heads, the fused vector is the text's: then an item without text has none, and is found in the
+ * other spaces alone. An item for which there is nothing to encode is kept without vectors.
  *
  * WHAT IS DONE TWICE. Nothing that was committed is encoded again, modality by modality: a line whose
  * content is in the store is skipped, one that differs in its attributes or timestamp alone keeps its
@@ -37,10 +37,10 @@
  * has none, or null. Where the item has a vector in the model's space, and the likeliest label is likely
  * enough, the attribute NAME is that label (of a model of level 1, "a" of paths "a/b"), and NAME_probability
  * beside it what it is thought to be true with, to four digits. Of several models for one attribute the first
- * that is sure enough tells it. What a line has of NAME is never touched. What is told depends on line, vectors and
- * models alone: so a second run finds all of it unchanged, a run with another model or another least
- * probability tells anew what would be told otherwise, items of before included, and one without the model
- * keeps what was told, while the line is the same.
+ * that is sure enough tells it. What a line has of NAME is never touched. What is told depends on line,
+ * vectors and models alone: so a second run finds all of it unchanged, a run with another model or another
+ * least probability tells anew what would be told otherwise, items of before included, and one without the
+ * model keeps what was told, while the line is the same.
  *
  * PICTURES AND SOUNDS THAT CANNOT BE READ OR DECODED cost their item nothing else. What else it has is
  * encoded, the item is stored, item.problems says "image: WHY" or "audio: WHY", and a line in the rejects
@@ -146,8 +146,8 @@ typedef struct magpie_ingest_options {
     const char *catalogue; /* a path, or "-" for standard input */
     const char *rejects;   /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items;   /* a transaction; 0 for 256 */
-    /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned on
-     * the vectors that its space is filled with. */
+    /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned
+     * on the vectors that its space is filled with. */
     const magpie_labels *const *labels; /* [label_count] */
     size_t label_count;
     double labels_least; /* probability that is likely enough */

@@ -254,8 +254,8 @@ static magpie_vector_state plan_vector(magpie_item *item, const magpie_item *sto
     return have_encoder && now.size ? MAGPIE_VECTOR_WANTED : MAGPIE_VECTOR_NONE;
 }
 
-/* Those lines of `stored` that are about files which are not tried again. There are two media, so what is kept
- * is all, one end, or nothing: a piece of it. */
+/* Those lines of `stored` that are about files which are not tried again. There are two media, so what is
+ * kept is all, one end, or nothing: a piece of it. */
 static magpie_string keep_problems(const job *j, const magpie_vector_plan *plan, const magpie_item *item,
                                    const magpie_item *stored) {
     magpie_string kept = {0};

@@ -164,8 +164,8 @@ typedef struct file_work {
     size_t n;
 } file_work;
 
-/* The item goes on without its file, and the words say why. With `try_again` it is forgotten that this one was
- * tried: a file that the system refused to read may be readable without having changed. */
+/* The item goes on without its file, and the words say why. With `try_again` it is forgotten that this one
+ * was tried: a file that the system refused to read may be readable without having changed. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, bool try_again, const char *words) {
     char *problems = magpie_problems_with(item->line.item.problems, w->media, w->which, words);
     if (!problems) return MAGPIE_E_NO_MEMORY;

@@ -69,8 +69,8 @@ typedef struct magpie_pending_hooks {
     void *context;
 } magpie_pending_hooks;
 
-/* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. References are
- * those of `catalogue`. */
+/* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. References
+ * are those of `catalogue`. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
                                                         const magpie_medium media[MAGPIE_MEDIA],
                                                         const char *catalogue,

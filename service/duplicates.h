@@ -21,8 +21,8 @@ typedef struct duplicate {
 } duplicate;
 
 typedef struct duplicate_groups {
-    /* Group behind group, the largest first (of equals, that of the oldest row); in each, one that is kept and
-     * its duplicates, the nearest first, then the next that is kept. */
+    /* Group behind group, the largest first (of equals, that of the oldest row); in each, one that is kept
+     * and its duplicates, the nearest first, then the next that is kept. */
     duplicate *members;
     size_t *starts; /* [count + 1], in `members` */
     size_t count;

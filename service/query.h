@@ -42,8 +42,8 @@ typedef struct query {
     float *vector; /* [dimension]: what is searched with */
 } query;
 
-/* What the command line says; EXIT_USAGE, in words that begin with the command's name, where that is no query.
- * `space` as --space says, MAGPIE_SPACES: nothing. */
+/* What the command line says; EXIT_USAGE, in words that begin with the command's name, where that is no
+ * query. `space` as --space says, MAGPIE_SPACES: nothing. */
 exit_code query_begin(query *q, const char *command, magpie_space space);
 void query_end(query *q);
 

@@ -1,5 +1,5 @@
-/* test_starter.c - the starter encoders give what the code that trained them gives, and what they come with is
- * whole: weights of their own, and within what a repository should hold. */
+/* test_starter.c - the starter encoders give what the code that trained them gives, and what they come with
+ * is whole: weights of their own, and within what a repository should hold. */
 #include "support.h"
 
 #include "encoders.h"

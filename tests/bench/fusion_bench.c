@@ -1,8 +1,8 @@
 /* fusion_bench.c - the training of heads, epoch by epoch: one JSON line each, for fusion_compare, which
  * makes the features. Usage: fusion_bench FOLDER ITEMS KIND EPOCHS BATCH THREADS OUTPUT; FOLDER holds
  * titles.u64 and, of text, image and audio those that there are, NAME-DIMENSION.f32, rows of zeros where
- * an item has none. EPOCHS 0, for starter_compare: as magpie train fusion does by default, split and all; texts are
- * kept as they are where BATCH is 1. */
+ * an item has none. EPOCHS 0, for starter_compare: as magpie train fusion does by default, split and all;
+ * texts are kept as they are where BATCH is 1. */
 #include "encoders.h"
 
 #include <dirent.h>

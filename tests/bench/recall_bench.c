@@ -1,8 +1,9 @@
-/* recall_bench.c - recall@10 of forced HNSW at the default settings on a real store, against brute force: without a
- * filter, with filters of 50%, 5% and 0.5%, and all of it again after a random sixth and a third were deleted.
- * Usage: recall_bench STORE [efSearch [M [efConstruction]]]. The store is copied (its fused vectors, each with a random attribute to filter by) into a
- * temporary folder. Queries lie half-way between two random items. A hit counts if its score is among the ten best:
- * a catalogue has equal texts, and which of two equals comes first is nobody's mistake. */
+/* recall_bench.c - recall@10 of forced HNSW at the default settings on a real store, against brute force:
+ * without a filter, with filters of 50%, 5% and 0.5%, and all of it again after a random sixth and a third
+ * were deleted. Usage: recall_bench STORE [efSearch [M [efConstruction]]]. The store is copied (its fused
+ * vectors, each with a random attribute to filter by) into a temporary folder. Queries lie half-way between
+ * two random items. A hit counts if its score is among the ten best: a catalogue has equal texts, and which
+ * of two equals comes first is nobody's mistake. */
 #include "index.h"
 
 #include <math.h>
