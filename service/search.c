@@ -210,9 +210,9 @@ static void append_shares(const search *s, const float *shares, magpie_text *out
         for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
             float share = shares[i * MAGPIE_MODALITIES + m];
             if (!isnan(share))
-                magpie_text_printf(out, "%*.4f %s", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
+                magpie_text_printf(out, "%*.4f %s  ", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
         }
-        magpie_text_printf(out, "  by %s ", part->option);
+        magpie_text_printf(out, "by %s ", part->option);
         size_t used = out->size - start, columns = terminal_columns();
         terminal_append_cut(out, (magpie_string){part->value, strlen(part->value)},
                             columns > used + 20 ? columns - used : 20);
