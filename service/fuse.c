@@ -1,39 +1,25 @@
 /* fuse.c - magpie fuse: the fused vectors of a store anew, by other heads or other weights, and their
  * index. */
 #include "command.h"
+#include "interrupt.h"
 #include "heads.h"
 #include "ingest.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
 
-#include <signal.h>
 #include <string.h>
 
 enum { COMMIT_MOST = 1 << 20 };
 
 static struct { size_t commit_items; } given;
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
-
-/* The first signal ends the job in order, a second one the process. */
-static void listen_for_signals(void) {
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 static bool show_progress(void *context, const magpie_fuse_progress *p) {
     (void)context;
     size_t done = p->fused + p->kept + p->bare;
     terminal_show_progress(&(terminal_progress){
         .done = (double)done, .total = (double)p->items, .items = done, .seconds = p->seconds});
-    return !interrupted;
+    return !interrupt_came();
 }
 
 static exit_code print_report(const magpie_fuse_progress *p, const char *model) {
@@ -76,7 +62,7 @@ static exit_code run_fuse(char **operands, int count) {
     magpie_fuse_progress done;
     magpie_status status = storage_open(STORAGE_WRITE, &store);
     if (status == MAGPIE_OK) status = open_fusion(store, &fusion);
-    listen_for_signals();
+    interrupt_listen();
     if (status == MAGPIE_OK) status = magpie_ingest_fuse(store, fusion, &options, &done);
     terminal_clear_progress();
     if (status == MAGPIE_OK) status = storage_update_indexes(store);

@@ -1,5 +1,6 @@
 /* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
 #include "command.h"
+#include "interrupt.h"
 #include "heads.h"
 #include "ingest.h"
 #include "model.h"
@@ -8,7 +9,6 @@
 #include "terminal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,20 +31,6 @@ typedef struct run {
     bool started;
 } run;
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
-
-/* The first signal ends the job in order, a second one the process. */
-static void listen_for_signals(void) {
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 static bool show_progress(void *context, const magpie_ingest_progress *p) {
     run *r = context;
     if (!r->started) r->first_byte = p->bytes;
@@ -53,7 +39,7 @@ static bool show_progress(void *context, const magpie_ingest_progress *p) {
                                                 .total = (double)p->total_bytes - (double)r->first_byte,
                                                 .items = p->lines,
                                                 .seconds = p->seconds});
-    return !interrupted && !ferror(stdout);
+    return !interrupt_came() && !ferror(stdout);
 }
 
 /* Flushed at once: whoever reads the id may rely on it from then on. */
@@ -153,13 +139,13 @@ static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *
                                            .context = &r};
     magpie_ingest_progress done;
     double index_seconds = 0;
-    listen_for_signals();
+    interrupt_listen();
     magpie_status status = magpie_ingest_run(store, encoders, &options, &done);
     magpie_text_free(&r.line);
     terminal_clear_progress();
     if (status == MAGPIE_OK) status = update_indexes(store, &index_seconds);
     if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
-    if (status == MAGPIE_E_CANCELLED && !interrupted)
+    if (status == MAGPIE_E_CANCELLED && !interrupt_came())
         status = magpie_fail(MAGPIE_E_IO, "cannot write standard output, and so stopped");
     print_error("%s (%zu items were committed by this run)%s", magpie_error(), done.committed,
                 status == MAGPIE_E_NO_SPACE ? "; make room and run it again" : "");

@@ -1,5 +1,6 @@
 /* train_fusion.c - magpie train fusion: the heads of a fusion model, out of the vectors that a store has. */
 #include "command.h"
+#include "interrupt.h"
 #include "curve.h"
 #include "features.h"
 #include "output.h"
@@ -8,7 +9,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,20 +42,6 @@ typedef struct run {
     size_t run_now;
     magpie_text line;
 } run;
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
-
-/* The first signal ends the training behind its epoch, a second one the process. */
-static void listen_for_signals(void) {
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- epoch by epoch ------------------------------------------------------------------------------------ */
 
@@ -105,7 +91,7 @@ static magpie_status take_epoch(void *context, const magpie_fusion_epoch *e) {
         print_epoch(r, e);
     else if ((status = print_epoch_json(r, e)) != MAGPIE_OK)
         return status;
-    if (!interrupted) return MAGPIE_OK;
+    if (!interrupt_came()) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_CANCELLED, "interrupted after epoch %zu; --resume goes on from there",
                        e->epoch);
 }
@@ -221,12 +207,12 @@ static exit_code run_train_fusion(char **operands, int count) {
     features f = {0};
     run r = {0};
     magpie_fusion_report report;
-    listen_for_signals();
+    interrupt_listen();
     magpie_status status = storage_open(STORAGE_READ, &store);
     if (status == MAGPIE_OK) status = features_open(store, FEATURES_ALL, NULL, &f);
     if (status == MAGPIE_OK) status = train(&f, &r, &report);
     exit_code code = status == MAGPIE_OK ? print_report(&r, &report) : print_failure();
-    if (status == MAGPIE_E_CANCELLED && interrupted) code = EXIT_INTERRUPTED;
+    if (status == MAGPIE_E_CANCELLED && interrupt_came()) code = EXIT_INTERRUPTED;
     features_close(&f);
     magpie_store_close(store);
     magpie_text_free(&r.line);
