@@ -8,21 +8,6 @@
 
 enum { TILE = 4 };
 
-INLINE vf load_part(const float *x, size_t n) {
-    vf v = {0};
-    memcpy(&v, x, n * sizeof *x);
-    return v;
-}
-
-/* Over all lanes, by halves. */
-static inline float sum_of(vf v) {
-    float lanes[VL];
-    memcpy(lanes, &v, sizeof lanes);
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
-}
-
 /* y [rows, columns], of `out` columns a row. */
 INLINE void tile(const float *x, const float *w, const float *b, size_t in, size_t out, int rows, int columns,
                  float *y) {

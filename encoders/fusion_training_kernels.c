@@ -10,23 +10,7 @@
 #define SQRT(v) _mm_sqrt_ps(v)
 #endif
 
-/* The first n numbers, the others 0. */
-INLINE vf load_part(const float *x, size_t n) {
-    vf v = {0};
-    memcpy(&v, x, n * sizeof *x);
-    return v;
-}
-
 INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
-
-/* Over all lanes, by halves. */
-static inline float sum_of(vf v) {
-    float lanes[VL];
-    memcpy(lanes, &v, sizeof lanes);
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
-}
 
 static float dot(const float *a, const float *b, size_t n) {
     vf sums[4] = {{0}};

@@ -35,15 +35,6 @@ typedef uint16_t vh __attribute__((vector_size(VL * 2)));
 #define LANES ((vi){0, 1, 2, 3})
 #endif
 
-/* Over all lanes, by halves. */
-static inline float sum_of(vf v) {
-    float lanes[VL];
-    memcpy(lanes, &v, sizeof lanes);
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
-}
-
 /* ---- bf16: the upper half of an f32 ---- */
 
 static inline float widen(uint16_t h) {

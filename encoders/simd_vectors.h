@@ -56,8 +56,24 @@ static inline vf load(const void *p) {
     return v;
 }
 
+/* The first n numbers, the others 0. */
+INLINE vf load_part(const float *x, size_t n) {
+    vf v = {0};
+    memcpy(&v, x, n * sizeof *x);
+    return v;
+}
+
 static inline void store(void *p, vf v) { memcpy(p, &v, sizeof v); }
 static inline vf splat(float x) { return x - (vf){0}; }
+
+/* Over all lanes, by halves. */
+static inline float sum_of(vf v) {
+    float lanes[VL];
+    memcpy(lanes, &v, sizeof lanes);
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
 
 /* One instruction, which GCC does not find in a comparison and a choice between whole vectors. */
 static inline vf vmax(vf a, vf b) {

@@ -129,18 +129,9 @@ def main():
     data = Data()
     student = Student().to(memory_format=torch.channels_last)
     average = copy.deepcopy(student)
-    decayed = [p for p in student.parameters() if p.ndim > 1]
-    plain = [p for p in student.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0}],
-                                  RATE)
+    optimizer = networks.adamw(student, RATE, DECAY)
     per_epoch = len(data.training) // BATCH
-    first = 0
-    if STATE.exists():
-        state = torch.load(STATE, weights_only=False)
-        student.load_state_dict(state["student"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["epoch"]
+    first = networks.resume(STATE, student, average, optimizer)
     print(f"{len(data.training)} to train on, {len(data.validation)} to measure, epochs {first} to {epochs}", flush=True)
     for epoch in range(first, epochs):
         chance = np.random.default_rng([1, epoch])
@@ -165,9 +156,7 @@ def main():
         print(f"epoch {epoch + 1} at {size}: teacher {sums[0] / per_epoch:.3f} text {sums[1] / per_epoch:.3f} "
               f"{sums[2] / per_epoch:.3f} | R@10 {recall:.3f} teacher's cosine {cosine:.3f} | {seconds:.0f} s "
               f"{per_epoch * BATCH / seconds:.0f}/s", flush=True)
-        torch.save({"student": student.state_dict(), "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(), "epoch": epoch + 1}, STATE.with_suffix(".tmp"))
-        STATE.with_suffix(".tmp").replace(STATE)
+        networks.save(STATE, student, average, optimizer, epoch + 1)
 
 
 if __name__ == "__main__":

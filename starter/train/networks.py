@@ -61,3 +61,28 @@ def schedule(step, steps, warm):
     import math
 
     return step / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def adamw(student, rate, decay):
+    """Filters and matrices decay, what is one number a channel does not."""
+    decayed = [p for p in student.parameters() if p.ndim > 1]
+    plain = [p for p in student.parameters() if p.ndim == 1]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0}], rate)
+
+
+def save(path, student, average, optimizer, epoch):
+    beside = path.with_suffix(".tmp")
+    torch.save({"student": student.state_dict(), "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(), "epoch": epoch}, beside)
+    beside.replace(path)
+
+
+def resume(path, student, average, optimizer):
+    """-> the epochs that are done"""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    student.load_state_dict(state["student"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"]

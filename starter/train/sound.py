@@ -168,18 +168,9 @@ def main():
     data, spectrogram = Data(), Spectrogram()
     student = Student().to(memory_format=torch.channels_last)
     average = copy.deepcopy(student)
-    decayed = [p for p in student.parameters() if p.ndim > 1]
-    plain = [p for p in student.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0}],
-                                  RATE)
+    optimizer = networks.adamw(student, RATE, DECAY)
     examination = Examination(data)
-    per_epoch, first = len(data.training) // BATCH, 0
-    if STATE.exists():
-        state = torch.load(STATE, weights_only=False)
-        student.load_state_dict(state["student"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["epoch"]
+    per_epoch, first = len(data.training) // BATCH, networks.resume(STATE, student, average, optimizer)
     print(f"{len(data.training)} sounds an epoch, {len(data.names)} texts, epochs {first} to {epochs}", flush=True)
     for epoch in range(first, epochs):
         chance = np.random.default_rng([2, epoch])
@@ -207,9 +198,7 @@ def main():
         average.train()
         print(f"epoch {epoch + 1}: loss {total / per_epoch:.3f} | unseen voices, R@10 of texts: seen "
               f"{recall['seen']:.3f} unseen {recall['unseen']:.3f} | {time.time() - start:.0f} s", flush=True)
-        torch.save({"student": student.state_dict(), "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(), "epoch": epoch + 1}, STATE.with_suffix(".tmp"))
-        STATE.with_suffix(".tmp").replace(STATE)
+        networks.save(STATE, student, average, optimizer, epoch + 1)
 
 
 if __name__ == "__main__":
