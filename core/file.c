@@ -95,6 +95,9 @@ static void atomic_free(magpie_atomic_file *file) {
 }
 
 magpie_status magpie_atomic_open(const char *path, magpie_atomic_file **out) {
+    struct stat there;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        return magpie_fail(MAGPIE_E_ARGUMENT, "%s is no file that could be replaced", path);
     magpie_atomic_file *file = magpie_alloc(1, sizeof *file);
     if (!file) return MAGPIE_E_NO_MEMORY;
     magpie_text temporary = {0};

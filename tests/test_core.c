@@ -308,21 +308,24 @@ static void test_atomic_file(void **state) {
     expect_file("new");
     assert_false(magpie_path_exists(temporary));
     free(temporary);
+    assert_int_equal(magpie_atomic_open("/dev/null", &file), MAGPIE_E_ARGUMENT);
     assert_int_equal(magpie_atomic_open("/nowhere/at/all", &file), MAGPIE_E_NOT_FOUND);
     magpie_atomic_abort(NULL);
 }
 
-/* A folder cannot be replaced by a file: the failure says so and leaves nothing behind. */
+/* A folder cannot be replaced by a file, nor one that has come meanwhile: the failure says so and leaves nothing
+ * behind. */
 static void test_atomic_file_fails(void **state) {
     (void)state;
     magpie_atomic_file *file;
-    assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(magpie_atomic_open(path, &file), MAGPIE_OK);
     char *temporary = strdup(magpie_atomic_path(file));
+    assert_int_equal(mkdir(path, 0700), 0);
     assert_int_not_equal(magpie_atomic_commit(file), MAGPIE_OK);
     assert_non_null(strstr(magpie_error(), path));
     assert_false(magpie_path_exists(temporary));
     free(temporary);
+    assert_int_equal(magpie_atomic_open(path, &file), MAGPIE_E_ARGUMENT);
     assert_int_equal(rmdir(path), 0);
 }
 
