@@ -12,7 +12,7 @@ target_include_directories(magpie_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_I
 
 install(TARGETS magpie RUNTIME)
 install(TARGETS magpie_shared EXPORT magpie LIBRARY)
-install(FILES core/core.h encoders/encoders.h index/index.h ingest/ingest.h
+install(FILES core/core.h encoders/encoders.h index/index.h ranker/ranker.h ingest/ingest.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/magpie)
 # kissfft is inside of both, and its licence wants to be where they are.
 install(FILES ${KISSFFT_SOURCE_DIR}/COPYING DESTINATION ${CMAKE_INSTALL_DOCDIR}/kissfft)

@@ -1,0 +1,85 @@
+/* model.h - what a kind of model is to ranker.c, which opens, trains and saves them all. Private to ranker/.
+ *
+ * A model's numbers are tensors that it lists: one list serves saving, opening, beginning from another model,
+ * forgetting a user and counting parameters. */
+#ifndef MAGPIE_MODEL_H
+#define MAGPIE_MODEL_H
+
+#include "ranker.h"
+
+typedef enum ranker_rows { ROWS_OTHER, ROWS_USERS, ROWS_ITEMS } ranker_rows;
+
+typedef struct ranker_tensor {
+    const char *name;     /* "user.gmf" */
+    ranker_rows of;       /* what its rows are numbered by */
+    size_t rows, columns; /* columns 0: a vector of `rows` numbers */
+    size_t stride;        /* numbers from row to row: tensors may be columns of one table */
+    float *values;
+} ranker_tensor;
+
+enum { RANKER_TENSORS_MAX = 32 };
+
+/* One training: what it is given, and how it tells of itself. */
+typedef struct ranker_training {
+    const magpie_likes *likes; /* to learn from */
+    /* One like of each user that was set aside, MAGPIE_RANKER_NOBODY where there is none; NULL: none is. */
+    const uint32_t *validation;
+    const magpie_ranker_content *content; /* NULL: there is none */
+    const char *state;                    /* path of training.state */
+    magpie_pool *pool;
+    magpie_ranker_callback callback; /* NULL: nobody listens */
+    void *context;
+    magpie_ranker_report *report; /* to be filled, but for seconds and parameters */
+} ranker_training;
+
+typedef struct ranker_model {
+    /* Allocates ranker->state for ranker->info and ranker->options, its tensors all zero. */
+    magpie_status (*create)(magpie_ranker *ranker);
+    void (*free)(void *state); /* takes NULL */
+    /* Lists its tensors into out [RANKER_TENSORS_MAX]; returns how many. */
+    size_t (*tensors)(const magpie_ranker *ranker, ranker_tensor *out);
+    /* Fills the tensors. Those that `from` had are filled already: has [tensors] says which. */
+    magpie_status (*train)(magpie_ranker *ranker, const ranker_training *training, const bool *has);
+    /* NULL, or derives what scoring wants from tensors and content, once they are there. */
+    magpie_status (*prepare)(magpie_ranker *ranker, const magpie_ranker_content *content);
+    magpie_status (*score)(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
+                           size_t n, float *scores);
+} ranker_model;
+
+struct magpie_ranker {
+    magpie_ranker_info info;
+    magpie_ranker_options options;
+    const ranker_model *model;
+    void *state;
+};
+
+/* popularity.c, itemknn.c, puresvd.c, ease.c, ials.c; neural.c for mf, gmf, mlp, neumf and magpie */
+extern const ranker_model ranker_popularity, ranker_itemknn, ranker_puresvd, ranker_ease, ranker_ials,
+    ranker_neural;
+
+/* HR@10 of the user's like that was set aside among 99 others, drawn by `seed`, over at most 10,000 users:
+ * what decides which epoch is kept. */
+MAGPIE_CHECK_RESULT magpie_status ranker_validate(const magpie_ranker *ranker,
+                                                  const ranker_training *training, uint64_t seed,
+                                                  double *hit_rate);
+
+/* Seeded random numbers: splitmix64 (Steele et al. 2014). */
+static inline uint64_t ranker_random(uint64_t *state) {
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* 0 .. n-1, n below 2^32 (Lemire 2019, without its rejection: off by less than n / 2^32). */
+static inline uint32_t ranker_draw(uint64_t *state, uint32_t n) {
+    return (uint32_t)(((ranker_random(state) >> 32) * n) >> 32);
+}
+
+/* A seed for what is numbered `b` of what is seeded by `a`. */
+static inline uint64_t ranker_seed(uint64_t a, uint64_t b) {
+    uint64_t first = ranker_random(&a) ^ b;
+    return ranker_random(&first);
+}
+
+#endif
