@@ -1,3 +1,130 @@
 /* neural_kernels.c - see neural.h; compiled for each level of the instruction set. */
+#include "neural.h"
 #include "simd_vectors.h"
-typedef vf vector_of_this_level;
+
+#include <float.h>
+
+#if VL == 16
+#define SQRT(v) _mm512_sqrt_ps(v)
+#elif VL == 8
+#define SQRT(v) _mm256_sqrt_ps(v)
+#elif defined(__SSE__)
+#define SQRT(v) _mm_sqrt_ps(v)
+#else
+INLINE vf square_roots(vf v) {
+    for (int i = 0; i < VL; i++) v[i] = __builtin_sqrtf(v[i]);
+    return v;
+}
+#define SQRT(v) square_roots(v)
+#endif
+
+#if VL == 16
+INLINE __mmask16 lanes(size_t n) { return (__mmask16)(n < VL ? (1u << n) - 1 : 0xFFFF); }
+INLINE vf get(const float *x, size_t n) { return (vf)_mm512_maskz_loadu_ps(lanes(n), x); }
+INLINE void put(float *x, vf v, size_t n) { _mm512_mask_storeu_ps(x, lanes(n), (__m512)v); }
+#else
+INLINE vf get(const float *x, size_t n) { return load_part(x, n); }
+INLINE void put(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
+#endif
+
+/* BODY(how many lanes) over n numbers: whole vectors, then what is left. */
+#define OVER(n, BODY)                                                                                        \
+    size_t i = 0;                                                                                            \
+    for (; i + VL <= (n); i += VL) BODY(VL);                                                                 \
+    if (i < (n)) BODY((n) - i)
+
+static void add_relu(const float *x, const float *y, size_t n, float *out) {
+#define BODY(left) put(out + i, vmax(get(x + i, left) + get(y + i, left), (vf){0}), left)
+    OVER(n, BODY);
+#undef BODY
+}
+
+static void relu_slope(const float *h, size_t n, float *x) {
+#define BODY(left)                                                                                           \
+    put(x + i, (vf)((vi)get(x + i, left) & (get(h + i, left) > 0.0f)), left)
+    OVER(n, BODY);
+#undef BODY
+}
+
+static float dot(const float *x, const float *y, size_t n) {
+    vf sum = {0};
+#define BODY(left) sum += get(x + i, left) * get(y + i, left)
+    OVER(n, BODY);
+#undef BODY
+    return sum_of(sum);
+}
+
+static void add(float *x, const float *y, float scale, size_t n) {
+#define BODY(left) put(x + i, get(x + i, left) + get(y + i, left) * splat(scale), left)
+    OVER(n, BODY);
+#undef BODY
+}
+
+static void multiply(const float *x, const float *y, size_t n, float *out) {
+#define BODY(left) put(out + i, get(x + i, left) * get(y + i, left), left)
+    OVER(n, BODY);
+#undef BODY
+}
+
+/* e^x for x at most 0 (below -87 it is 0, about): 2^(x log2 e), the whole part into the exponent, the rest,
+ * -0.5 to 0.5, by the series of the exponential to the 6th power, which is right to 2^-23. */
+INLINE vf exp_of(vf x) {
+    const vf magic = splat(0x1.8p23f);
+    vf y = vmax(x * 1.44269504089f, splat(-126.0f)), whole = y + magic, r = y - (whole - magic), p;
+    vi exponent = ((vi)whole - (vi)magic + 127) << 23;
+    p = r * 1.5403530393e-4f + 1.3333558146e-3f;
+    p = p * r + 9.6181291076e-3f;
+    p = p * r + 5.5504108665e-2f;
+    p = p * r + 2.4022650696e-1f;
+    p = p * r + 6.9314718056e-1f;
+    return (p * r + 1.0f) * (vf)exponent;
+}
+
+static float exponentials(float *x, size_t n) {
+    float most = -FLT_MAX, sum = 0;
+    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+#define BODY(left) put(x + i, exp_of(get(x + i, left) - splat(most)), left)
+    OVER(n, BODY);
+#undef BODY
+    for (size_t k = 0; k < n; k++) sum += x[k];
+    return sum;
+}
+
+/* 1 / (1 + e^-|x|) of the absolute value, and 1 less that where x is below 0. */
+static void sigmoid(float *x, size_t n) {
+#define BODY(left)                                                                                           \
+    do {                                                                                                     \
+        vf v = get(x + i, left), e = exp_of(-vmax(v, -v)), p = 1.0f / (1.0f + e);                      \
+        vi below = v < 0.0f;                                                                                 \
+        put(x + i, (vf)(((vi)(e * p) & below) | ((vi)p & ~below)), left);                             \
+    } while (0)
+    OVER(n, BODY);
+#undef BODY
+}
+
+/* Kingma and Ba 2015, algorithm 1. */
+static void adam(float *values, float *first, float *second, const float *slope, size_t n,
+                 const neural_adam *numbers) {
+#define BODY(left)                                                                                           \
+    do {                                                                                                     \
+        vf x = get(values + i, left), g = get(slope + i, left) + x * splat(numbers->decay);      \
+        vf m = get(first + i, left) * 0.9f + g * 0.1f;                                                 \
+        vf v = get(second + i, left) * 0.999f + g * g * 0.001f;                                        \
+        put(first + i, m, left);                                                                      \
+        put(second + i, v, left);                                                                     \
+        v = SQRT(v * splat(numbers->correct_second)) + 1e-8f;                                                \
+        put(values + i, x - m * splat(numbers->rate * numbers->correct_first) / v, left);             \
+    } while (0)
+    OVER(n, BODY);
+#undef BODY
+}
+
+extern const neural_kernels SIMD_LEVEL(neural_kernels);
+const neural_kernels SIMD_LEVEL(neural_kernels) = {.add_relu = add_relu,
+                                                   .relu_slope = relu_slope,
+                                                   .dot = dot,
+                                                   .add = add,
+                                                   .multiply = multiply,
+                                                   .exponentials = exponentials,
+                                                   .sigmoid = sigmoid,
+                                                   .adam = adam};

@@ -98,12 +98,13 @@ typedef struct magpie_ranker_options {
     double regularisation;
     double alpha; /* ials: the weight of what is not liked */
     /* mf, gmf, mlp, neumf, magpie */
+    double tower;     /* magpie: width of the last layer; 0: as of the others */
     double layers;    /* hidden layers of the tower; the last is `factors` wide, each one before twice that */
     double loss;      /* a magpie_ranker_loss */
     double negatives; /* drawn for each like; magpie: for each batch */
     double batch;     /* likes with their negatives, as the paper counts: samples; magpie: likes */
     double epochs, patience; /* at most; without a better one, 0: run all. ials: sweeps */
-    double rate;
+    double rate, anneal; /* anneal 1: the rate rises at first, then falls to 0 in a cosine over all epochs */
     double init;    /* standard deviation of embeddings at the beginning */
     double dropout; /* magpie: of what goes into the user's vector */
     /* magpie */

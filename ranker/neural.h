@@ -1,0 +1,177 @@
+/* neural.h - the networks: matrix factorisation, GMF, MLP, NeuMF and magpie are one network, of which each
+ * has a part. Private to ranker/neural*.c and magpie.c.
+ *
+ * A user's row and an item's row are [gmf | mlp | bias], each part as wide as the kind has it. Of a user's row
+ * x and an item's y,
+ *
+ *     h_0   = relu(x_mlp U + y_mlp V + c_0)              U, V: a half each of the first layer's weights
+ *     h_l   = relu(h_l-1 W_l + c_l)
+ *     logit = a . (x_gmf * y_gmf) + b . h_last + x_bias + y_bias + c
+ *
+ * (He et al. 2017, equations 11 and 12, without the sigmoid, which ranks nothing.) mf: a is 1 and stays so.
+ * gmf: no tower. mlp: no gmf. magpie: rows that are made of more than a table's row, see magpie.c.
+ *
+ * A STEP is two stages over a pool. In the first, each block of likes draws its negatives, gathers rows, goes
+ * forwards and backwards, and leaves behind the slopes of its rows and its share of the dense slopes. In the
+ * second, whoever owns a row sums up its slopes, in the order of blocks, and moves it by Adam. Blocks are cut
+ * by constants, so nothing depends on the number of threads. */
+#ifndef MAGPIE_NEURAL_H
+#define MAGPIE_NEURAL_H
+
+#include "model.h"
+
+enum {
+    NEURAL_LAYERS_MAX = 8,
+    NEURAL_HISTORY_MAX = 1024,
+    NEURAL_PART = 64,       /* likes of a part, at most */
+    NEURAL_PART_PAIRS = 128 /* pairs of a part that a second thread is worth waking for */
+};
+
+typedef struct neural_shape {
+    size_t users, items;
+    size_t gmf, mlp, bias, row; /* numbers of each part of a row, and of all */
+    size_t layers, width[NEURAL_LAYERS_MAX];
+    size_t heads, history, content; /* magpie: of attention, of likes, of the content vectors; else 0 */
+    size_t value;                   /* magpie: numbers of a row of the history's table */
+    /* Where in the dense numbers: */
+    size_t first_user, first_item; /* U, V [mlp, width 0] */
+    size_t layer[NEURAL_LAYERS_MAX], layer_bias[NEURAL_LAYERS_MAX]; /* W_l [width l-1, width l]; c_l */
+    size_t out_gmf, out_mlp, out_bias;
+    size_t key, position, mix, mix_bias; /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
+    size_t project;                      /* magpie: [content, row] */
+    size_t dense;                        /* how many there are */
+} neural_shape;
+
+/* Rows that are learned; what is beside `values` is NULL but in training. */
+typedef struct neural_table {
+    float *values, *first, *second, *kept; /* [rows, columns]; kept: the best epoch's values */
+    size_t rows, columns;
+} neural_table;
+
+enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES };
+
+typedef struct neural {
+    neural_shape shape;
+    neural_table table[NEURAL_TABLES];
+    neural_table dense; /* one row */
+    /* What scoring reads, by item: see neural_score.c. NULL before it is prepared. */
+    float *item_half, *item_row; /* [prepared, width 0], [prepared, row] */
+    bool *known;                 /* whether there is anything to score it by */
+    size_t prepared;             /* items */
+    magpie_block block, ready;
+} neural;
+
+/* ---- kernels, by level of the instruction set ---- */
+
+typedef struct neural_adam {
+    float rate, decay, correct_first, correct_second; /* decay: of weights, added to slopes */
+} neural_adam;
+
+typedef struct neural_kernels {
+    /* out [n] = relu(x + y) */
+    void (*add_relu)(const float *x, const float *y, size_t n, float *out);
+    /* x [n] becomes 0 where h is */
+    void (*relu_slope)(const float *h, size_t n, float *x);
+    float (*dot)(const float *x, const float *y, size_t n);
+    void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
+    void (*multiply)(const float *x, const float *y, size_t n, float *out);
+    /* x [n] = exp(x - max x); returns the sum */
+    float (*exponentials)(float *x, size_t n);
+    /* x [n] = 1 / (1 + exp(-x)) */
+    void (*sigmoid)(float *x, size_t n);
+    void (*adam)(float *values, float *first, float *second, const float *slope, size_t n,
+                 const neural_adam *numbers);
+} neural_kernels;
+
+const neural_kernels *neural_kernels_level(size_t i); /* widest first; NULL past those that this CPU runs */
+
+/* ---- a batch ---- */
+
+/* Gathered rows of one table and their slopes: slot by slot, the same row as often as it is used. */
+typedef struct neural_slots {
+    uint32_t *of;  /* [n]: the table's row */
+    float *slopes; /* [n, columns] */
+    size_t n;
+} neural_slots;
+
+/* Some likes, their negatives, and what was found out about them. `pairs` items are compared for each like:
+ * its own first. */
+typedef struct neural_part {
+    size_t likes, pairs;
+    bool shared; /* negatives are the block's, else each like's own */
+    uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
+    neural_slots slots[NEURAL_TABLES];
+    float *dense; /* slopes of the dense numbers */
+    double loss;  /* sum */
+    uint64_t noise; /* seed of what is left out */
+} neural_part;
+
+/* Slot of an item in a part: of like g, number j of its pairs. */
+static inline size_t neural_slot(const neural_part *part, size_t g, size_t j) {
+    if (!part->shared) return g * part->pairs + j;
+    return j ? part->likes + j - 1 : g;
+}
+
+/* What a worker computes in. */
+typedef struct neural_scratch {
+    float *user, *item;                       /* rows [likes, row], [slots, row] */
+    float *user_half, *item_half;             /* [likes, width 0], [slots, width 0] and their slopes: */
+    float *user_half_slope, *item_half_slope;
+    float *hidden[NEURAL_LAYERS_MAX], *hidden_slope[NEURAL_LAYERS_MAX]; /* [likes * pairs, width] */
+    float *logits;                                                      /* [likes * pairs] and their slopes */
+    float *attention, *values, *mixed, *mixed_slope; /* magpie.c */
+    float *content;                                  /* magpie.c: [slots, content] */
+    float *temporary;                                /* [row] */
+    uint8_t *kept;                                   /* magpie.c */
+} neural_scratch;
+
+typedef struct neural_options {
+    magpie_ranker_loss loss;
+    double scale; /* of slopes: 1 over how many the batch's mean is over */
+    float dropout, drop_user, drop_item;
+    const magpie_ranker_content *content;
+} neural_options;
+
+void neural_shape_of(const magpie_ranker_info *info, const magpie_ranker_options *options, neural_shape *out);
+/* Carves a part and a scratch for at most `likes` likes. */
+void neural_part_layout(const neural_shape *shape, size_t likes, size_t pairs, bool shared, neural_part *part,
+                        magpie_block *block);
+void neural_scratch_layout(const neural_shape *shape, size_t likes, size_t pairs, bool shared,
+                           neural_scratch *scratch, magpie_block *block);
+/* Forwards and backwards: slots' rows are named, slopes are left behind. */
+void neural_run_part(const neural *net, const neural_options *options, neural_part *part,
+                     neural_scratch *scratch);
+
+/* ---- magpie.c ---- */
+
+/* Of `count` likes, the most recent one first: attention [heads, shape.history], mixed [heads, value]. */
+void magpie_mix_history(const neural *net, const uint32_t *history, size_t count, float *attention,
+                        float *mixed);
+
+/* Users' and items' rows out of tables, history and content; and the slopes of these out of those of rows. */
+void magpie_rows_forward(const neural *net, const neural_options *options, neural_part *part,
+                         neural_scratch *scratch);
+void magpie_rows_backward(const neural *net, const neural_options *options, neural_part *part,
+                          neural_scratch *scratch);
+
+/* ---- neural_train.c, neural_state.c, neural_score.c: see model.h ---- */
+
+magpie_status neural_train(magpie_ranker *ranker, const ranker_training *training, const bool *has);
+magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content *content);
+magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
+                           size_t n, float *scores);
+
+/* A training on disk, between two epochs. */
+typedef struct neural_state {
+    uint64_t key; /* of likes, options and shape: another one's is refused */
+    uint64_t epoch, best, step;
+    double best_hit_rate, best_loss;
+} neural_state;
+
+MAGPIE_CHECK_RESULT magpie_status neural_state_write(const neural *net, const neural_state *state,
+                                                     const char *path);
+/* *found is false where there is none; MAGPIE_E_MISMATCH, in words, for that of another training. */
+MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, const char *path,
+                                                    bool *found);
+
+#endif

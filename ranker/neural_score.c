@@ -1,0 +1,178 @@
+/* neural_score.c - scores of items for a user. The items' halves of the first layer are computed once, when
+ * the model is opened; the user's half once for all items that are scored. */
+#include "neural.h"
+
+#include <float.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blas.h"
+#include "products.h"
+
+enum { SCRATCH = 1 << 14 /* numbers of hidden layers at a time: what stays in the first cache */ };
+
+/* ---- items ---- */
+
+static void lay_out(neural *net, size_t items, magpie_block *block) {
+    const neural_shape *s = &net->shape;
+    net->item_half = magpie_carve(block, items * (s->layers ? s->width[0] : 0), sizeof(float));
+    net->item_row = magpie_carve(block, items * s->row, sizeof(float));
+    net->known = magpie_carve(block, items, sizeof *net->known);
+}
+
+static bool is_zero(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0) return false;
+    return true;
+}
+
+static void prepare_rows(neural *net, const magpie_ranker_content *content, size_t items) {
+    const neural_shape *s = &net->shape;
+    memcpy(net->item_row, net->table[TABLE_ITEMS].values, s->items * s->row * sizeof(float));
+    for (size_t i = 0; i < items; i++) {
+        const float *c = s->content && content && i < content->items ? content->rows[i] : NULL;
+        float *row = net->item_row + i * s->row;
+        net->known[i] = c || !is_zero(row, s->row);
+        if (c) product(1, s->row, s->content, c, s->content, net->dense.values + s->project, 1, row, s->row);
+    }
+}
+
+magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content *content) {
+    neural *net = ranker->state;
+    const neural_shape *s = &net->shape;
+    size_t items = content && content->items > s->items && s->content ? content->items : s->items;
+    if (items != net->prepared) {
+        magpie_block_free(&net->ready);
+        net->ready = (magpie_block){0};
+        net->prepared = 0;
+        lay_out(net, items, &net->ready);
+        magpie_status status = magpie_block_alloc(&net->ready);
+        if (status != MAGPIE_OK) return status;
+        lay_out(net, items, &net->ready);
+        net->prepared = items;
+    }
+    int before = blas_alone();
+    prepare_rows(net, content, items);
+    if (s->layers)
+        product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row, net->dense.values + s->first_item, 0,
+                net->item_half, s->width[0]);
+    blas_restore(before);
+    return MAGPIE_OK;
+}
+
+/* ---- the user ---- */
+
+/* The most recent first, and of those only what the model has seen; returns how many. */
+static size_t recent(const neural *net, const magpie_ranker_user *user, uint32_t *out) {
+    const neural_shape *s = &net->shape;
+    size_t n = 0;
+    for (size_t i = user->n; i > 0 && n < s->history; i--) {
+        uint32_t item = user->history[i - 1];
+        if (item < s->items && !is_zero(net->table[TABLE_HISTORY].values + item * s->value, s->value))
+            out[n++] = item;
+    }
+    return n;
+}
+
+static magpie_status user_row(const neural *net, const magpie_ranker_user *user, float *row, bool *any) {
+    const neural_shape *s = &net->shape;
+    const float *own = user->number < s->users ? net->table[TABLE_USERS].values + user->number * s->row : NULL;
+    uint32_t history[NEURAL_HISTORY_MAX];
+    size_t n = s->heads ? recent(net, user, history) : 0;
+    *any = n > 0 || (own && !is_zero(own, s->row));
+    if (own)
+        memcpy(row, own, s->row * sizeof *row);
+    else
+        memset(row, 0, s->row * sizeof *row);
+    if (!s->heads || !*any) return MAGPIE_OK;
+    float *mixed = magpie_alloc(s->heads * (s->value + s->history), sizeof *mixed);
+    if (!mixed) return MAGPIE_E_NO_MEMORY;
+    magpie_mix_history(net, history, n, mixed + s->heads * s->value, mixed);
+    neural_kernels_level(0)->add(row, net->dense.values + s->mix_bias, 1, s->row);
+    product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, 1, row,
+            s->row);
+    free(mixed);
+    return MAGPIE_OK;
+}
+
+/* ---- scores ---- */
+
+/* What is the same for all items. */
+typedef struct asked {
+    const float *user_half; /* [width 0], with the layer's bias */
+    const float *user_gmf;  /* [gmf], times a */
+    float constant;
+    size_t step; /* items at a time */
+} asked;
+
+static void score_tower(const neural *net, const asked *q, const uint32_t *items, size_t first, size_t n,
+                        float *scores) {
+    const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    const float *w = net->dense.values;
+    float scratch[2][SCRATCH], *h = scratch[0], *next = scratch[1], *old;
+    size_t width = s->width[0];
+    for (size_t i = 0; i < n; i++)
+        kernels->add_relu(q->user_half, net->item_half + (items ? items[first + i] : first + i) * width, width,
+                          h + i * width);
+    for (size_t l = 1; l < s->layers; l++, old = h, h = next, next = old) {
+        size_t out = s->width[l];
+        product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], 0, next, out);
+        for (size_t i = 0; i < n; i++) kernels->add_relu(next + i * out, w + s->layer_bias[l], out, next + i * out);
+    }
+    size_t last = s->width[s->layers - 1];
+    for (size_t i = 0; i < n; i++) scores[i] += kernels->dot(h + i * last, w + s->out_mlp, last);
+}
+
+static void score_some(const neural *net, const asked *q, const uint32_t *items, size_t first, size_t n,
+                       float *scores) {
+    const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    for (size_t i = 0; i < n; i++) {
+        const float *row = net->item_row + (items ? items[first + i] : first + i) * s->row;
+        scores[i] = q->constant + (s->bias ? row[s->row - 1] : 0);
+        if (s->gmf) scores[i] += kernels->dot(q->user_gmf, row, s->gmf);
+    }
+    if (s->layers) score_tower(net, q, items, first, n, scores);
+    for (size_t i = 0; i < n; i++)
+        if (!net->known[items ? items[first + i] : first + i]) scores[i] = -INFINITY;
+}
+
+static magpie_status check_items(const neural *net, const uint32_t *items, size_t n) {
+    size_t over = 0;
+    if (!items) return n <= net->prepared ? MAGPIE_OK : magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are asked for; the model has %zu", n, net->prepared);
+    for (size_t i = 0; i < n; i++) over += items[i] >= net->prepared;
+    return over ? magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are beyond the model's %zu", over, net->prepared) : MAGPIE_OK;
+}
+
+magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
+                           size_t n, float *scores) {
+    const neural *net = ranker->state;
+    const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    const float *w = net->dense.values;
+    size_t width = s->layers ? s->width[0] : 0;
+    bool any;
+    magpie_status status = check_items(net, items, n);
+    float *row = status == MAGPIE_OK ? magpie_alloc(s->row + width, sizeof *row) : NULL;
+    if (!row) return status == MAGPIE_OK ? MAGPIE_E_NO_MEMORY : status;
+    int before = blas_alone();
+    status = user_row(net, user, row, &any);
+    if (status == MAGPIE_OK && !any)
+        status = magpie_fail(MAGPIE_E_NOT_FOUND, "the model knows nothing of the user");
+    if (status == MAGPIE_OK) {
+        float *half = row + s->row;
+        asked q = {.user_half = half, .user_gmf = row, .step = width ? SCRATCH / width : n};
+        q.constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0);
+        if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, 0, half, width);
+        if (width) kernels->add(half, w + s->layer_bias[0], 1, width);
+        kernels->multiply(row, w + s->out_gmf, s->gmf, row);
+        for (size_t first = 0; first < n; first += q.step)
+            score_some(net, &q, items, first, n - first < q.step ? n - first : q.step, scores + first);
+    }
+    blas_restore(before);
+    free(row);
+    return status;
+}

@@ -1,0 +1,186 @@
+/* neural_setup.c - what a training of a network begins with: memory, and numbers drawn by its seed. */
+#include "neural_train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the first numbers ---- */
+
+static double uniform(uint64_t *random) { return (double)(ranker_random(random) >> 11) * 0x1p-53; }
+
+/* Two of Box and Muller 1958's. */
+static void fill_normal(float *x, size_t n, double deviation, uint64_t seed) {
+    const double turn = 6.28318530717958647692;
+    for (size_t i = 0; i < n; i += 2) {
+        double length = deviation * sqrt(-2 * log(1 - uniform(&seed))), angle = turn * uniform(&seed);
+        x[i] = (float)(length * cos(angle));
+        if (i + 1 < n) x[i + 1] = (float)(length * sin(angle));
+    }
+}
+
+static void fill_uniform(float *x, size_t n, double most, uint64_t seed) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)(most * (2 * uniform(&seed) - 1));
+}
+
+/* Glorot and Bengio 2010. */
+static void fill_weights(float *x, size_t in, size_t out, uint64_t seed) {
+    fill_uniform(x, in * out, sqrt(6 / (double)(in + out)), seed);
+}
+
+/* Heads differ from the start in how far back they look. */
+static void fill_positions(const neural_shape *s, float *x) {
+    for (size_t h = 0; h < s->heads; h++)
+        for (size_t j = 0; j < s->history; j++) x[h * s->history + j] = -0.5f * (float)j * powf(0.3f, (float)h);
+}
+
+static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uint64_t seed) {
+    const neural *net = ranker->state;
+    const neural_shape *s = &net->shape;
+    const char *end = strrchr(t->name, '.');
+    size_t fan = s->gmf + (s->layers ? s->width[s->layers - 1] : 0);
+    if (!strcmp(end, ".bias"))
+        memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
+    else if (!strcmp(t->name, "history.position"))
+        fill_positions(s, t->values);
+    else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF)
+        fill_uniform(t->values, t->rows, sqrt(3 / (double)fan), seed);
+    else if (!strncmp(t->name, "out.", 4))
+        for (size_t i = 0; i < t->rows; i++) t->values[i] = 1;
+    else
+        fill_weights(t->values, t->rows, t->columns, seed);
+}
+
+static bool is_zero(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0) return false;
+    return true;
+}
+
+/* Rows of users and items: those that nothing was taken for. Their biases begin as 0. */
+static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool had, uint64_t seed) {
+    for (size_t row = 0; row < t->rows && t->columns; row++) {
+        float *x = t->values + row * t->stride;
+        if (!had || is_zero(x, t->columns))
+            fill_normal(x, t->columns, ranker->options.init, ranker_seed(seed, row));
+    }
+}
+
+/* NeuMF out of a GMF and an MLP (He et al. 2017, section 3.4.1): each has half a say. */
+static void halve_out(neural *net) {
+    const neural_shape *s = &net->shape;
+    size_t last = s->layers ? s->width[s->layers - 1] : 0;
+    for (size_t i = 0; i < s->gmf; i++) net->dense.values[s->out_gmf + i] *= 0.5f;
+    for (size_t i = 0; i < last; i++) net->dense.values[s->out_mlp + i] *= 0.5f;
+}
+
+static void fill(const magpie_ranker *ranker, const ranker_training *training, const bool *has) {
+    ranker_tensor tensors[RANKER_TENSORS_MAX];
+    size_t n = ranker->model->tensors(ranker, tensors);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t seed = ranker_seed(ranker->options.seed, i);
+        if (tensors[i].of != ROWS_OTHER)
+            fill_rows(ranker, &tensors[i], has[i], seed);
+        else if (!has[i])
+            fill_tensor(ranker, &tensors[i], seed);
+    }
+    if (ranker->info.kind == MAGPIE_RANKER_NEUMF && training->from == 2) halve_out(ranker->state);
+}
+
+/* ---- memory ---- */
+
+static void lay_out_moments(neural *net, bool kept, magpie_block *block) {
+    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
+        neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
+        size_t n = table->rows * table->columns;
+        table->first = magpie_carve(block, n, sizeof(float));
+        table->second = magpie_carve(block, n, sizeof(float));
+        table->kept = kept ? magpie_carve(block, n, sizeof(float)) : NULL;
+    }
+}
+
+static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *block) {
+    const neural_shape *s = &t->net->shape;
+    bool shared = s->heads > 0;
+    size_t most = 0, entries = 1;
+    t->parts = magpie_carve(block, parts, sizeof *t->parts);
+    t->scratch = magpie_carve(block, threads, sizeof *t->scratch);
+    t->owners = magpie_carve(block, threads, sizeof *t->owners);
+    const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
+                            t->part_likes * s->history};
+    for (size_t i = 0; i < NEURAL_TABLES; i++) most = slots[i] * parts > most ? slots[i] * parts : most;
+    while (entries < 2 * most) entries *= 2;
+    for (size_t p = 0; p < parts; p++) {
+        neural_part none = {0}, *part = t->parts ? &t->parts[p] : &none;
+        neural_part_layout(s, t->part_likes, t->pairs, shared, part, block);
+    }
+    for (size_t i = 0; i < threads; i++) {
+        neural_scratch none = {0}, *scratch = t->scratch ? &t->scratch[i] : &none;
+        neural_scratch_layout(s, t->part_likes, t->pairs, shared, scratch, block);
+        owned *table = magpie_carve(block, entries, sizeof *table);
+        owned_row *rows = magpie_carve(block, most, sizeof *rows);
+        if (t->owners) t->owners[i] = (owner){.entries = table, .rows = rows, .mask = entries - 1};
+    }
+}
+
+static magpie_status allocate(trainer *t, size_t parts, size_t threads, bool kept) {
+    lay_out(t, parts, threads, &t->block);
+    magpie_status status = magpie_block_alloc(&t->block);
+    if (status != MAGPIE_OK) return status;
+    lay_out(t, parts, threads, &t->block);
+    lay_out_moments(t->net, kept, &t->moments);
+    status = magpie_block_alloc(&t->moments);
+    if (status == MAGPIE_OK) lay_out_moments(t->net, kept, &t->moments);
+    return status;
+}
+
+/* ---- the trainer ---- */
+
+static size_t at_least_one(size_t n) { return n ? n : 1; }
+
+magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *training, const bool *has,
+                             trainer **out) {
+    const magpie_ranker_options *o = &ranker->options;
+    trainer *t = magpie_alloc(1, sizeof *t);
+    if (!t) return MAGPIE_E_NO_MEMORY;
+    bool magpie = ranker->info.kind == MAGPIE_RANKER_MAGPIE;
+    *t = (trainer){.net = ranker->state,
+                   .training = training,
+                   .options = o,
+                   .seed = o->seed,
+                   .likes = training->likes->begin[training->likes->users],
+                   .pairs = 1 + (size_t)o->negatives,
+                   .fixed_out = ranker->info.kind == MAGPIE_RANKER_MF,
+                   .owner_count = magpie_pool_threads(training->pool),
+                   .began = magpie_seconds()};
+    t->numbers = (neural_options){.loss = (magpie_ranker_loss)o->loss,
+                                  .dropout = (float)o->dropout,
+                                  .drop_user = (float)o->drop_user,
+                                  .drop_item = (float)o->drop_item,
+                                  .content = training->content};
+    size_t batch = at_least_one((size_t)o->batch / (magpie ? 1 : t->pairs));
+    t->steps = at_least_one((size_t)(t->likes / batch));
+    size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
+           part = magpie ? NEURAL_PART : at_least_one(NEURAL_PART_PAIRS / t->pairs),
+           parts = (likes + part - 1) / part;
+    t->part_likes = (likes + parts - 1) / parts;
+    magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
+    if (status == MAGPIE_OK) {
+        fill(ranker, training, has);
+        magpie_pool_be_eager(training->pool);
+        *out = t;
+    } else
+        trainer_free(t);
+    return status;
+}
+
+void trainer_free(trainer *t) {
+    if (!t) return;
+    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
+        neural_table *table = i < NEURAL_TABLES ? &t->net->table[i] : &t->net->dense;
+        table->first = table->second = table->kept = NULL;
+    }
+    magpie_block_free(&t->moments);
+    magpie_block_free(&t->block);
+    free(t);
+}

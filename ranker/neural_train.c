@@ -1,0 +1,315 @@
+/* neural_train.c - the training of the networks: which likes, with which negatives, and what is done with the
+ * slopes.
+ *
+ * Likes come in an order that is a permutation of them, drawn for each epoch and computed place by place, so
+ * that nothing as large as the likes is held. The user of a like is looked up in their offsets. */
+#include "neural.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "neural_train.h"
+
+/* ---- an order of likes ---- */
+
+/* A permutation of 0 .. n-1: a Feistel network on as many bits as n has, asked again until it is below n
+ * (Black and Rogaway 2002). */
+static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed) {
+    unsigned half = 1;
+    while (half < 32 && n > (uint64_t)1 << (2 * half)) half++;
+    uint64_t mask = ((uint64_t)1 << half) - 1;
+    do {
+        for (uint64_t round = 0; round < 4; round++) {
+            uint64_t left = i >> half, right = i & mask, mixed = seed + round + (right << 8);
+            i = right << half | ((left ^ ranker_random(&mixed)) & mask);
+        }
+    } while (i >= n);
+    return i;
+}
+
+/* Whose like number i is. */
+static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
+    size_t low = 0, high = likes->users;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (likes->begin[middle] <= i)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (uint32_t)low;
+}
+
+/* ---- negatives and histories ---- */
+
+static bool has(const magpie_likes *likes, uint32_t user, uint32_t item) {
+    unsigned found = 0;
+    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++) found |= likes->item[i] == item;
+    return found;
+}
+
+/* An item that the user has not liked; after some tries, whatever comes (a user may have liked all). */
+static uint32_t draw_negative(const magpie_likes *likes, uint32_t user, uint64_t *random) {
+    uint32_t item = 0;
+    for (int tries = 0; tries < 100; tries++) {
+        item = ranker_draw(random, (uint32_t)likes->items);
+        if (!has(likes, user, item)) break;
+    }
+    return item;
+}
+
+/* The likes before like number i, or with `later` all others, most recent first; returns how many. */
+static uint32_t history_of(const magpie_likes *likes, uint32_t user, uint64_t i, bool later, size_t most,
+                           uint32_t *out) {
+    uint32_t n = 0;
+    for (uint64_t k = later ? likes->begin[user + 1] : i; k > likes->begin[user] && n < most; k--)
+        if (k - 1 != i) out[n++] = likes->item[k - 1];
+    return n;
+}
+
+static void fill_part(const trainer *t, size_t first, size_t likes, neural_part *part) {
+    const neural_shape *s = &t->net->shape;
+    const magpie_likes *all = t->training->likes;
+    uint64_t n = all->begin[all->users], epoch = ranker_seed(t->seed, t->state.epoch + 1);
+    neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS],
+                 *history = &part->slots[TABLE_HISTORY];
+    part->likes = users->n = likes;
+    items->n = part->shared ? likes + part->pairs - 1 : likes * part->pairs;
+    history->n = likes * s->history;
+    for (size_t g = 0; g < likes; g++) {
+        uint64_t i = permute(first + g, n, epoch), random = ranker_seed(epoch, first + g);
+        uint32_t user = user_of(all, i);
+        users->of[g] = user;
+        items->of[neural_slot(part, g, 0)] = all->item[i];
+        for (size_t j = 1; j < part->pairs && !part->shared; j++)
+            items->of[neural_slot(part, g, j)] = draw_negative(all, user, &random);
+        part->history_count[g] =
+            history_of(all, user, i, t->options->later > 0, s->history, history->of + g * s->history);
+    }
+    part->noise = ranker_seed(~epoch, first);
+    for (size_t j = 1; j < part->pairs && part->shared; j++)
+        items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
+}
+
+static magpie_status part_task(void *context, size_t task, unsigned worker) {
+    trainer *t = context;
+    omp_set_num_threads(1); /* of this thread's products */
+    size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
+    fill_part(t, t->batch_first + first, end - first, &t->parts[task]);
+    neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
+    return MAGPIE_OK;
+}
+
+/* ---- slopes to rows ---- */
+
+/* The slopes of `row` so far in this step, NULL at first; a place for it in a table of 2^bits. */
+static float **slopes_of(owner *o, uint32_t key, uint32_t step) {
+    uint64_t scrambled = key;
+    for (size_t i = ranker_random(&scrambled) & o->mask;; i = (i + 1) & o->mask) {
+        owned *entry = &o->entries[i];
+        if (entry->step == step && entry->key != key) continue;
+        if (entry->step != step) *entry = (owned){.step = step, .key = key};
+        return &entry->slopes;
+    }
+}
+
+static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t which,
+                      const neural_kernels *kernels, const neural_adam *numbers) {
+    neural_table *table = &t->net->table[which];
+    size_t n = 0, columns = table->columns;
+    o->step++;
+    for (size_t p = 0; p < t->batch_parts; p++) {
+        const neural_slots *slots = &t->parts[p].slots[which];
+        for (size_t i = 0; i < slots->n; i++) {
+            uint32_t row = slots->of[i];
+            if (row == MAGPIE_RANKER_NOBODY || row % owners != index) continue;
+            float **sum = slopes_of(o, row, o->step);
+            if (*sum)
+                kernels->add(*sum, slots->slopes + i * columns, 1, columns);
+            else {
+                *sum = slots->slopes + i * columns;
+                o->rows[n++] = (owned_row){.row = row, .slopes = *sum};
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t at = o->rows[i].row * columns;
+        kernels->adam(table->values + at, table->first + at, table->second + at, o->rows[i].slopes, columns,
+                      numbers);
+    }
+}
+
+/* A share of the dense numbers. */
+static void move_dense(trainer *t, size_t index, size_t owners, const neural_kernels *kernels,
+                       const neural_adam *numbers) {
+    neural_table *dense = &t->net->dense;
+    const neural_shape *s = &t->net->shape;
+    size_t first = index * s->dense / owners, n = (index + 1) * s->dense / owners - first;
+    float *sum = t->parts[0].dense;
+    for (size_t p = 1; p < t->batch_parts; p++) kernels->add(sum + first, t->parts[p].dense + first, 1, n);
+    if (t->fixed_out) /* mf's */
+        for (size_t i = s->out_gmf; i < s->out_gmf + s->gmf; i++)
+            if (i >= first && i < first + n) sum[i] = 0;
+    kernels->adam(dense->values + first, dense->first + first, dense->second + first, sum + first, n, numbers);
+}
+
+static magpie_status move_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    trainer *t = context;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    neural_adam rows = t->adam;
+    for (size_t which = 0; which < NEURAL_TABLES; which++)
+        move_rows(t, &t->owners[task], task, t->owner_count, which, kernels, &rows);
+    rows.decay = 0;
+    move_dense(t, task, t->owner_count, kernels, &rows);
+    return MAGPIE_OK;
+}
+
+/* ---- steps ---- */
+
+static double rate_at(const trainer *t, uint64_t step) {
+    const double pi = 3.14159265358979323846, warm = 0.05;
+    double at = (double)step / (t->options->epochs * (double)t->steps);
+    if (!(t->options->anneal > 0)) return t->options->rate;
+    if (at < warm) return t->options->rate * at / warm;
+    return t->options->rate * 0.5 * (1 + cos(pi * (at - warm) / (1 - warm)));
+}
+
+static magpie_status step(trainer *t, size_t index, double *loss) {
+    uint64_t n = t->likes;
+    t->batch_first = index * n / t->steps;
+    t->batch_likes = (index + 1) * n / t->steps - t->batch_first;
+    t->batch_parts = (t->batch_likes + t->part_likes - 1) / t->part_likes;
+    double over = (double)t->batch_likes * (t->numbers.loss == MAGPIE_RANKER_BCE   ? (double)t->pairs
+                                            : t->numbers.loss == MAGPIE_RANKER_BPR ? (double)t->pairs - 1
+                                                                                   : 1);
+    t->numbers.scale = 1 / over;
+    magpie_status status = magpie_pool_run(t->training->pool, t->batch_parts, part_task, t);
+    if (status != MAGPIE_OK) return status;
+    t->state.step++;
+    t->adam = (neural_adam){.rate = (float)rate_at(t, t->state.step),
+                            .decay = (float)t->options->regularisation,
+                            .correct_first = (float)(1 / (1 - pow(0.9, (double)t->state.step))),
+                            .correct_second = (float)(1 / (1 - pow(0.999, (double)t->state.step)))};
+    for (size_t p = 0; p < t->batch_parts; p++) *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
+    return magpie_pool_run(t->training->pool, t->owner_count, move_task, t);
+}
+
+static magpie_status tell(trainer *t, size_t done, double loss, bool ended, bool best) {
+    double now = magpie_seconds(), share = (double)done / (double)t->steps;
+    if (!t->training->callback || (!ended && now - t->told < 0.2)) return MAGPIE_OK;
+    t->told = now;
+    const magpie_ranker_progress progress = {
+        .epoch = (size_t)t->state.epoch + (ended ? 0 : 1),
+        .epochs = (size_t)t->options->epochs,
+        .done = share,
+        .loss = done ? loss / share : 0,
+        .samples_per_second = share * (double)t->likes * (double)t->pairs / fmax(now - t->epoch_began, 1e-9),
+        .seconds = now - t->began,
+        .hit_rate = t->hit_rate,
+        .epoch_ended = ended,
+        .best = best};
+    return t->training->callback(t->training->context, &progress);
+}
+
+static magpie_status run_epoch(trainer *t, double *loss) {
+    magpie_status status = MAGPIE_OK;
+    *loss = 0;
+    t->epoch_began = magpie_seconds();
+    for (size_t i = 0; i < t->steps && status == MAGPIE_OK; i++) {
+        status = step(t, i, loss);
+        if (status == MAGPIE_OK) status = tell(t, i + 1, *loss, false, false);
+    }
+    return status;
+}
+
+/* ---- the whole ---- */
+
+/* Users and items that nothing was learned of are not what chance made of them. */
+static void forget_unseen(neural *net, const magpie_likes *likes) {
+    const neural_shape *s = &net->shape;
+    bool *seen = magpie_alloc(s->items, 1);
+    if (!seen) return;
+    for (uint64_t i = 0; i < likes->begin[likes->users]; i++) seen[likes->item[i]] = true;
+    for (size_t i = 0; i < s->items; i++) {
+        if (seen[i]) continue;
+        memset(net->table[TABLE_ITEMS].values + i * s->row, 0, s->row * sizeof(float));
+        if (s->value) memset(net->table[TABLE_HISTORY].values + i * s->value, 0, s->value * sizeof(float));
+    }
+    for (size_t u = 0; u < s->users; u++)
+        if (likes->begin[u] == likes->begin[u + 1])
+            memset(net->table[TABLE_USERS].values + u * s->row, 0, s->row * sizeof(float));
+    free(seen);
+}
+
+static bool goes_on(const trainer *t) {
+    return t->state.epoch < (uint64_t)t->options->epochs &&
+           (!t->training->validation || t->options->patience <= 0 ||
+            (double)(t->state.epoch - t->state.best) < t->options->patience);
+}
+
+static void keep(neural *net) {
+    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
+        neural_table *table = i < NEURAL_TABLES ? &net->table[i] : &net->dense;
+        memcpy(table->kept, table->values, table->rows * table->columns * sizeof(float));
+    }
+}
+
+static void take_kept(neural *net) {
+    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
+        neural_table *table = i < NEURAL_TABLES ? &net->table[i] : &net->dense;
+        memcpy(table->values, table->kept, table->rows * table->columns * sizeof(float));
+    }
+}
+
+/* After an epoch: how good it is, whether it is kept, whether to go on. */
+static magpie_status judge(trainer *t, magpie_ranker *ranker, double loss, bool *go_on) {
+    const ranker_training *g = t->training;
+    bool best = true;
+    magpie_status status = MAGPIE_OK;
+    t->state.epoch++;
+    if (g->validation) {
+        status = neural_prepare(ranker, g->content);
+        if (status == MAGPIE_OK) status = ranker_validate(ranker, g, t->seed, &t->hit_rate);
+        best = t->hit_rate > t->state.best_hit_rate || t->state.best == 0;
+        if (status == MAGPIE_OK && best) keep(t->net);
+    }
+    if (status != MAGPIE_OK) return status;
+    if (best) {
+        t->state.best = t->state.epoch;
+        t->state.best_hit_rate = t->hit_rate;
+        t->state.best_loss = loss;
+    }
+    *go_on = goes_on(t);
+    if (magpie_seconds() - t->written > 5 || !*go_on) {
+        status = neural_state_write(t->net, &t->state, g->state);
+        t->written = magpie_seconds();
+    }
+    return status == MAGPIE_OK ? tell(t, t->steps, loss, true, best) : status;
+}
+
+magpie_status neural_train(magpie_ranker *ranker, const ranker_training *training, const bool *had) {
+    trainer *t = NULL;
+    double loss;
+    bool go_on = true, found = false;
+    magpie_status status = trainer_create(ranker, training, had, &t);
+    if (status != MAGPIE_OK) return status;
+    if (ranker->options.resume) status = neural_state_read(t->net, &t->state, training->state, &found);
+    if (found) go_on = goes_on(t);
+    while (status == MAGPIE_OK && go_on) {
+        status = run_epoch(t, &loss);
+        if (status == MAGPIE_OK) status = judge(t, ranker, loss, &go_on);
+    }
+    if (status == MAGPIE_OK) {
+        if (training->validation) take_kept(t->net);
+        forget_unseen(t->net, training->likes);
+        training->report->epochs = (size_t)t->state.epoch;
+        training->report->best_epoch = (size_t)t->state.best;
+        training->report->loss = t->state.best_loss;
+        training->report->hit_rate = t->state.best_hit_rate;
+    }
+    trainer_free(t);
+    return status;
+}
