@@ -117,7 +117,7 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
 }
 
 /* Of rows that were left out, nothing is learned. */
-static void forget_left_out(neural_slots *slots, size_t row, const uint8_t *kept) {
+static void forget_left_out(neural_slots *slots, const uint8_t *kept) {
     for (size_t i = 0; i < slots->n; i++)
         if (!kept[i]) slots->of[i] = MAGPIE_RANKER_NOBODY;
 }
@@ -145,6 +145,6 @@ void magpie_rows_backward(const neural *net, const neural_options *o, neural_par
             history->of[g * s->history + j] = MAGPIE_RANKER_NOBODY;
     }
     history->n = part->likes * s->history;
-    forget_left_out(users, s->row, x->kept);
-    forget_left_out(items, s->row, x->kept + part->likes);
+    forget_left_out(users, x->kept);
+    forget_left_out(items, x->kept + part->likes);
 }

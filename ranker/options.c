@@ -33,6 +33,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
     ROW("regularisation", regularisation, 0, 1e6, false, true, EASE | IALS | NETWORKS,
         "how strongly weights are held back"),
     ROW("alpha", alpha, 0, 1e3, false, true, IALS, "the weight of what is not liked"),
+    ROW("tower", tower, 0, 1024, true, true, MAGPIE, "width of the tower's last layer; 0: factors"),
     ROW("layers", layers, 1, 8, true, false, TOWERS, "hidden layers of the tower"),
     ROW("loss", loss, 0, MAGPIE_RANKER_SOFTMAX, true, false, NETWORKS,
         "0: binary cross entropy, 1: BPR, 2: sampled softmax"),
@@ -43,6 +44,8 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
     ROW("patience", patience, 0, 100000, true, false, NETWORKS,
         "epochs without a better one; 0: all are run"),
     ROW("rate", rate, 1e-7, 10, false, true, NETWORKS, "of learning, at its highest"),
+    ROW("anneal", anneal, 0, 1, true, false, NETWORKS,
+        "1: the rate rises, then falls to 0 over all epochs; 0: it stays"),
     ROW("init", init, 0, 10, false, true, NETWORKS, "standard deviation of embeddings at the beginning"),
     ROW("dropout", dropout, 0, 0.95, false, false, MAGPIE,
         "share left out of what goes into a user's vector"),
@@ -100,10 +103,12 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
         o.heads = 4;
         o.drop_user = 0.5;
         o.drop_item = 0.2;
+        o.tower = 8;
+        o.anneal = 1;
     }
     o.layers = 3;
     o.batch = 256;
-    o.init = 0.01;
+    o.init = kind == MAGPIE_RANKER_MAGPIE ? 0.05 : 0.01;
     return o;
 }
 

@@ -87,7 +87,10 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
     }
     /* What is had in one step has no use for a beginning. */
     for (const char *const *from = options->from; options->epochs > 0 && from && *from; from++)
-        if (status == MAGPIE_OK) status = ranker_take(ranker, *from, has);
+        if (status == MAGPIE_OK) {
+            status = ranker_take(ranker, *from, has);
+            training->from++;
+        }
     if (status == MAGPIE_OK) status = ranker->model->train(ranker, training, has);
     training->likes = all;
     magpie_block_free(&v.block);
