@@ -58,8 +58,10 @@ static void attend_back(const neural *net, const neural_kernels *kernels, neural
     const neural_shape *s = &net->shape;
     const neural_slots *slots = &part->slots[TABLE_HISTORY];
     const uint32_t *history = slots->of + g * s->history;
-    const float *key = net->dense.values + s->key + head * s->value, *table = net->table[TABLE_HISTORY].values;
-    float *dkey = part->dense + s->key + head * s->value, *dposition = part->dense + s->position + head * s->history;
+    const float *key = net->dense.values + s->key + head * s->value,
+                *table = net->table[TABLE_HISTORY].values;
+    float *dkey = part->dense + s->key + head * s->value,
+          *dposition = part->dense + s->position + head * s->history;
     float da[NEURAL_HISTORY_MAX], mean = 0;
     for (size_t j = 0; j < part->history_count[g]; j++) {
         da[j] = kernels->dot(dz, table + history[j] * s->value, s->value);
@@ -104,7 +106,7 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
         kernels->add(x->user + g * s->row, w + s->mix_bias, 1, s->row);
     }
     drop_out(x->mixed, part->likes * mixed, o->dropout, &random);
-    product(part->likes, s->row, mixed, x->mixed, mixed, w + s->mix, 1, x->user, s->row);
+    product(part->likes, s->row, mixed, x->mixed, mixed, w + s->mix, s->row, 1, x->user, s->row);
     for (size_t i = 0; i < part->slots[TABLE_ITEMS].n && s->content; i++) {
         const float *row = o->content->rows[part->slots[TABLE_ITEMS].of[i]];
         if (row)
@@ -112,8 +114,8 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
         else
             memset(x->content + i * s->content, 0, s->content * sizeof *row);
     }
-    product(part->slots[TABLE_ITEMS].n, s->row, s->content, x->content, s->content, w + s->project, 1, x->item,
-            s->row);
+    product(part->slots[TABLE_ITEMS].n, s->row, s->content, x->content, s->content, w + s->project, s->row, 1,
+            x->item, s->row);
 }
 
 /* Of rows that were left out, nothing is learned. */
@@ -129,10 +131,11 @@ void magpie_rows_backward(const neural *net, const neural_options *o, neural_par
                  *history = &part->slots[TABLE_HISTORY];
     size_t mixed = s->heads * s->value;
     product_of_slopes(items->n, s->content, s->row, x->content, s->content, items->slopes, s->row,
-                      part->dense + s->project);
-    product_of_slopes(part->likes, mixed, s->row, x->mixed, mixed, users->slopes, s->row, part->dense + s->mix);
-    product_back(part->likes, mixed, s->row, users->slopes, s->row, net->dense.values + s->mix, 0,
-                 x->mixed_slope, mixed);
+                      part->dense + s->project, s->row);
+    product_of_slopes(part->likes, mixed, s->row, x->mixed, mixed, users->slopes, s->row,
+                      part->dense + s->mix, s->row);
+    product_turned(part->likes, mixed, s->row, users->slopes, s->row, net->dense.values + s->mix, s->row,
+                   x->mixed_slope, mixed);
     for (size_t i = 0; i < part->likes * mixed; i++)
         x->mixed_slope[i] = x->mixed[i] == 0 ? 0 : x->mixed_slope[i] / (1 - o->dropout);
     memset(history->slopes, 0, part->likes * s->history * s->value * sizeof(float));

@@ -27,7 +27,7 @@ typedef struct ranker_training {
     const magpie_ranker_content *content; /* NULL: there is none */
     const char *state;                    /* path of training.state */
     magpie_pool *pool;
-    size_t from; /* how many models it begins from */
+    size_t from;                     /* how many models it begins from */
     magpie_ranker_callback callback; /* NULL: nobody listens */
     void *context;
     magpie_ranker_report *report; /* to be filled, but for seconds and parameters */

@@ -128,9 +128,9 @@ static void list(lister *l, const char *name, ranker_rows of, size_t rows, size_
 }
 
 static size_t tensors(const magpie_ranker *ranker, ranker_tensor *out) {
-    static const char *const weight[NEURAL_LAYERS_MAX] = {"tower.0.weight", "tower.1.weight", "tower.2.weight",
-                                                          "tower.3.weight", "tower.4.weight", "tower.5.weight",
-                                                          "tower.6.weight", "tower.7.weight"};
+    static const char *const weight[NEURAL_LAYERS_MAX] = {
+        "tower.0.weight", "tower.1.weight", "tower.2.weight", "tower.3.weight",
+        "tower.4.weight", "tower.5.weight", "tower.6.weight", "tower.7.weight"};
     static const char *const bias[NEURAL_LAYERS_MAX] = {"tower.0.bias", "tower.1.bias", "tower.2.bias",
                                                         "tower.3.bias", "tower.4.bias", "tower.5.bias",
                                                         "tower.6.bias", "tower.7.bias"};

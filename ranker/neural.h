@@ -23,8 +23,8 @@
 enum {
     NEURAL_LAYERS_MAX = 8,
     NEURAL_HISTORY_MAX = 1024,
-    NEURAL_PART = 64,       /* likes of a part, at most */
-    NEURAL_PART_PAIRS = 128 /* pairs of a part that a second thread is worth waking for */
+    NEURAL_PART = 64,  /* likes of a part, at most */
+    NEURAL_PAIRS = 128 /* pairs that a product is worth its call for, about */
 };
 
 typedef struct neural_shape {
@@ -34,12 +34,13 @@ typedef struct neural_shape {
     size_t heads, history, content; /* magpie: of attention, of likes, of the content vectors; else 0 */
     size_t value;                   /* magpie: numbers of a row of the history's table */
     /* Where in the dense numbers: */
-    size_t first_user, first_item; /* U, V [mlp, width 0] */
+    size_t first_user, first_item;                                  /* U, V [mlp, width 0] */
     size_t layer[NEURAL_LAYERS_MAX], layer_bias[NEURAL_LAYERS_MAX]; /* W_l [width l-1, width l]; c_l */
     size_t out_gmf, out_mlp, out_bias;
-    size_t key, position, mix, mix_bias; /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
-    size_t project;                      /* magpie: [content, row] */
-    size_t dense;                        /* how many there are */
+    size_t key, position, mix,
+        mix_bias;   /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
+    size_t project; /* magpie: [content, row] */
+    size_t dense;   /* how many there are */
 } neural_shape;
 
 /* Rows that are learned; what is beside `values` is NULL but in training. */
@@ -68,12 +69,19 @@ typedef struct neural_adam {
 } neural_adam;
 
 typedef struct neural_kernels {
-    /* out [n] = relu(x + y) */
-    void (*add_relu)(const float *x, const float *y, size_t n, float *out);
+    /* out [rows, n] = relu(x [n] + y [rows, n]); out may be y */
+    void (*add_relu)(const float *x, const float *y, size_t rows, size_t n, float *out);
     /* x [n] becomes 0 where h is */
     void (*relu_slope)(const float *h, size_t n, float *x);
     float (*dot)(const float *x, const float *y, size_t n);
+    /* out [rows] += x [n] . y's rows */
+    void (*dots)(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
+    /* x's rows += scales [rows] y [n] */
+    void (*add_outer)(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n);
+    /* x [n] += the sum of y's rows, times scales [rows] unless NULL */
+    void (*add_rows)(float *x, const float *y, size_t stride, const float *scales, size_t rows, size_t n);
+    bool (*contains)(const uint32_t *x, size_t n, uint32_t wanted);
     void (*multiply)(const float *x, const float *y, size_t n, float *out);
     /* x [n] = exp(x - max x); returns the sum */
     float (*exponentials)(float *x, size_t n);
@@ -98,11 +106,11 @@ typedef struct neural_slots {
  * its own first. */
 typedef struct neural_part {
     size_t likes, pairs;
-    bool shared; /* negatives are the block's, else each like's own */
+    bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
-    float *dense; /* slopes of the dense numbers */
-    double loss;  /* sum */
+    float *dense;   /* slopes of the dense numbers */
+    double loss;    /* sum */
     uint64_t noise; /* seed of what is left out */
 } neural_part;
 
@@ -114,15 +122,18 @@ static inline size_t neural_slot(const neural_part *part, size_t g, size_t j) {
 
 /* What a worker computes in. */
 typedef struct neural_scratch {
-    float *user, *item;                       /* rows [likes, row], [slots, row] */
-    float *user_half, *item_half;             /* [likes, width 0], [slots, width 0] and their slopes: */
+    float *user, *item;           /* rows [likes, row], [slots, row] */
+    float *user_half, *item_half; /* [likes, width 0], [slots, width 0] and their slopes: */
     float *user_half_slope, *item_half_slope;
-    float *hidden[NEURAL_LAYERS_MAX], *hidden_slope[NEURAL_LAYERS_MAX]; /* [likes * pairs, width] */
-    float *logits;                                                      /* [likes * pairs] and their slopes */
-    float *attention, *values, *mixed, *mixed_slope; /* magpie.c */
-    float *content;                                  /* magpie.c: [slots, content] */
-    float *temporary;                                /* [row] */
-    uint8_t *kept;                                   /* magpie.c */
+    size_t chunk; /* likes that go forwards and backwards together: */
+    float *hidden[NEURAL_LAYERS_MAX], *hidden_slope[NEURAL_LAYERS_MAX]; /* [chunk * pairs, width] */
+    float *logits;                                                      /* [chunk * pairs], then slopes */
+    float *attention, *values, *mixed, *mixed_slope;                    /* magpie.c */
+    float *content;                                                     /* magpie.c: [slots, content] */
+    float *scaled,
+        *shared;      /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
+    float *temporary; /* [row] */
+    uint8_t *kept;    /* magpie.c */
 } neural_scratch;
 
 typedef struct neural_options {

@@ -31,33 +31,76 @@ INLINE void put(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 #define OVER(n, BODY)                                                                                        \
     size_t i = 0;                                                                                            \
     for (; i + VL <= (n); i += VL) BODY(VL);                                                                 \
-    if (i < (n)) BODY((n) - i)
+    if (i < (n)) BODY((n)-i)
 
-static void add_relu(const float *x, const float *y, size_t n, float *out) {
+static void add_relu(const float *x, const float *y, size_t rows, size_t n, float *out) {
+    for (size_t row = 0; row < rows; row++, y += n, out += n) {
 #define BODY(left) put(out + i, vmax(get(x + i, left) + get(y + i, left), (vf){0}), left)
-    OVER(n, BODY);
+        OVER(n, BODY);
 #undef BODY
+    }
 }
 
 static void relu_slope(const float *h, size_t n, float *x) {
-#define BODY(left)                                                                                           \
-    put(x + i, (vf)((vi)get(x + i, left) & (get(h + i, left) > 0.0f)), left)
+#define BODY(left) put(x + i, (vf)((vi)get(x + i, left) & (get(h + i, left) > 0.0f)), left)
     OVER(n, BODY);
 #undef BODY
 }
+
+#if VL == 16
+#define SUM(v) _mm512_reduce_add_ps((__m512)(v))
+#else
+#define SUM(v) sum_of(v)
+#endif
 
 static float dot(const float *x, const float *y, size_t n) {
     vf sum = {0};
 #define BODY(left) sum += get(x + i, left) * get(y + i, left)
     OVER(n, BODY);
 #undef BODY
-    return sum_of(sum);
+    return SUM(sum);
+}
+
+static void dots(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out) {
+    for (size_t row = 0; row < rows; row++) out[row] += dot(x, y + row * stride, n);
 }
 
 static void add(float *x, const float *y, float scale, size_t n) {
 #define BODY(left) put(x + i, get(x + i, left) + get(y + i, left) * splat(scale), left)
     OVER(n, BODY);
 #undef BODY
+}
+
+static void add_outer(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n) {
+    for (size_t row = 0; row < rows; row++) add(x + row * stride, y, scales[row], n);
+}
+
+static void add_rows(float *x, const float *y, size_t stride, const float *scales, size_t rows, size_t n) {
+#define BODY(left)                                                                                           \
+    do {                                                                                                     \
+        vf sums[2] = {get(x + i, left), {0}};                                                                \
+        const float *from = y + i;                                                                           \
+        for (size_t row = 0; row < rows; row++, from += stride)                                              \
+            sums[row % 2] += get(from, left) * splat(scales ? scales[row] : 1);                              \
+        put(x + i, sums[0] + sums[1], left);                                                                 \
+    } while (0)
+    OVER(n, BODY);
+#undef BODY
+}
+
+static bool contains(const uint32_t *x, size_t n, uint32_t wanted) {
+    const vu all = wanted - (vu){0};
+    vi found = {0};
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        vu some;
+        memcpy(&some, x + i, sizeof some);
+        found |= some == all;
+    }
+    bool any = false;
+    for (int k = 0; k < VL; k++) any |= found[k] != 0;
+    for (; i < n; i++) any |= x[i] == wanted;
+    return any;
 }
 
 static void multiply(const float *x, const float *y, size_t n, float *out) {
@@ -94,9 +137,9 @@ static float exponentials(float *x, size_t n) {
 static void sigmoid(float *x, size_t n) {
 #define BODY(left)                                                                                           \
     do {                                                                                                     \
-        vf v = get(x + i, left), e = exp_of(-vmax(v, -v)), p = 1.0f / (1.0f + e);                      \
+        vf v = get(x + i, left), e = exp_of(-vmax(v, -v)), p = 1.0f / (1.0f + e);                            \
         vi below = v < 0.0f;                                                                                 \
-        put(x + i, (vf)(((vi)(e * p) & below) | ((vi)p & ~below)), left);                             \
+        put(x + i, (vf)(((vi)(e * p) & below) | ((vi)p & ~below)), left);                                    \
     } while (0)
     OVER(n, BODY);
 #undef BODY
@@ -107,13 +150,13 @@ static void adam(float *values, float *first, float *second, const float *slope,
                  const neural_adam *numbers) {
 #define BODY(left)                                                                                           \
     do {                                                                                                     \
-        vf x = get(values + i, left), g = get(slope + i, left) + x * splat(numbers->decay);      \
-        vf m = get(first + i, left) * 0.9f + g * 0.1f;                                                 \
-        vf v = get(second + i, left) * 0.999f + g * g * 0.001f;                                        \
-        put(first + i, m, left);                                                                      \
-        put(second + i, v, left);                                                                     \
+        vf x = get(values + i, left), g = get(slope + i, left) + x * splat(numbers->decay);                  \
+        vf m = get(first + i, left) * 0.9f + g * 0.1f;                                                       \
+        vf v = get(second + i, left) * 0.999f + g * g * 0.001f;                                              \
+        put(first + i, m, left);                                                                             \
+        put(second + i, v, left);                                                                            \
         v = SQRT(v * splat(numbers->correct_second)) + 1e-8f;                                                \
-        put(values + i, x - m * splat(numbers->rate * numbers->correct_first) / v, left);             \
+        put(values + i, x - m * splat(numbers->rate * numbers->correct_first) / v, left);                    \
     } while (0)
     OVER(n, BODY);
 #undef BODY
@@ -123,7 +166,11 @@ extern const neural_kernels SIMD_LEVEL(neural_kernels);
 const neural_kernels SIMD_LEVEL(neural_kernels) = {.add_relu = add_relu,
                                                    .relu_slope = relu_slope,
                                                    .dot = dot,
+                                                   .dots = dots,
                                                    .add = add,
+                                                   .add_outer = add_outer,
+                                                   .add_rows = add_rows,
+                                                   .contains = contains,
                                                    .multiply = multiply,
                                                    .exponentials = exponentials,
                                                    .sigmoid = sigmoid,

@@ -26,9 +26,11 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
     part->dense = magpie_carve(block, s->dense, sizeof *part->dense);
 }
 
-void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, neural_scratch *out,
-                           magpie_block *block) {
-    size_t slots = slots_of_items(likes, pairs, shared), all = likes * pairs, first = s->layers ? s->width[0] : 0;
+void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared,
+                           neural_scratch *out, magpie_block *block) {
+    size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
+    out->chunk = NEURAL_PAIRS / pairs ? NEURAL_PAIRS / pairs : 1;
+    size_t all = (out->chunk < likes ? out->chunk : likes) * pairs;
     out->user = magpie_carve(block, likes * s->row, sizeof(float));
     out->item = magpie_carve(block, slots * s->row, sizeof(float));
     out->user_half = magpie_carve(block, likes * first, sizeof(float));
@@ -40,6 +42,8 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
         out->hidden_slope[l] = magpie_carve(block, all * s->width[l], sizeof(float));
     }
     out->logits = magpie_carve(block, all, sizeof(float));
+    out->scaled = magpie_carve(block, likes * s->gmf, sizeof(float));
+    out->shared = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof(float));
     out->temporary = magpie_carve(block, s->row, sizeof(float));
     out->attention = magpie_carve(block, likes * s->heads * s->history, sizeof(float));
     out->mixed = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
@@ -56,78 +60,84 @@ static void gather(const neural_table *table, const neural_slots *slots, float *
         memcpy(out + i * n, table->values + slots->of[i] * n, n * sizeof *out);
 }
 
-/* ---- forwards ---- */
+/* ---- forwards: likes first .. first+n-1 ---- */
 
-static void run_tower(const neural *net, const neural_part *part, const neural_kernels *kernels,
-                      neural_scratch *x) {
+static void run_tower(const neural *net, const neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
     const float *w = net->dense.values;
-    size_t width = s->width[0], pairs = part->pairs, all = part->likes * pairs;
-    product(part->likes, width, s->mlp, x->user + s->gmf, s->row, w + s->first_user, 0, x->user_half, width);
-    product(part->slots[TABLE_ITEMS].n, width, s->mlp, x->item + s->gmf, s->row, w + s->first_item, 0,
-            x->item_half, width);
-    for (size_t g = 0; g < part->likes; g++) {
-        float *half = x->user_half + g * width;
-        kernels->add(half, w + s->layer_bias[0], 1, width);
-        for (size_t j = 0; j < pairs; j++)
-            kernels->add_relu(half, x->item_half + neural_slot(part, g, j) * width, width,
-                              x->hidden[0] + (g * pairs + j) * width);
+    size_t width = s->width[0], pairs = part->pairs;
+    for (size_t g = first; g < first + n; g++) {
+        const float *half = x->user_half + g * width;
+        float *h = x->hidden[0] + (g - first) * pairs * width;
+        kernels->add_relu(half, x->item_half + neural_slot(part, g, 0) * width, 1, width, h);
+        kernels->add_relu(half, x->item_half + neural_slot(part, g, 1) * width, pairs - 1, width, h + width);
     }
     for (size_t l = 1; l < s->layers; l++) {
         size_t in = s->width[l - 1], out = s->width[l];
-        product(all, out, in, x->hidden[l - 1], in, w + s->layer[l], 0, x->hidden[l], out);
-        for (size_t p = 0; p < all; p++) {
-            float *h = x->hidden[l] + p * out;
-            kernels->add_relu(h, w + s->layer_bias[l], out, h);
-        }
+        product(n * pairs, out, in, x->hidden[l - 1], in, w + s->layer[l], out, 0, x->hidden[l], out);
+        kernels->add_relu(w + s->layer_bias[l], x->hidden[l], n * pairs, out, x->hidden[l]);
     }
 }
 
-static void run_logits(const neural *net, const neural_part *part, const neural_kernels *kernels,
+static void run_logits(const neural *net, const neural_part *part, size_t first, size_t n,
                        neural_scratch *x) {
     const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
     const float *w = net->dense.values;
-    size_t last = s->layers ? s->width[s->layers - 1] : 0;
-    for (size_t g = 0; g < part->likes; g++) {
-        const float *user = x->user + g * s->row;
-        float constant = w[s->out_bias] + (s->bias ? user[s->row - 1] : 0);
-        kernels->multiply(user, w + s->out_gmf, s->gmf, x->temporary);
-        for (size_t j = 0; j < part->pairs; j++) {
-            size_t p = g * part->pairs + j;
-            const float *item = x->item + neural_slot(part, g, j) * s->row;
-            float logit = constant + (s->bias ? item[s->row - 1] : 0);
-            if (s->gmf) logit += kernels->dot(x->temporary, item, s->gmf);
-            if (last) logit += kernels->dot(x->hidden[s->layers - 1] + p * last, w + s->out_mlp, last);
-            x->logits[p] = logit;
-        }
+    size_t pairs = part->pairs, others = pairs - 1;
+    for (size_t g = first; g < first + n; g++) {
+        const float *scaled = x->scaled + g * s->gmf, *own = x->item + neural_slot(part, g, 0) * s->row,
+                    *other = x->item + neural_slot(part, g, 1) * s->row;
+        float *logits = x->logits + (g - first) * pairs;
+        float constant = w[s->out_bias] + (s->bias ? x->user[(g + 1) * s->row - 1] : 0);
+        for (size_t j = 0; j < pairs; j++)
+            logits[j] = constant + (s->bias ? (j ? other + (j - 1) * s->row : own)[s->row - 1] : 0);
+        kernels->dots(scaled, own, s->row, 1, s->gmf, logits);
+        if (part->shared)
+            kernels->add(logits + 1, x->shared + g * others, 1, others);
+        else
+            kernels->dots(scaled, other, s->row, others, s->gmf, logits + 1);
     }
+    if (!s->layers) return;
+    size_t last = s->width[s->layers - 1];
+    kernels->dots(w + s->out_mlp, x->hidden[s->layers - 1], last, n * pairs, last, x->logits);
 }
 
-/* ---- the loss: logits become its slopes ---- */
+/* ---- the loss of n likes: logits become its slopes ---- */
 
-static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
-
-static double binary_loss(const neural_part *part, const neural_kernels *kernels, float scale, float *logits) {
+/* -log of the product of sigmoids, without a logarithm for each: a double holds the product of eight floats. */
+static double add_up(const float *x, size_t n, bool flipped) {
     double loss = 0;
-    for (size_t p = 0; p < part->likes * part->pairs; p++)
-        loss += softplus(p % part->pairs ? (double)logits[p] : -(double)logits[p]);
-    kernels->sigmoid(logits, part->likes * part->pairs);
-    for (size_t p = 0; p < part->likes * part->pairs; p += part->pairs) logits[p] -= 1;
-    for (size_t p = 0; p < part->likes * part->pairs; p++) logits[p] *= scale;
+    for (size_t i = 0; i < n;) {
+        double all = 1;
+        for (size_t end = i + 8 < n ? i + 8 : n; i < end; i++)
+            all *= fmax(flipped ? 1 - (double)x[i] : (double)x[i], 1e-37);
+        loss -= log(all);
+    }
+    return loss;
+}
+
+static double binary_loss(size_t n, size_t pairs, float scale, float *logits) {
+    double loss = 0;
+    neural_kernels_level(0)->sigmoid(logits, n * pairs);
+    for (float *l = logits; l < logits + n * pairs; l += pairs) {
+        loss += add_up(l, 1, false) + add_up(l + 1, pairs - 1, true);
+        l[0] -= 1;
+        for (size_t j = 0; j < pairs; j++) l[j] *= scale;
+    }
     return loss;
 }
 
 /* -log sigma(l_0 - l_j) of every negative j. */
-static double ranking_loss(const neural_part *part, const neural_kernels *kernels, float scale, float *logits) {
+static double ranking_loss(size_t n, size_t pairs, float scale, float *logits) {
     double loss = 0;
-    for (float *l = logits; l < logits + part->likes * part->pairs; l += part->pairs) {
+    for (float *l = logits; l < logits + n * pairs; l += pairs) {
         float own = 0;
-        for (size_t j = 1; j < part->pairs; j++) {
-            l[j] -= l[0];
-            loss += softplus((double)l[j]);
-        }
-        kernels->sigmoid(l + 1, part->pairs - 1);
-        for (size_t j = 1; j < part->pairs; j++) own += l[j] *= scale;
+        for (size_t j = 1; j < pairs; j++) l[j] -= l[0];
+        neural_kernels_level(0)->sigmoid(l + 1, pairs - 1);
+        loss += add_up(l + 1, pairs - 1, true);
+        for (size_t j = 1; j < pairs; j++) own += l[j] *= scale;
         l[0] = -own;
     }
     return loss;
@@ -136,124 +146,177 @@ static double ranking_loss(const neural_part *part, const neural_kernels *kernel
 /* -log of the share of the like among it and its negatives. Negatives are drawn evenly, so log q is the same
  * for all of them, log(drawn / items): each stands for items / drawn others. What the like itself is drawn
  * for does not count. */
-static double softmax_loss(const neural *net, const neural_part *part, const neural_kernels *kernels,
-                           float scale, float *logits) {
+static double softmax_loss(const neural *net, const neural_part *part, size_t first, size_t n, float scale,
+                           float *logits) {
     const uint32_t *items = part->slots[TABLE_ITEMS].of;
-    float less = logf((float)net->shape.items / (float)(part->pairs - 1));
+    size_t pairs = part->pairs;
+    float less = logf((float)net->shape.items / (float)(pairs - 1));
     double loss = 0;
-    for (size_t g = 0; g < part->likes; g++) {
-        float *l = logits + g * part->pairs, own = l[0];
-        for (size_t j = 1; j < part->pairs; j++)
-            l[j] = items[neural_slot(part, g, j)] == items[neural_slot(part, g, 0)] ? -INFINITY : l[j] + less;
-        float most = own;
-        for (size_t j = 1; j < part->pairs; j++) most = fmaxf(most, l[j]);
-        float sum = kernels->exponentials(l, part->pairs);
+    for (size_t g = first; g < first + n; g++, logits += pairs) {
+        float own = logits[0], most = own;
+        for (size_t j = 1; j < pairs; j++) {
+            logits[j] += less;
+            if (items[neural_slot(part, g, j)] == items[neural_slot(part, g, 0)]) logits[j] = -INFINITY;
+            most = logits[j] > most ? logits[j] : most;
+        }
+        float sum = neural_kernels_level(0)->exponentials(logits, pairs);
         loss += log((double)sum) + (double)(most - own);
-        for (size_t j = 0; j < part->pairs; j++) l[j] *= scale / sum;
-        l[0] -= scale;
+        for (size_t j = 0; j < pairs; j++) logits[j] *= scale / sum;
+        logits[0] -= scale;
     }
     return loss;
 }
 
-static double loss_of(const neural *net, const neural_options *o, const neural_part *part,
-                      const neural_kernels *kernels, float *logits) {
-    float scale = (float)o->scale;
-    switch (o->loss) {
-    case MAGPIE_RANKER_BPR: return ranking_loss(part, kernels, scale, logits);
-    case MAGPIE_RANKER_SOFTMAX: return softmax_loss(net, part, kernels, scale, logits);
-    default: return binary_loss(part, kernels, scale, logits);
-    }
-}
-
 /* ---- backwards ---- */
 
-/* Slopes of what is not the tower: user's row, items' rows, a, c. Rows' slopes begin here, at 0. */
-static void slope_of_logits(const neural *net, neural_part *part, const neural_kernels *kernels,
-                            neural_scratch *x) {
+/* Slopes of what is not the tower: biases; items' rows and, before they are times a, the users'. */
+static void slope_of_logits(const neural *net, neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
-    float *users = part->slots[TABLE_USERS].slopes, *items = part->slots[TABLE_ITEMS].slopes, *dense = part->dense;
-    const float *a = net->dense.values + s->out_gmf;
-    memset(users, 0, part->likes * s->row * sizeof *users);
-    memset(items, 0, part->slots[TABLE_ITEMS].n * s->row * sizeof *items);
-    for (size_t g = 0; g < part->likes; g++) {
-        float *du = users + g * s->row, sum = 0;
-        const float *user = x->user + g * s->row;
-        kernels->multiply(user, a, s->gmf, x->temporary);
+    const neural_kernels *kernels = neural_kernels_level(0);
+    float *items = part->slots[TABLE_ITEMS].slopes;
+    size_t others = part->pairs - 1;
+    for (size_t g = first; g < first + n; g++) {
+        const float *slopes = x->logits + (g - first) * part->pairs, *scaled = x->scaled + g * s->gmf;
+        float *du = part->slots[TABLE_USERS].slopes + g * s->row, sum = 0;
+        size_t own = neural_slot(part, g, 0) * s->row, other = neural_slot(part, g, 1) * s->row;
         for (size_t j = 0; j < part->pairs; j++) {
-            float slope = x->logits[g * part->pairs + j];
-            size_t slot = neural_slot(part, g, j);
-            float *di = items + slot * s->row;
-            sum += slope;
-            if (s->bias) di[s->row - 1] += slope;
-            kernels->add(di, x->temporary, slope, s->gmf);
-            kernels->add(du, x->item + slot * s->row, slope, s->gmf);
+            sum += slopes[j];
+            if (s->bias) items[(j ? other + (j - 1) * s->row : own) + s->row - 1] += slopes[j];
         }
         if (s->bias) du[s->row - 1] = sum;
-        dense[s->out_bias] += sum;
-        kernels->multiply(du, user, s->gmf, x->temporary);
-        kernels->add(dense + s->out_gmf, x->temporary, 1, s->gmf);
-        kernels->multiply(du, a, s->gmf, du);
+        part->dense[s->out_bias] += sum;
+        kernels->add(items + own, scaled, slopes[0], s->gmf);
+        kernels->add(du, x->item + own, slopes[0], s->gmf);
+        if (part->shared) {
+            memcpy(x->shared + g * others, slopes + 1, others * sizeof *slopes);
+            continue;
+        }
+        kernels->add_outer(items + other, s->row, slopes + 1, scaled, others, s->gmf);
+        kernels->add_rows(du, x->item + other, s->row, slopes + 1, others, s->gmf);
     }
 }
 
-static void slope_of_tower(const neural *net, neural_part *part, const neural_kernels *kernels,
-                           neural_scratch *x) {
+/* Slopes of the tower's layers, and of both halves of the first. */
+static void slope_of_tower(const neural *net, neural_part *part, size_t first, size_t n, neural_scratch *x) {
+    const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    const float *w = net->dense.values;
+    float *dense = part->dense;
+    size_t pairs = part->pairs, all = n * pairs, l = s->layers - 1, width = s->width[0];
+    kernels->add_rows(dense + s->out_mlp, x->hidden[l], s->width[l], x->logits, all, s->width[l]);
+    memset(x->hidden_slope[l], 0, all * s->width[l] * sizeof(float));
+    kernels->add_outer(x->hidden_slope[l], s->width[l], x->logits, w + s->out_mlp, all, s->width[l]);
+    for (; l > 0; l--) {
+        size_t in = s->width[l - 1], out = s->width[l];
+        kernels->relu_slope(x->hidden[l], all * out, x->hidden_slope[l]);
+        kernels->add_rows(dense + s->layer_bias[l], x->hidden_slope[l], out, NULL, all, out);
+        product_of_slopes(all, in, out, x->hidden[l - 1], in, x->hidden_slope[l], out, dense + s->layer[l],
+                          out);
+        product_turned(all, in, out, x->hidden_slope[l], out, w + s->layer[l], out, x->hidden_slope[l - 1],
+                       in);
+    }
+    kernels->relu_slope(x->hidden[0], all * width, x->hidden_slope[0]);
+    for (size_t g = first; g < first + n; g++) {
+        const float *d = x->hidden_slope[0] + (g - first) * pairs * width;
+        kernels->add_rows(x->user_half_slope + g * width, d, width, NULL, pairs, width);
+        kernels->add(x->item_half_slope + neural_slot(part, g, 0) * width, d, 1, width);
+        kernels->add(x->item_half_slope + neural_slot(part, g, 1) * width, d + width, 1, (pairs - 1) * width);
+    }
+}
+
+/* ---- a part ---- */
+
+/* Users' rows times a; and with negatives that are the part's, all that these two make, in one product. */
+static void begin_gmf(const neural *net, const neural_part *part, neural_scratch *x) {
+    const neural_shape *s = &net->shape;
+    for (size_t g = 0; g < part->likes; g++)
+        neural_kernels_level(0)->multiply(x->user + g * s->row, net->dense.values + s->out_gmf, s->gmf,
+                                          x->scaled + g * s->gmf);
+    if (part->shared)
+        product_turned(part->likes, part->pairs - 1, s->gmf, x->scaled, s->gmf,
+                       x->item + part->likes * s->row, s->row, x->shared, part->pairs - 1);
+}
+
+static void end_gmf(const neural *net, neural_part *part, neural_scratch *x) {
+    const neural_shape *s = &net->shape;
+    const neural_kernels *kernels = neural_kernels_level(0);
+    size_t others = part->pairs - 1;
+    float *users = part->slots[TABLE_USERS].slopes;
+    if (part->shared) {
+        product(part->likes, s->gmf, others, x->shared, others, x->item + part->likes * s->row, s->row, 1,
+                users, s->row);
+        product_of_slopes(part->likes, others, s->gmf, x->shared, others, x->scaled, s->gmf,
+                          part->slots[TABLE_ITEMS].slopes + part->likes * s->row, s->row);
+    }
+    for (size_t g = 0; g < part->likes; g++) {
+        float *du = users + g * s->row;
+        kernels->multiply(du, x->user + g * s->row, s->gmf, x->temporary);
+        kernels->add(part->dense + s->out_gmf, x->temporary, 1, s->gmf);
+        kernels->multiply(du, net->dense.values + s->out_gmf, s->gmf, du);
+    }
+}
+
+static void begin_tower(const neural *net, const neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const float *w = net->dense.values;
-    size_t pairs = part->pairs, all = part->likes * pairs, last = s->layers - 1, width = s->width[0];
-    for (size_t p = 0; p < all; p++) {
-        float *d = x->hidden_slope[last] + p * s->width[last];
-        const float *h = x->hidden[last] + p * s->width[last];
-        kernels->add(part->dense + s->out_mlp, h, x->logits[p], s->width[last]);
-        memset(d, 0, s->width[last] * sizeof *d);
-        kernels->add(d, w + s->out_mlp, x->logits[p], s->width[last]);
-    }
-    for (size_t l = last;; l--) {
-        kernels->relu_slope(x->hidden[l], all * s->width[l], x->hidden_slope[l]);
-        if (!l) break;
-        size_t in = s->width[l - 1], out = s->width[l];
-        for (size_t p = 0; p < all; p++)
-            kernels->add(part->dense + s->layer_bias[l], x->hidden_slope[l] + p * out, 1, out);
-        product_of_slopes(all, in, out, x->hidden[l - 1], in, x->hidden_slope[l], out, part->dense + s->layer[l]);
-        product_back(all, in, out, x->hidden_slope[l], out, w + s->layer[l], 0, x->hidden_slope[l - 1], in);
-    }
+    size_t width = s->width[0], slots = part->slots[TABLE_ITEMS].n;
+    for (size_t g = 0; g < part->likes; g++)
+        memcpy(x->user_half + g * width, w + s->layer_bias[0], width * sizeof *w);
+    product(part->likes, width, s->mlp, x->user + s->gmf, s->row, w + s->first_user, width, 1, x->user_half,
+            width);
+    product(slots, width, s->mlp, x->item + s->gmf, s->row, w + s->first_item, width, 0, x->item_half, width);
     memset(x->user_half_slope, 0, part->likes * width * sizeof(float));
-    memset(x->item_half_slope, 0, part->slots[TABLE_ITEMS].n * width * sizeof(float));
-    for (size_t g = 0; g < part->likes; g++) {
-        float *du = x->user_half_slope + g * width;
-        for (size_t j = 0; j < pairs; j++) {
-            const float *d = x->hidden_slope[0] + (g * pairs + j) * width;
-            kernels->add(du, d, 1, width);
-            kernels->add(x->item_half_slope + neural_slot(part, g, j) * width, d, 1, width);
-        }
-        kernels->add(part->dense + s->layer_bias[0], du, 1, width);
-    }
-    const struct {
-        const float *row, *half_slope;
-        size_t first, n;
-        float *slopes;
-    } sides[2] = {{x->user, x->user_half_slope, s->first_user, part->likes, part->slots[TABLE_USERS].slopes},
-                  {x->item, x->item_half_slope, s->first_item, part->slots[TABLE_ITEMS].n,
-                   part->slots[TABLE_ITEMS].slopes}};
-    for (size_t i = 0; i < 2; i++) {
-        product_of_slopes(sides[i].n, s->mlp, width, sides[i].row + s->gmf, s->row, sides[i].half_slope, width,
-                          part->dense + sides[i].first);
-        product_back(sides[i].n, s->mlp, width, sides[i].half_slope, width, w + sides[i].first, 0,
-                     sides[i].slopes + s->gmf, s->row);
+    memset(x->item_half_slope, 0, slots * width * sizeof(float));
+}
+
+static void end_tower(const neural *net, neural_part *part, neural_scratch *x) {
+    const neural_shape *s = &net->shape;
+    const float *w = net->dense.values;
+    size_t width = s->width[0], users = part->likes, items = part->slots[TABLE_ITEMS].n;
+    float *dense = part->dense;
+    neural_kernels_level(0)->add_rows(dense + s->layer_bias[0], x->user_half_slope, width, NULL, users,
+                                      width);
+    product_of_slopes(users, s->mlp, width, x->user + s->gmf, s->row, x->user_half_slope, width,
+                      dense + s->first_user, width);
+    product_of_slopes(items, s->mlp, width, x->item + s->gmf, s->row, x->item_half_slope, width,
+                      dense + s->first_item, width);
+    product_turned(users, s->mlp, width, x->user_half_slope, width, w + s->first_user, width,
+                   part->slots[TABLE_USERS].slopes + s->gmf, s->row);
+    product_turned(items, s->mlp, width, x->item_half_slope, width, w + s->first_item, width,
+                   part->slots[TABLE_ITEMS].slopes + s->gmf, s->row);
+}
+
+static double loss_of(const neural *net, const neural_options *o, const neural_part *part, size_t first,
+                      size_t n, float *logits) {
+    float scale = (float)o->scale;
+    switch (o->loss) {
+    case MAGPIE_RANKER_BPR: return ranking_loss(n, part->pairs, scale, logits);
+    case MAGPIE_RANKER_SOFTMAX: return softmax_loss(net, part, first, n, scale, logits);
+    default: return binary_loss(n, part->pairs, scale, logits);
     }
 }
 
 void neural_run_part(const neural *net, const neural_options *o, neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
-    const neural_kernels *kernels = neural_kernels_level(0);
+    neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS];
     memset(part->dense, 0, s->dense * sizeof *part->dense);
-    gather(&net->table[TABLE_USERS], &part->slots[TABLE_USERS], x->user);
-    gather(&net->table[TABLE_ITEMS], &part->slots[TABLE_ITEMS], x->item);
+    memset(users->slopes, 0, users->n * s->row * sizeof(float));
+    memset(items->slopes, 0, items->n * s->row * sizeof(float));
+    gather(&net->table[TABLE_USERS], users, x->user);
+    gather(&net->table[TABLE_ITEMS], items, x->item);
     if (s->history) magpie_rows_forward(net, o, part, x);
-    if (s->layers) run_tower(net, part, kernels, x);
-    run_logits(net, part, kernels, x);
-    part->loss = loss_of(net, o, part, kernels, x->logits);
-    slope_of_logits(net, part, kernels, x);
-    if (s->layers) slope_of_tower(net, part, kernels, x);
+    if (s->gmf) begin_gmf(net, part, x);
+    if (s->layers) begin_tower(net, part, x);
+    part->loss = 0;
+    for (size_t first = 0; first < part->likes; first += x->chunk) {
+        size_t n = part->likes - first < x->chunk ? part->likes - first : x->chunk;
+        if (s->layers) run_tower(net, part, first, n, x);
+        run_logits(net, part, first, n, x);
+        part->loss += loss_of(net, o, part, first, n, x->logits);
+        slope_of_logits(net, part, first, n, x);
+        if (s->layers) slope_of_tower(net, part, first, n, x);
+    }
+    if (s->gmf) end_gmf(net, part, x);
+    if (s->layers) end_tower(net, part, x);
     if (s->history) magpie_rows_backward(net, o, part, x);
 }

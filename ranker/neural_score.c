@@ -35,7 +35,9 @@ static void prepare_rows(neural *net, const magpie_ranker_content *content, size
         const float *c = s->content && content && i < content->items ? content->rows[i] : NULL;
         float *row = net->item_row + i * s->row;
         net->known[i] = c || !is_zero(row, s->row);
-        if (c) product(1, s->row, s->content, c, s->content, net->dense.values + s->project, 1, row, s->row);
+        if (c)
+            product(1, s->row, s->content, c, s->content, net->dense.values + s->project, s->row, 1, row,
+                    s->row);
     }
 }
 
@@ -56,8 +58,8 @@ magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content 
     int before = blas_alone();
     prepare_rows(net, content, items);
     if (s->layers)
-        product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row, net->dense.values + s->first_item, 0,
-                net->item_half, s->width[0]);
+        product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row, net->dense.values + s->first_item,
+                s->width[0], 0, net->item_half, s->width[0]);
     blas_restore(before);
     return MAGPIE_OK;
 }
@@ -78,7 +80,8 @@ static size_t recent(const neural *net, const magpie_ranker_user *user, uint32_t
 
 static magpie_status user_row(const neural *net, const magpie_ranker_user *user, float *row, bool *any) {
     const neural_shape *s = &net->shape;
-    const float *own = user->number < s->users ? net->table[TABLE_USERS].values + user->number * s->row : NULL;
+    const float *own =
+        user->number < s->users ? net->table[TABLE_USERS].values + user->number * s->row : NULL;
     uint32_t history[NEURAL_HISTORY_MAX];
     size_t n = s->heads ? recent(net, user, history) : 0;
     *any = n > 0 || (own && !is_zero(own, s->row));
@@ -91,8 +94,8 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
     if (!mixed) return MAGPIE_E_NO_MEMORY;
     magpie_mix_history(net, history, n, mixed + s->heads * s->value, mixed);
     neural_kernels_level(0)->add(row, net->dense.values + s->mix_bias, 1, s->row);
-    product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, 1, row,
-            s->row);
+    product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, s->row, 1,
+            row, s->row);
     free(mixed);
     return MAGPIE_OK;
 }
@@ -114,16 +117,16 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
     const float *w = net->dense.values;
     float scratch[2][SCRATCH], *h = scratch[0], *next = scratch[1], *old;
     size_t width = s->width[0];
-    for (size_t i = 0; i < n; i++)
-        kernels->add_relu(q->user_half, net->item_half + (items ? items[first + i] : first + i) * width, width,
-                          h + i * width);
+    if (!items) kernels->add_relu(q->user_half, net->item_half + first * width, n, width, h);
+    for (size_t i = 0; i < n && items; i++)
+        kernels->add_relu(q->user_half, net->item_half + items[first + i] * width, 1, width, h + i * width);
     for (size_t l = 1; l < s->layers; l++, old = h, h = next, next = old) {
         size_t out = s->width[l];
-        product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], 0, next, out);
-        for (size_t i = 0; i < n; i++) kernels->add_relu(next + i * out, w + s->layer_bias[l], out, next + i * out);
+        product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], out, 0, next, out);
+        kernels->add_relu(w + s->layer_bias[l], next, n, out, next);
     }
     size_t last = s->width[s->layers - 1];
-    for (size_t i = 0; i < n; i++) scores[i] += kernels->dot(h + i * last, w + s->out_mlp, last);
+    kernels->dots(w + s->out_mlp, h, last, n, last, scores);
 }
 
 static void score_some(const neural *net, const asked *q, const uint32_t *items, size_t first, size_t n,
@@ -142,9 +145,14 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
 
 static magpie_status check_items(const neural *net, const uint32_t *items, size_t n) {
     size_t over = 0;
-    if (!items) return n <= net->prepared ? MAGPIE_OK : magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are asked for; the model has %zu", n, net->prepared);
+    if (!items)
+        return n <= net->prepared
+                   ? MAGPIE_OK
+                   : magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are asked for; the model has %zu", n,
+                                 net->prepared);
     for (size_t i = 0; i < n; i++) over += items[i] >= net->prepared;
-    return over ? magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are beyond the model's %zu", over, net->prepared) : MAGPIE_OK;
+    return over ? magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are beyond the model's %zu", over, net->prepared)
+                : MAGPIE_OK;
 }
 
 magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
@@ -166,7 +174,7 @@ magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user
         float *half = row + s->row;
         asked q = {.user_half = half, .user_gmf = row, .step = width ? SCRATCH / width : n};
         q.constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0);
-        if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, 0, half, width);
+        if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
         if (width) kernels->add(half, w + s->layer_bias[0], 1, width);
         kernels->multiply(row, w + s->out_gmf, s->gmf, row);
         for (size_t first = 0; first < n; first += q.step)

@@ -31,7 +31,8 @@ static void fill_weights(float *x, size_t in, size_t out, uint64_t seed) {
 /* Heads differ from the start in how far back they look. */
 static void fill_positions(const neural_shape *s, float *x) {
     for (size_t h = 0; h < s->heads; h++)
-        for (size_t j = 0; j < s->history; j++) x[h * s->history + j] = -0.5f * (float)j * powf(0.3f, (float)h);
+        for (size_t j = 0; j < s->history; j++)
+            x[h * s->history + j] = -0.5f * (float)j * powf(0.3f, (float)h);
 }
 
 static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uint64_t seed) {
@@ -161,7 +162,7 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
     size_t batch = at_least_one((size_t)o->batch / (magpie ? 1 : t->pairs));
     t->steps = at_least_one((size_t)(t->likes / batch));
     size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
-           part = magpie ? NEURAL_PART : at_least_one(NEURAL_PART_PAIRS / t->pairs),
+           part = magpie ? NEURAL_PART : at_least_one(NEURAL_PAIRS / t->pairs),
            parts = (likes + part - 1) / part;
     t->part_likes = (likes + parts - 1) / parts;
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);

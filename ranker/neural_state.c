@@ -60,8 +60,8 @@ static magpie_status check(const magpie_map *map, const char *path, size_t bytes
     memcpy(&digest, map->data + map->size - sizeof digest, sizeof digest);
     if (memcmp(h->magic, "MAGPIERT", sizeof h->magic) != 0 || h->version != VERSION ||
         digest != XXH3_64bits(map->data, map->size - sizeof digest))
-        return magpie_fail(MAGPIE_E_CORRUPT, "%s: it is damaged, or another version's: remove it to begin anew",
-                           path);
+        return magpie_fail(MAGPIE_E_CORRUPT,
+                           "%s: it is damaged, or another version's: remove it to begin anew", path);
     if (h->state.key != key || h->bytes != bytes || map->size != sizeof *h + bytes + sizeof digest)
         return magpie_fail(MAGPIE_E_MISMATCH,
                            "%s: it is of a training on other likes or with other options: repeat those, or "

@@ -44,18 +44,15 @@ static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
 
 /* ---- negatives and histories ---- */
 
-static bool has(const magpie_likes *likes, uint32_t user, uint32_t item) {
-    unsigned found = 0;
-    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++) found |= likes->item[i] == item;
-    return found;
-}
-
 /* An item that the user has not liked; after some tries, whatever comes (a user may have liked all). */
 static uint32_t draw_negative(const magpie_likes *likes, uint32_t user, uint64_t *random) {
+    const neural_kernels *kernels = neural_kernels_level(0);
+    const uint32_t *liked = likes->item + likes->begin[user];
+    size_t n = (size_t)(likes->begin[user + 1] - likes->begin[user]);
     uint32_t item = 0;
     for (int tries = 0; tries < 100; tries++) {
         item = ranker_draw(random, (uint32_t)likes->items);
-        if (!has(likes, user, item)) break;
+        if (!kernels->contains(liked, n, item)) break;
     }
     return item;
 }
@@ -152,7 +149,8 @@ static void move_dense(trainer *t, size_t index, size_t owners, const neural_ker
     if (t->fixed_out) /* mf's */
         for (size_t i = s->out_gmf; i < s->out_gmf + s->gmf; i++)
             if (i >= first && i < first + n) sum[i] = 0;
-    kernels->adam(dense->values + first, dense->first + first, dense->second + first, sum + first, n, numbers);
+    kernels->adam(dense->values + first, dense->first + first, dense->second + first, sum + first, n,
+                  numbers);
 }
 
 static magpie_status move_task(void *context, size_t task, unsigned worker) {
@@ -193,7 +191,8 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                             .decay = (float)t->options->regularisation,
                             .correct_first = (float)(1 / (1 - pow(0.9, (double)t->state.step))),
                             .correct_second = (float)(1 / (1 - pow(0.999, (double)t->state.step)))};
-    for (size_t p = 0; p < t->batch_parts; p++) *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
+    for (size_t p = 0; p < t->batch_parts; p++)
+        *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
     return magpie_pool_run(t->training->pool, t->owner_count, move_task, t);
 }
 

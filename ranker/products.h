@@ -7,28 +7,28 @@
 #include <cblas.h>
 #include <stddef.h>
 
-/* y [n, out] = x [n, in] w, or that added to it */
-static inline void product(size_t n, size_t out, size_t in, const float *x, size_t stride, const float *w,
-                           float plus, float *y, size_t y_stride) {
+/* y [n, out] = x [n, in] w [in, out] + plus y */
+static inline void product(size_t n, size_t out, size_t in, const float *x, size_t x_stride, const float *w,
+                           size_t w_stride, float plus, float *y, size_t y_stride) {
     if (n && in && out)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)out, (int)in, 1, x, (int)stride, w,
-                    (int)out, plus, y, (int)y_stride);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)out, (int)in, 1, x, (int)x_stride,
+                    w, (int)w_stride, plus, y, (int)y_stride);
 }
 
-/* dx [n, in] = dy [n, out] w^T, or that added to it */
-static inline void product_back(size_t n, size_t in, size_t out, const float *dy, size_t stride, const float *w,
-                                float plus, float *dx, size_t dx_stride) {
+/* y [n, out] = x [n, in] w^T, w [out, in] */
+static inline void product_turned(size_t n, size_t out, size_t in, const float *x, size_t x_stride,
+                                  const float *w, size_t w_stride, float *y, size_t y_stride) {
     if (n && in && out)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)in, (int)out, 1, dy, (int)stride, w,
-                    (int)out, plus, dx, (int)dx_stride);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)out, (int)in, 1, x, (int)x_stride,
+                    w, (int)w_stride, 0, y, (int)y_stride);
 }
 
-/* dw [in, out] += x^T dy */
-static inline void product_of_slopes(size_t n, size_t in, size_t out, const float *x, size_t stride,
-                                     const float *dy, size_t dy_stride, float *dw) {
+/* dw [in, out] += x [n, in]^T dy [n, out] */
+static inline void product_of_slopes(size_t n, size_t in, size_t out, const float *x, size_t x_stride,
+                                     const float *dy, size_t dy_stride, float *dw, size_t dw_stride) {
     if (n && in && out)
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)in, (int)out, (int)n, 1, x, (int)stride, dy,
-                    (int)dy_stride, 1, dw, (int)out);
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)in, (int)out, (int)n, 1, x, (int)x_stride,
+                    dy, (int)dy_stride, 1, dw, (int)dw_stride);
 }
 
 #endif

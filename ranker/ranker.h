@@ -105,8 +105,8 @@ typedef struct magpie_ranker_options {
     double batch;     /* likes with their negatives, as the paper counts: samples; magpie: likes */
     double epochs, patience; /* at most; without a better one, 0: run all. ials: sweeps */
     double rate, anneal; /* anneal 1: the rate rises at first, then falls to 0 in a cosine over all epochs */
-    double init;    /* standard deviation of embeddings at the beginning */
-    double dropout; /* magpie: of what goes into the user's vector */
+    double init;         /* standard deviation of embeddings at the beginning */
+    double dropout;      /* magpie: of what goes into the user's vector */
     /* magpie */
     double history;   /* likes that count, most recent first */
     double heads;     /* of the attention over them */
