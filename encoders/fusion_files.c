@@ -194,7 +194,7 @@ static magpie_status write_weights(const char *directory, const fusion_heads *he
     const size_t n = list_parts(heads, parts);
     if (!n) return MAGPIE_OK;
     for (size_t i = 0; i < n; i++)
-        tensors[i] = (tensor_values){parts[i].name, parts[i].rows, parts[i].columns, parts[i].values};
+        tensors[i] = (tensor_values){parts[i].name, parts[i].rows, parts[i].columns, parts[i].values, 0};
     char *path = magpie_path_join(directory, weights_name);
     magpie_status status = path ? safetensors_write(path, tensors, n, half, &written) : MAGPIE_E_NO_MEMORY;
     free(path);

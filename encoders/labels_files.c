@@ -168,8 +168,8 @@ static magpie_status write_config(const magpie_labels_info *info, const char *we
 
 static magpie_status write_both(const magpie_labels *labels, const char *weights, const char *config) {
     const magpie_labels_info *info = &labels->info;
-    const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight},
-                                     {"bias", info->count, 0, labels->bias}};
+    const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight, 0},
+                                     {"bias", info->count, 0, labels->bias, 0}};
     char name[MAGPIE_FINGERPRINT_MAX];
     uint64_t fingerprint;
     magpie_status status = safetensors_write(weights, tensors, 2, false, &fingerprint);

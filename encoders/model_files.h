@@ -1,5 +1,5 @@
 /* model_files.h - the JSON files of a model's folder, read with limits and errors that name file and key.
- * Private to encoders/. */
+ * Private to encoders/ and ranker/. */
 #ifndef MAGPIE_MODEL_FILES_H
 #define MAGPIE_MODEL_FILES_H
 

@@ -285,6 +285,10 @@ const tensor *safetensors_find(const safetensors *file, const char *name) {
     return file->count ? bsearch(&key, file->tensors, file->count, sizeof key, by_name) : NULL;
 }
 
+size_t safetensors_offset(const safetensors *file, const tensor *t) {
+    return (size_t)((const unsigned char *)t->data - file->map.data);
+}
+
 static void print_shape(size_t rank, const size_t *shape, char *out, size_t size) {
     size_t used = 0;
     out[0] = 0;

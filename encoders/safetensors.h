@@ -1,5 +1,5 @@
 /* safetensors.h - a mapped .safetensors file: tensors by name, bounds and shapes checked. Private to
- * encoders/.
+ * encoders/ and ranker/.
  *
  * The format (huggingface/safetensors): u64 little-endian header size, a JSON object name -> {dtype, shape,
  * data_offsets [begin, end)}, then the bytes. Everything is checked at opening: sizes against the file,
@@ -40,6 +40,9 @@ const tensor *safetensors_find(const safetensors *file, const char *name); /* NU
 MAGPIE_CHECK_RESULT magpie_status safetensors_expect(const safetensors *file, const char *name, size_t rank,
                                                      const size_t *shape, const tensor **out);
 
+/* Where its bytes begin in the file. */
+size_t safetensors_offset(const safetensors *file, const tensor *t);
+
 /* Elements first .. first+count-1 as f32 into out. f16 and bf16 widen exactly. Not for TENSOR_OTHER. */
 void tensor_read_f32(const tensor *t, size_t first, size_t count, float *out);
 
@@ -53,6 +56,7 @@ typedef struct tensor_values {
     const char *name;     /* ASCII, without quotes */
     size_t rows, columns; /* columns 0: a vector of `rows` numbers */
     const float *values;
+    size_t stride; /* numbers from row to row; 0: as many as there are columns */
 } tensor_values;
 
 /* A file of f32 tensors, or with `half` of f16 ones, rounded to nearest: the old file or the new one after a

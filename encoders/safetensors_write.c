@@ -9,23 +9,35 @@ enum { ALIGNMENT = 8, BLOCK = 4096 };
 
 static const float F16_MOST = 65504;
 
-static size_t elements_of(const tensor_values *t) { return t->columns ? t->rows * t->columns : t->rows; }
+static size_t columns_of(const tensor_values *t) { return t->columns ? t->columns : 1; }
+
+static size_t elements_of(const tensor_values *t) { return t->rows * columns_of(t); }
 
 static size_t bytes_of(const tensor_values *t, bool half) {
     return elements_of(t) * (half ? sizeof(uint16_t) : sizeof(float));
 }
 
-static magpie_status append_header(const char *path, const tensor_values *t, bool half, size_t begin,
-                                   magpie_text *header) {
-    for (size_t i = 0; i < elements_of(t); i++)
-        if (!isfinite(t->values[i]) || (half && fabsf(t->values[i]) > F16_MOST))
-            return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is %g", path, t->name, i,
-                               (double)t->values[i]);
+static const float *row_of(const tensor_values *t, size_t row) {
+    return t->values + row * (t->stride ? t->stride : columns_of(t));
+}
+
+static magpie_status check_values(const char *path, const tensor_values *t, bool half) {
+    const size_t n = columns_of(t);
+    for (size_t row = 0; row < t->rows; row++) {
+        const float *values = row_of(t, row);
+        for (size_t i = 0; i < n; i++)
+            if (!isfinite(values[i]) || (half && fabsf(values[i]) > F16_MOST))
+                return magpie_fail(MAGPIE_E_INPUT, "%s: tensor %s: number %zu is %g", path, t->name,
+                                   row * n + i, (double)values[i]);
+    }
+    return MAGPIE_OK;
+}
+
+static void append_header(const tensor_values *t, bool half, size_t begin, magpie_text *header) {
     magpie_text_printf(header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", header->size ? "," : "{", t->name,
                        half ? "F16" : "F32", t->rows);
     if (t->columns) magpie_text_printf(header, ",%zu", t->columns);
     magpie_text_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + bytes_of(t, half));
-    return MAGPIE_OK;
 }
 
 /* To nearest, ties to even. Exponents are moved from bias 127 to 15; below 2^-14 a half is m x 2^-24, which
@@ -44,13 +56,23 @@ static uint16_t narrow_f16(float f) {
     return (uint16_t)(u | (signbit(f) ? 0x8000u : 0));
 }
 
-static void write_values(FILE *stream, const tensor_values *t, bool half) {
+static void write_halves(FILE *stream, const float *values, size_t n) {
     uint16_t block[BLOCK];
-    const size_t elements = elements_of(t);
-    if (!half) fwrite(t->values, sizeof *t->values, elements, stream);
-    for (size_t i = 0, n; half && i < elements; i += n) {
-        for (n = 0; n < BLOCK && i + n < elements; n++) block[n] = narrow_f16(t->values[i + n]);
-        fwrite(block, sizeof *block, n, stream);
+    for (size_t begin = 0, size; begin < n; begin += size) {
+        for (size = 0; size < BLOCK && begin + size < n; size++)
+            block[size] = narrow_f16(values[begin + size]);
+        fwrite(block, sizeof *block, size, stream);
+    }
+}
+
+static void write_values(FILE *stream, const tensor_values *t, bool half) {
+    const bool together = !t->stride || t->stride == columns_of(t);
+    const size_t rows = together ? 1 : t->rows, n = together ? elements_of(t) : columns_of(t);
+    for (size_t row = 0; row < rows; row++) {
+        if (half)
+            write_halves(stream, row_of(t, row), n);
+        else
+            fwrite(row_of(t, row), sizeof *t->values, n, stream);
     }
 }
 
@@ -74,7 +96,8 @@ magpie_status safetensors_write(const char *path, const tensor_values *tensors, 
     magpie_status status = MAGPIE_OK;
     size_t begin = 0;
     for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
-        status = append_header(path, &tensors[i], half, begin, &header);
+        status = check_values(path, &tensors[i], half);
+        append_header(&tensors[i], half, begin, &header);
         begin += bytes_of(&tensors[i], half);
     }
     magpie_text_append(&header, "}", 1);

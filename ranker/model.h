@@ -10,7 +10,7 @@
 typedef enum ranker_rows { ROWS_OTHER, ROWS_USERS, ROWS_ITEMS } ranker_rows;
 
 typedef struct ranker_tensor {
-    const char *name;     /* "user.gmf" */
+    const char *name;     /* "item.gmf"; "user." begins those of ROWS_USERS, and no others: forget.c */
     ranker_rows of;       /* what its rows are numbered by */
     size_t rows, columns; /* columns 0: a vector of `rows` numbers */
     size_t stride;        /* numbers from row to row: tensors may be columns of one table */
@@ -38,7 +38,8 @@ typedef struct ranker_model {
     void (*free)(void *state); /* takes NULL */
     /* Lists its tensors into out [RANKER_TENSORS_MAX]; returns how many. */
     size_t (*tensors)(const magpie_ranker *ranker, ranker_tensor *out);
-    /* Fills the tensors. Those that `from` had are filled already: has [tensors] says which. */
+    /* Fills the tensors. Those that `from` had are filled already: has [tensors] says which; rows of users and
+     * items that were not there are zero. */
     magpie_status (*train)(magpie_ranker *ranker, const ranker_training *training, const bool *has);
     /* NULL, or derives what scoring wants from tensors and content, once they are there. */
     magpie_status (*prepare)(magpie_ranker *ranker, const magpie_ranker_content *content);
@@ -53,6 +54,32 @@ struct magpie_ranker {
     void *state;
 };
 
+/* ---- what is made of that: options.c, ranker.c, folder.c ---- */
+
+/* MAGPIE_E_ARGUMENT: out of its range, or no whole number where one is wanted. */
+MAGPIE_CHECK_RESULT magpie_status ranker_check_parameter(const magpie_ranker_parameter *parameter,
+                                                         double value);
+/* All that concern the kind. */
+MAGPIE_CHECK_RESULT magpie_status ranker_check_options(const magpie_ranker_options *options);
+
+/* With tensors that are zero; options have been checked. */
+MAGPIE_CHECK_RESULT magpie_status ranker_create(const magpie_ranker_info *info,
+                                                const magpie_ranker_options *options, magpie_ranker **out);
+/* Both of the folder's files; after a crash between them, opening is an error. */
+MAGPIE_CHECK_RESULT magpie_status ranker_save(const magpie_ranker *ranker, const char *directory);
+/* All of it but what model->prepare makes. */
+MAGPIE_CHECK_RESULT magpie_status ranker_load(const char *directory, magpie_ranker **out);
+/* Takes tensors of the same name from another model and sets their has [RANKER_TENSORS_MAX]. Tables of users
+ * and items may have fewer rows there: the rest stay zero. */
+MAGPIE_CHECK_RESULT magpie_status ranker_take(magpie_ranker *ranker, const char *directory, bool *has);
+
+/* The likes by item: out->users are the items, out->item[] the users, in rising order. Weights, no times. In
+ * one block that the caller frees. */
+MAGPIE_CHECK_RESULT magpie_status ranker_transpose(const magpie_likes *likes, magpie_likes *out,
+                                                   magpie_block *block);
+
+/* ---- the models ---- */
+
 /* popularity.c, itemknn.c, puresvd.c, ease.c, ials.c; neural.c for mf, gmf, mlp, neumf and magpie */
 extern const ranker_model ranker_popularity, ranker_itemknn, ranker_puresvd, ranker_ease, ranker_ials,
     ranker_neural;
@@ -62,6 +89,10 @@ extern const ranker_model ranker_popularity, ranker_itemknn, ranker_puresvd, ran
 MAGPIE_CHECK_RESULT magpie_status ranker_validate(const magpie_ranker *ranker,
                                                   const ranker_training *training, uint64_t seed,
                                                   double *hit_rate);
+
+static inline magpie_status ranker_fail_no_history(void) {
+    return magpie_fail(MAGPIE_E_NOT_FOUND, "the user likes nothing that the model knows");
+}
 
 /* Seeded random numbers: splitmix64 (Steele et al. 2014). */
 static inline uint64_t ranker_random(uint64_t *state) {

@@ -1,0 +1,24 @@
+/* blas.h - BLAS and LAPACK on the calling thread alone: sums do not depend on the number of threads then, and what
+ * is parallel is so by the pool. OpenBLAS with OpenMP asks the calling thread's setting. Private to ranker/. */
+#ifndef MAGPIE_BLAS_H
+#define MAGPIE_BLAS_H
+
+#include <cblas.h>
+#include <omp.h>
+
+/* Returns what blas_restore is to be given. */
+static inline int blas_alone(void) {
+    const int before = omp_get_max_threads();
+    if (before != 1) omp_set_num_threads(1);
+    return before;
+}
+
+static inline void blas_restore(int before) {
+    if (before != 1) omp_set_num_threads(before);
+}
+
+/* LAPACK's, which libopenblas has and declares nowhere: column-major, everything by pointer, *info 0 is well. */
+void spotrf_(const char *triangle, const int *n, float *a, const int *stride, int *info);
+void spotri_(const char *triangle, const int *n, float *a, const int *stride, int *info);
+
+#endif
