@@ -46,15 +46,30 @@ static magpie_status set_parameter(const char *path, entrant *e, const char *nam
                        name);
 }
 
-static magpie_status read_settings(run *r) {
+/* Of a model that is not to be trained they are fine, but its name must be one. */
+static magpie_status take_settings(run *r, const char *model, json_t *parameters) {
+    magpie_ranker_kind kind;
     const char *path = r->options->settings, *name;
+    json_t *value;
+    magpie_status status = magpie_ranker_kind_parse(model, &kind);
+    if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", path, magpie_error());
+    for (size_t i = 0; i < r->n; i++) {
+        if (strcmp(r->models[i].name, model) != 0) continue;
+        json_object_foreach(parameters, name, value) if (status == MAGPIE_OK) status =
+            set_parameter(path, &r->models[i], name, value);
+    }
+    return status;
+}
+
+static magpie_status read_settings(run *r) {
+    const char *path = r->options->settings, *model;
     json_error_t error;
-    json_t *value, *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return magpie_fail(MAGPIE_E_INPUT, "%s, line %d: %s", path, error.line, error.text);
+    json_t *parameters, *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     magpie_status status = MAGPIE_OK;
-    for (size_t i = 0; i < r->n && status == MAGPIE_OK; i++)
-        json_object_foreach(json_object_get(root, r->models[i].name), name, value) if (status == MAGPIE_OK)
-            status = set_parameter(path, &r->models[i], name, value);
+    if (!root) return magpie_fail(MAGPIE_E_INPUT, "%s, line %d: %s", path, error.line, error.text);
+    if (!json_is_object(root)) status = magpie_fail(MAGPIE_E_INPUT, "%s: {model: {...}} is wanted", path);
+    json_object_foreach(root, model, parameters) if (status == MAGPIE_OK) status =
+        take_settings(r, model, parameters);
     json_decref(root);
     return status;
 }
