@@ -55,8 +55,9 @@ static magpie_status take_settings(run *r, const char *model, json_t *parameters
     if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", path, magpie_error());
     for (size_t i = 0; i < r->n; i++) {
         if (strcmp(r->models[i].name, model) != 0) continue;
-        json_object_foreach(parameters, name, value) if (status == MAGPIE_OK) status =
-            set_parameter(path, &r->models[i], name, value);
+        json_object_foreach(parameters, name, value) {
+            if (status == MAGPIE_OK) status = set_parameter(path, &r->models[i], name, value);
+        }
     }
     return status;
 }
@@ -68,8 +69,9 @@ static magpie_status read_settings(run *r) {
     magpie_status status = MAGPIE_OK;
     if (!root) return magpie_fail(MAGPIE_E_INPUT, "%s, line %d: %s", path, error.line, error.text);
     if (!json_is_object(root)) status = magpie_fail(MAGPIE_E_INPUT, "%s: {model: {...}} is wanted", path);
-    json_object_foreach(root, model, parameters) if (status == MAGPIE_OK) status =
-        take_settings(r, model, parameters);
+    json_object_foreach(root, model, parameters) {
+        if (status == MAGPIE_OK) status = take_settings(r, model, parameters);
+    }
     json_decref(root);
     return status;
 }
