@@ -52,6 +52,12 @@ static size_t list(const magpie_ranker *ranker, ranker_tensor *out) {
     return 2;
 }
 
+static bool is_zero(const float *x, size_t d) {
+    for (size_t f = 0; f < d; f++)
+        if (x[f] != 0) return false;
+    return true;
+}
+
 /* ---- one row ------------------------------------------------------------------------------------------- */
 
 /* What a row is solved against: the other side's factors. */
@@ -216,14 +222,13 @@ static magpie_status alternate(alternation *a, size_t epochs) {
     return status;
 }
 
-/* Rows that are zero are new, or of what was deleted. */
-static void begin_items(const ials *s, size_t items, size_t d, uint64_t seed) {
-    for (size_t i = 0; i < items; i++) {
+/* Rows that are zero are new, or of what nobody liked: those stay so. */
+static void begin_items(float *factors, const magpie_likes *by_item, size_t d, uint64_t seed) {
+    for (size_t i = 0; i < by_item->users; i++) {
         uint64_t random = ranker_seed(seed, i);
-        float *row = s->item + i * d;
-        bool is_new = true;
-        for (size_t f = 0; f < d; f++) is_new = is_new && row[f] == 0;
-        for (size_t f = 0; f < d && is_new; f++) { /* even, as wide as a normal one */
+        float *row = factors + i * d;
+        if (by_item->begin[i] == by_item->begin[i + 1] || !is_zero(row, d)) continue;
+        for (size_t f = 0; f < d; f++) { /* even, as wide as a normal one */
             const double unit = (double)(ranker_random(&random) >> 11) * 0x1p-53;
             row[f] = (float)((unit * 2 - 1) * sqrt(3) * INIT / sqrt((double)d));
         }
@@ -242,7 +247,7 @@ static magpie_status train(magpie_ranker *ranker, const ranker_training *trainin
     magpie_status status = a.gram && a.losses && a.scratch ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = ranker_transpose(training->likes, &a.by_item, &block);
     if (status == MAGPIE_OK) {
-        begin_items(ranker->state, items, d, o->seed);
+        begin_items(a.state->item, &a.by_item, d, o->seed);
         status = alternate(&a, (size_t)o->epochs);
     }
     free(a.gram);
@@ -261,12 +266,6 @@ static magpie_status prepare(magpie_ranker *ranker, const magpie_ranker_content 
     make_gram(s->item, ranker->info.items, (size_t)ranker->options.factors, s->gram);
     blas_restore(before);
     return MAGPIE_OK;
-}
-
-static bool is_zero(const float *x, size_t d) {
-    for (size_t f = 0; f < d; f++)
-        if (x[f] != 0) return false;
-    return true;
 }
 
 /* x [d]: out of the history, else the user's row. */
