@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "bootstrap.h"
+#include "random.h"
 
 enum { USERS_A_TASK = 16, BOOTSTRAP_SEED = 1 };
 
@@ -115,7 +116,7 @@ enum { ALL_PRECISION, ALL_RECALL, ALL_NDCG, ALL_MAP, ALL_MRR, ALL_HIT_RATE, ALL_
 
 typedef struct ranked {
     float score;
-    uint32_t item;
+    uint32_t item, user; /* whose ranking it is: ranker_tie */
 } ranked;
 
 typedef struct all {
@@ -132,7 +133,8 @@ typedef struct all {
 } all;
 
 static bool is_before(ranked a, ranked b) {
-    return a.score > b.score || (a.score == b.score && a.item < b.item);
+    return a.score > b.score ||
+           (a.score == b.score && ranker_tie(a.user, a.item) < ranker_tie(b.user, b.item));
 }
 
 /* heap [n]: the last in rank is at the top, and what is new may have to go further down. */
@@ -151,10 +153,10 @@ static int compare_ranked(const void *a, const void *b) {
 }
 
 /* The first k of those with a score, in order; returns how many there are. */
-static size_t select_first(const float *scores, size_t items, size_t k, ranked *first) {
+static size_t select_first(const float *scores, size_t items, uint32_t user, size_t k, ranked *first) {
     size_t n = 0;
     for (size_t i = 0; i < items && k; i++) {
-        const ranked r = {scores[i], (uint32_t)i};
+        const ranked r = {scores[i], (uint32_t)i, user};
         if (!isfinite(r.score)) continue;
         if (n < k) {
             first[n++] = r;
@@ -205,7 +207,7 @@ static magpie_status rank_some(void *context, size_t task, unsigned worker) {
         if (user < e->seen->users)
             for (uint64_t s = e->seen->begin[user]; s < e->seen->begin[user + 1]; s++)
                 scores[e->seen->item[s]] = -INFINITY;
-        const size_t n = select_first(scores, e->items, e->k, first);
+        const size_t n = select_first(scores, e->items, user, e->k, first);
         judge_all(e, user, first, n, e->values + i * ALL_FIGURES);
         for (size_t place = 0; place < n; place++)
             atomic_fetch_add_explicit(&e->recommended[first[place].item], 1, memory_order_relaxed);
@@ -249,7 +251,7 @@ static void judge_items(const all *e, magpie_all_figures *out) {
         popularity += (double)times * by;
     }
     for (uint64_t i = 0; i < e->test->begin[e->test->users]; i++)
-        popularity_of_test += e->seen_by[e->test->item[i]];
+        if (e->test->item[i] < e->items) popularity_of_test += e->seen_by[e->test->item[i]];
     out->coverage = e->items ? (double)covered / (double)e->items : 0;
     if (!recommended) return;
     out->novelty = novelty / (double)recommended;

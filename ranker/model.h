@@ -5,6 +5,7 @@
 #ifndef MAGPIE_MODEL_H
 #define MAGPIE_MODEL_H
 
+#include "random.h"
 #include "ranker.h"
 
 #include <math.h>
@@ -111,25 +112,6 @@ static inline void ranker_score_by_dot(const float *vector, const float *rows, s
         for (size_t i = 0; f < d; f++, i++) sums[i] += vector[f] * row[f];
         scores[k] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
     }
-}
-
-/* Seeded random numbers: splitmix64 (Steele et al. 2014). */
-static inline uint64_t ranker_random(uint64_t *state) {
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-/* 0 .. n-1, n below 2^32 (Lemire 2019, without its rejection: off by less than n / 2^32). */
-static inline uint32_t ranker_draw(uint64_t *state, uint32_t n) {
-    return (uint32_t)(((ranker_random(state) >> 32) * n) >> 32);
-}
-
-/* A seed for what is numbered `b` of what is seeded by `a`. */
-static inline uint64_t ranker_seed(uint64_t a, uint64_t b) {
-    uint64_t first = ranker_random(&a) ^ b;
-    return ranker_random(&first);
 }
 
 #endif

@@ -251,9 +251,11 @@ MAGPIE_CHECK_RESULT magpie_status magpie_evaluate_one(const magpie_scorer *score
                                                       const magpie_one_case *cases, size_t n, size_t k,
                                                       unsigned threads, magpie_one_figures *out);
 
-/* ALL ITEMS are ranked but those that the user has in `seen`, ties by item number; what is not finite is not
+/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the
+ * user's own (a model that scores all alike comes out at chance); what is not finite is not
  * recommended, so there may be fewer than k. Users with nothing in `test` are left out; who is not served
- * counts with zeros (in reco_utils they are left out too). Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
+ * counts with zeros (in reco_utils they are left out too). Items of `test` may have numbers beyond all items:
+ * what nobody can recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
  * MovieLens follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of
  * min(k, |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit
  * among k. */

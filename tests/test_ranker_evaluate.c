@@ -86,7 +86,9 @@ static size_t place_of(size_t user, size_t item) {
     const float own = w.scores[user][item];
     for (size_t i = 0; i < w.items; i++) {
         const float other = w.scores[user][i];
-        if (isfinite(other) && !has(&w.seen, user, i)) place += other > own || (other == own && i < item);
+        if (isfinite(other) && !has(&w.seen, user, i))
+            place += other > own || (other == own && ranker_tie((uint32_t)user, (uint32_t)i) <
+                                                         ranker_tie((uint32_t)user, (uint32_t)item));
     }
     return place;
 }
@@ -194,6 +196,27 @@ static void test_all_of_strangers(void **state) {
     assert_ok(magpie_evaluate_all(&scorer, &w.seen, &w.test, 7, 2, &all));
     assert_ok(magpie_evaluate_all(&scorer, &nobody, &w.test, 7, 2, &half));
     assert_memory_equal(&all, &half, sizeof all);
+}
+
+/* The first items are everybody's: whoever cannot tell items apart must not find them by their numbers. */
+static void test_all_alike_is_chance(void **state) {
+    (void)state;
+    static const uint64_t none[USERS_MAX + 1] = {0};
+    w.users = USERS_MAX;
+    memset(w.scores, 0, sizeof w.scores);
+    for (size_t u = 0; u < USERS_MAX; u++) {
+        w.known[u] = true;
+        w.begin[1][u + 1] = 5 * (u + 1);
+        for (uint32_t i = 0; i < 5; i++) w.item[1][5 * u + i] = i;
+    }
+    const magpie_likes seen = {USERS_MAX, ITEMS_MAX, none, NULL, NULL, NULL},
+                       test = {USERS_MAX, ITEMS_MAX, w.begin[1], w.item[1], NULL, NULL};
+    magpie_all_figures f;
+    assert_ok(magpie_evaluate_all(&scorer, &seen, &test, 10, 2, &f));
+    const double found = f.recall.mean * USERS_MAX * 5;
+    const double chance = USERS_MAX * 5 * 10.0 / ITEMS_MAX;
+    assert_true(fabs(found - chance) < 4 * sqrt(chance * (1 - 10.0 / ITEMS_MAX)));
+    assert_true(f.coverage == 1);
 }
 
 /* Reckoned by hand: three users, k 2, one of them without a hit. */
@@ -446,6 +469,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all),
         cmocka_unit_test(test_all_of_strangers),
+        cmocka_unit_test(test_all_alike_is_chance),
         cmocka_unit_test(test_all_by_hand),
         cmocka_unit_test(test_one),
         cmocka_unit_test(test_failures_come_through),
