@@ -5,12 +5,15 @@
 
 static const ranker_model *const models[MAGPIE_RANKER_KINDS] = {[MAGPIE_RANKER_POPULARITY] =
                                                                     &ranker_popularity,
-static const ranker_model *const models[MAGPIE_RANKER_KINDS] = {
-    [MAGPIE_RANKER_POPULARITY] = &ranker_popularity, [MAGPIE_RANKER_ITEMKNN] = &ranker_itemknn,
-    [MAGPIE_RANKER_PURESVD] = &ranker_puresvd,       [MAGPIE_RANKER_EASE] = &ranker_ease,
-    [MAGPIE_RANKER_MF] = &ranker_neural,             [MAGPIE_RANKER_IALS] = &ranker_ials,
-    [MAGPIE_RANKER_GMF] = &ranker_neural,            [MAGPIE_RANKER_MLP] = &ranker_neural,
-    [MAGPIE_RANKER_NEUMF] = &ranker_neural,          [MAGPIE_RANKER_MAGPIE] = &ranker_neural};
+                                                                [MAGPIE_RANKER_ITEMKNN] = &ranker_itemknn,
+                                                                [MAGPIE_RANKER_PURESVD] = &ranker_puresvd,
+                                                                [MAGPIE_RANKER_EASE] = &ranker_ease,
+                                                                [MAGPIE_RANKER_MF] = &ranker_neural,
+                                                                [MAGPIE_RANKER_IALS] = &ranker_ials,
+                                                                [MAGPIE_RANKER_GMF] = &ranker_neural,
+                                                                [MAGPIE_RANKER_MLP] = &ranker_neural,
+                                                                [MAGPIE_RANKER_NEUMF] = &ranker_neural,
+                                                                [MAGPIE_RANKER_MAGPIE] = &ranker_neural};
 
 magpie_status ranker_create(const magpie_ranker_info *info, const magpie_ranker_options *options,
                             magpie_ranker **out) {
