@@ -3,8 +3,12 @@
 
 #include <stdlib.h>
 
-static const ranker_model *const models[MAGPIE_RANKER_KINDS] = {
-    [MAGPIE_RANKER_POPULARITY] = &ranker_popularity, [MAGPIE_RANKER_EASE] = &ranker_ease};
+static const ranker_model *const models[MAGPIE_RANKER_KINDS] = {[MAGPIE_RANKER_POPULARITY] =
+                                                                    &ranker_popularity,
+                                                                [MAGPIE_RANKER_ITEMKNN] = &ranker_itemknn,
+                                                                [MAGPIE_RANKER_PURESVD] = &ranker_puresvd,
+                                                                [MAGPIE_RANKER_EASE] = &ranker_ease,
+                                                                [MAGPIE_RANKER_IALS] = &ranker_ials};
 
 magpie_status ranker_create(const magpie_ranker_info *info, const magpie_ranker_options *options,
                             magpie_ranker **out) {
