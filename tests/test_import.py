@@ -83,6 +83,7 @@ def written(rows, seed=1):
     table = "".join(f"{user}\t{item}\t{rating}\t{seconds}\n" for user, item, rating, seconds in rows)
     return {"a.csv": write_columns(rows, ",", dice), "a.tsv": write_columns(rows, "\t", dice),
             "b.csv": "\ufeff" + write_columns(rows, ",", dice), "a.jsonl": write_jsonl(rows, dice),
+            "b.jsonl": "\ufeff" + write_jsonl(rows, dice),
             "ml.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + table,
             "ml.train.rating": table}
 
