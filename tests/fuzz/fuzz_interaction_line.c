@@ -1,5 +1,5 @@
-/* fuzz_interaction_line.c - any bytes as a file of interactions: the first says which format, then lines. A line
- * is refused in words, or what is read of it lies within it and can be stored. */
+/* fuzz_interaction_line.c - any bytes as a file of interactions: the first says which format, then lines. A
+ * line is refused in words, or what is read of it lies within it and can be stored. */
 #include "fuzz.h"
 #include "interaction_line.h"
 
@@ -30,7 +30,7 @@ static void check_line(const magpie_interaction_line *one, size_t size) {
     magpie_batch_free(batch);
 }
 
-/* In memory of its own, of just its size and the NUL that lines have, so that nothing beyond is read unseen. */
+/* In memory of its own, of just its size and the NUL that lines have, so that no read beyond goes unseen. */
 static void read_line(magpie_interaction_reader *reader, const char *data, size_t size, bool header) {
     magpie_interaction_line one;
     char *line = malloc(size + 1);
@@ -48,9 +48,9 @@ static void read_line(magpie_interaction_reader *reader, const char *data, size_
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     magpie_interaction_reader reader;
     if (!size) return 0;
-    const magpie_import_options options = {.path = "",
-                                           .format = MAGPIE_IMPORT_CSV + (data[0] + 5) % MAGPIE_IMPORT_NEGATIVE,
-                                           .kind = MAGPIE_INTERACTION_KINDS};
+    const magpie_import_format format =
+        MAGPIE_IMPORT_CSV + (data[0] + 5) % MAGPIE_IMPORT_NEGATIVE; /* '1'.. */
+    const magpie_import_options options = {.format = format, .kind = MAGPIE_INTERACTION_KINDS};
     if (magpie_interaction_reader_begin(&reader, &options) != MAGPIE_OK) abort();
     bool header = magpie_interaction_reader_has_header(&reader);
     const char *at = (const char *)data + 1, *end = (const char *)data + size;
