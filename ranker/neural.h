@@ -109,6 +109,7 @@ typedef struct neural_part {
     bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
+    bool *liked;  /* shared negatives that a like's user likes: [likes, pairs - 1] */
     float *dense;   /* slopes of the dense numbers */
     double loss;    /* sum */
     uint64_t noise; /* seed of what is left out */

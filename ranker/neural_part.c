@@ -23,6 +23,7 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
         part->slots[t].of = magpie_carve(block, slots[t], sizeof *part->slots[t].of);
         part->slots[t].slopes = magpie_carve(block, slots[t] * columns[t], sizeof *part->slots[t].slopes);
     }
+    part->liked = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof *part->liked);
     part->dense = magpie_carve(block, s->dense, sizeof *part->dense);
 }
 
@@ -148,7 +149,6 @@ static double ranking_loss(size_t n, size_t pairs, float scale, float *logits) {
  * for does not count. */
 static double softmax_loss(const neural *net, const neural_part *part, size_t first, size_t n, float scale,
                            float *logits) {
-    const uint32_t *items = part->slots[TABLE_ITEMS].of;
     size_t pairs = part->pairs;
     float less = logf((float)net->shape.items / (float)(pairs - 1));
     double loss = 0;
@@ -156,7 +156,7 @@ static double softmax_loss(const neural *net, const neural_part *part, size_t fi
         float own = logits[0], most = own;
         for (size_t j = 1; j < pairs; j++) {
             logits[j] += less;
-            if (items[neural_slot(part, g, j)] == items[neural_slot(part, g, 0)]) logits[j] = -INFINITY;
+            if (part->shared && part->liked[g * (pairs - 1) + j - 1]) logits[j] = -INFINITY;
             most = logits[j] > most ? logits[j] : most;
         }
         float sum = neural_kernels_level(0)->exponentials(logits, pairs);

@@ -88,6 +88,13 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     part->noise = ranker_seed(~epoch, first);
     for (size_t j = 1; j < part->pairs && part->shared; j++)
         items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
+    for (size_t g = 0; g < likes && part->shared; g++) {
+        const uint32_t *liked = all->item + all->begin[users->of[g]];
+        size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
+        for (size_t j = 1; j < part->pairs; j++)
+            part->liked[g * (part->pairs - 1) + j - 1] =
+                neural_kernels_level(0)->contains(liked, count, items->of[neural_slot(part, g, j)]);
+    }
 }
 
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
