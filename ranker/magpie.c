@@ -108,7 +108,8 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
     drop_out(x->mixed, part->likes * mixed, o->dropout, &random);
     product(part->likes, s->row, mixed, x->mixed, mixed, w + s->mix, s->row, 1, x->user, s->row);
     for (size_t i = 0; i < part->slots[TABLE_ITEMS].n && s->content; i++) {
-        const float *row = o->content->rows[part->slots[TABLE_ITEMS].of[i]];
+        uint32_t item = part->slots[TABLE_ITEMS].of[i];
+        const float *row = item < o->content->items ? o->content->rows[item] : NULL;
         if (row)
             memcpy(x->content + i * s->content, row, s->content * sizeof *row);
         else
