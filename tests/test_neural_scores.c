@@ -95,7 +95,8 @@ static double score_of(const fixture *f, const double *x, size_t item) {
 static void check_user(const fixture *f, const magpie_ranker_user *user, const uint32_t *recent, size_t n,
                        random_state *r) {
     const char *kind = magpie_ranker_kind_name(f->made->info.kind);
-    size_t items = f->p.shape->content ? ITEMS : KNOWN, some = 5 + random_below(r, 600);
+    size_t items = f->p.shape->content ? ITEMS : KNOWN,
+           some = random_below(r, 2) ? ITEMS : 5 + random_below(r, 600);
     uint32_t own = user->number < USERS && user->number != 1 ? user->number : MAGPIE_RANKER_NOBODY;
     uint32_t asked[ITEMS];
     float scores[ITEMS];
