@@ -95,13 +95,14 @@ static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user
                            size_t n, float *scores) {
     const size_t known = ranker->info.items;
     const float *weights = ranker->state;
+    const size_t in_order = items ? 0 : n < known ? n : known; /* one plain loop, which gets vectors */
     size_t used = 0;
     for (size_t k = 0; k < n; k++) scores[k] = (items ? items[k] : k) < known ? 0 : -INFINITY;
     for (size_t h = 0; h < user->n; h++) {
         if (user->history[h] >= known) continue;
         const float *row = weights + user->history[h] * known;
         used++;
-        for (size_t k = 0; !items && k < n && k < known; k++) scores[k] += row[k];
+        for (size_t k = 0; k < in_order; k++) scores[k] += row[k];
         for (size_t k = 0; items && k < n; k++)
             if (items[k] < known) scores[k] += row[items[k]];
     }

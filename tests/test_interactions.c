@@ -320,6 +320,22 @@ static void add_items(magpie_store *store) {
     free(text);
 }
 
+/* Applied once more, since it runs out of map half-way, and then as if it had been applied once. */
+static void one_batch_may_outgrow_the_map(void **state) {
+    (void)state;
+    char *folder = make_folder();
+    magpie_store *store = open_small(folder);
+    magpie_store_stats before, after;
+    assert_ok(magpie_store_get_stats(store, &before));
+    fill(store, "kept", 300);
+    assert_ok(magpie_store_get_stats(store, &after));
+    assert_true(after.file_bytes > 2 * before.map_bytes && after.users == 300);
+    assert_int_equal(assert_clean(store, NULL).interactions, 300 * 50);
+    assert_int_equal(sequence_of(store), 1);
+    magpie_store_close(store);
+    remove_folder(folder);
+}
+
 static void a_compaction_leaves_no_trace(void **state) {
     (void)state;
     char *folder = make_folder();
@@ -548,6 +564,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_what_arrays_are),
         cmocka_unit_test(what_is_bad_is_refused),
+        cmocka_unit_test(one_batch_may_outgrow_the_map),
         cmocka_unit_test(a_compaction_leaves_no_trace),
         cmocka_unit_test(who_opens_it_meanwhile_sees_nothing_of_it),
         cmocka_unit_test(another_process_is_in_the_way),

@@ -2,6 +2,7 @@
 nothing else, and a run that goes on gives what one run gives, the file of rejects included.
 
 import_test.py [ROUNDS [SEED]]; 3 rounds by default. Each round kills until a run has come to its end."""
+import copy
 import json
 import os
 import random
@@ -20,11 +21,11 @@ def write_file(path):
     dice = random.Random("kill/import")
     rows = []
     with open(path, "w", encoding="utf-8") as file:
-        file.write("user,item,rating,time\n")
+        file.write("time,rating,item,user\n")  # so that a run that goes on has to look
         for number in range(LINES):
             row = (f"u{dice.randrange(USERS)}", f"i{dice.randrange(ITEMS)}", number % 1000, dice.randrange(1, 1000))
             rows.append(None if number % BAD_EVERY == 0 else row)
-            file.write(",".join(map(str, row)) + ("x" if number % BAD_EVERY == 0 else "") + "\n")
+            file.write(("x" if number % BAD_EVERY == 0 else "") + ",".join(map(str, row[::-1])) + "\n")
     return rows
 
 
@@ -50,39 +51,46 @@ def stored(store):
     return users
 
 
-def assert_prefix(store, rows):
-    """Only whole batches: what the first n lines give, for a batch's end n."""
+def assert_prefix(store, rows, base):
+    """Only whole batches: what the first n lines make of `base`, for a batch's end n. Returns what is there."""
     assert run_json("check", "--store", store)["problems"] == []
-    now, good, done = stored(store), 0, {}
+    now, good, done = stored(store), 0, copy.deepcopy(base)
     if now == done:
-        return
+        return now
     for row in rows:
         if row:
             good += 1
             done.setdefault(row[0], {})[row[1]] = row[2:]
         if row and (good % COMMIT == 0) and done == now:
-            return
+            return now
     assert done == now, "the store has what no number of batches gives"
+    return now
 
 
 def import_and_kill(arguments, moment):
-    with subprocess.Popen([binary(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    """The report; None where it was killed."""
+    command = [binary(), *arguments, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
-            return process.wait(timeout=moment)
+            return json.loads(process.communicate(timeout=moment)[0])
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait()
+            process.communicate()
+            return None
 
 
 def killed_round(folder, number, rows, whole, duration, dice):
     store = os.path.join(folder, f"store{number}")
     arguments = ["interactions", "import", os.path.join(folder, "a.csv"), "--store", store, "--commit", str(COMMIT)]
-    kills = 0
-    while import_and_kill(arguments, dice.uniform(0.002, duration * 0.7)) == -9:
+    kills, before, base = 0, {}, {}
+    while not (report := import_and_kill(arguments, dice.uniform(0.002, duration * 0.7))):
         kills += 1
         if os.path.exists(os.path.join(store, "data.mdb")):
-            assert_prefix(store, rows)
+            before = assert_prefix(store, rows, base)
+            if before == whole:  # killed when it was done, and the next one begins anew
+                base = whole
     assert stored(store) == whole
+    assert bool(report["resumed_at"]) == (before not in ({}, whole)), "it goes on where the last commit was"
     with open(os.path.join(store, "import-rejects.jsonl"), encoding="utf-8") as file:
         bad = [json.loads(line)["line"] for line in file]
     assert bad == [i + 2 for i, row in enumerate(rows) if row is None], "each bad line is told once"
