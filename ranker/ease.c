@@ -1,7 +1,7 @@
-/* ease.c - Steck 2019, "Embarrassingly Shallow Autoencoders": the item-item matrix B, its diagonal zero, that
- * minimises |X - X B|^2 + regularisation |B|^2 over the likes X (1 or 0: weights do not count). In closed form:
- * P = inverse of X^T X + regularisation; B[i, j] = -P[i, j] / P[j, j]. A user's score is the sum of the rows of B
- * of the history.
+/* ease.c - Steck 2019, "Embarrassingly Shallow Autoencoders": the item-item matrix B, its diagonal zero,
+ * that minimises |X - X B|^2 + regularisation |B|^2 over the likes X (1 or 0: weights do not count). In
+ * closed form: P = inverse of X^T X + regularisation; B[i, j] = -P[i, j] / P[j, j]. A user's score is the
+ * sum of the rows of B of the history.
  *
  *     item.weights [items, items]: B */
 #include "blas.h"

@@ -36,10 +36,11 @@ static void attend(const neural *net, const neural_kernels *kernels, size_t head
                 *position = w + s->position + head * s->history, *table = net->table[TABLE_HISTORY].values;
     for (size_t j = 0; j < count; j++)
         a[j] = kernels->dot(key, table + history[j] * s->value, s->value) + position[j];
-    float sum = kernels->exponentials(a, count);
+    (void)kernels->exponentials(a, count);
+    const float length = sqrtf(kernels->dot(a, a, count));
     memset(z, 0, s->value * sizeof *z);
     for (size_t j = 0; j < count; j++) {
-        a[j] /= sum;
+        a[j] /= length;
         kernels->add(z, table + history[j] * s->value, a[j], s->value);
     }
 }
@@ -68,7 +69,7 @@ static void attend_back(const neural *net, const neural_kernels *kernels, neural
         mean += a[j] * da[j];
     }
     for (size_t j = 0; j < part->history_count[g]; j++) {
-        float slope = a[j] * (da[j] - mean), *dv = slots->slopes + (g * s->history + j) * s->value;
+        float slope = a[j] * (da[j] - a[j] * mean), *dv = slots->slopes + (g * s->history + j) * s->value;
         dposition[j] += slope;
         kernels->add(dkey, table + history[j] * s->value, slope, s->value);
         kernels->add(dv, dz, a[j], s->value);

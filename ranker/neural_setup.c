@@ -31,10 +31,10 @@ static void fill_weights(float *x, size_t in, size_t out, uint64_t seed) {
 }
 
 /* Heads differ from the start in how far back they look. */
-static void fill_positions(const neural_shape *s, float *x) {
+static void fill_positions(const neural_shape *s, double recency, float *x) {
     for (size_t h = 0; h < s->heads; h++)
         for (size_t j = 0; j < s->history; j++)
-            x[h * s->history + j] = -0.5f * (float)j * powf(0.3f, (float)h);
+            x[h * s->history + j] = (float)(-recency * (double)j * pow(0.3, (double)h));
 }
 
 static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uint64_t seed) {
@@ -45,7 +45,7 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
     if (!strcmp(end, ".bias"))
         memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
     else if (!strcmp(t->name, "history.position"))
-        fill_positions(s, t->values);
+        fill_positions(s, ranker->options.recency, t->values);
     else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF)
         fill_uniform(t->values, t->rows, sqrt(3 / (double)fan), seed);
     else if (!strncmp(t->name, "out.", 4))

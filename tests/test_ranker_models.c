@@ -1,6 +1,6 @@
 /* test_ranker_models.c - each model that is had without gradients is what its formula says, by brute force in
- * doubles; what was saved is what is opened; any number of threads gives the same bytes; a list is scored as all
- * are; who is forgotten is zeros. */
+ * doubles; what was saved is what is opened; any number of threads gives the same bytes; a list is scored as
+ * all are; who is forgotten is zeros. */
 #include "support.h"
 
 #include "model.h"
