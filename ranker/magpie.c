@@ -2,7 +2,7 @@
  *
  * A user's row, with V_j the history table's rows of the last likes, the most recent one first:
  *
- *     a_hj = softmax over j of (key_h . V_j + position_hj)       heads h, as many mixtures
+ *     a_hj = exp(key_h . V_j + position_hj), over j of unit length       heads h, as many mixtures
  *     x    = P_u + [sum_j a_1j V_j, ..., sum_j a_Hj V_j] M + m
  *
  * Attention whose query is learned and not asked of the candidate (as in SASRec with one block and no

@@ -68,16 +68,17 @@ static inline void plain_free(plain *p) {
 static inline void plain_attend(const plain *p, size_t h, const uint32_t *history, size_t n, double *z) {
     const neural_shape *s = p->shape;
     const double *w = p->of[NEURAL_TABLES], *rows = p->of[TABLE_HISTORY];
-    double a[NEURAL_HISTORY_MAX], sum = 0;
+    double a[NEURAL_HISTORY_MAX], squares = 0;
     for (size_t j = 0; j < n; j++) {
         double score = w[s->position + h * s->history + j];
         for (size_t i = 0; i < s->value; i++)
             score += w[s->key + h * s->value + i] * rows[history[j] * s->value + i];
-        sum += a[j] = exp(score);
+        a[j] = exp(score);
+        squares += a[j] * a[j];
     }
     for (size_t i = 0; i < s->value; i++) {
         z[i] = 0;
-        for (size_t j = 0; j < n; j++) z[i] += a[j] / sum * rows[history[j] * s->value + i];
+        for (size_t j = 0; j < n; j++) z[i] += a[j] / sqrt(squares) * rows[history[j] * s->value + i];
     }
 }
 
