@@ -23,8 +23,9 @@
 enum {
     NEURAL_LAYERS_MAX = 8,
     NEURAL_HISTORY_MAX = 1024,
-    NEURAL_PART = 64,  /* likes of a part, at most */
-    NEURAL_PAIRS = 128 /* pairs that a product is worth its call for, about */
+    NEURAL_WIDTH_MAX = 1 << 14, /* numbers of hidden layers at a time: what stays in the first cache */
+    NEURAL_PART = 64,           /* likes of a part, at most */
+    NEURAL_PAIRS = 128          /* pairs that a product is worth its call for, about */
 };
 
 typedef struct neural_shape {
