@@ -10,6 +10,8 @@
 #define SQRT(v) _mm_sqrt_ps(v)
 #endif
 
+typedef uint16_t vh __attribute__((vector_size(VL * 2)));
+
 INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 
 static float dot(const float *a, const float *b, size_t n) {
@@ -65,10 +67,59 @@ static float exponentials(float *x, size_t n, float scale, float shift, float *c
     return sum_of(sums[0] + sums[1]);
 }
 
-static void weigh(float *x, size_t n, float row, const float *columns) {
+static void weigh(float *x, size_t n, float scale, float shift, float row, const float *columns) {
+    const float log2_e = 1.44269504089f;
+    const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
     size_t i = 0;
-    for (; i + VL <= n; i += VL) store(x + i, load(x + i) * (load(columns + i) + splat(row)));
-    for (; i < n; i++) x[i] *= columns[i] + row;
+    for (; i + VL <= n; i += VL)
+        store(x + i, exp2_of(load(x + i) * times + plus) * (load(columns + i) + splat(row)));
+    if (i == n) return;
+    vf e = exp2_of(load_part(x + i, n - i) * times + plus) * (load_part(columns + i, n - i) + splat(row));
+    store_part(x + i, e, n - i);
+}
+
+/* ---- matrices ---- */
+
+/* To nearest, ties to even. */
+INLINE vh narrowed(vf x) {
+    vu u = (vu)x;
+    return __builtin_convertvector((u + 0x7FFF + ((u >> 16) & 1)) >> 16, vh);
+}
+
+static void narrow(const float *x, float scale, size_t n, uint16_t *out) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        vh narrow = narrowed(load(x + i) * splat(scale));
+        memcpy(out + i, &narrow, sizeof narrow);
+    }
+    if (i == n) return;
+    vh narrow = narrowed(load_part(x + i, n - i) * splat(scale));
+    memcpy(out + i, &narrow, (n - i) * sizeof *out);
+}
+
+INLINE void load_tile(const float *from, size_t stride, vf tile[VL]) {
+    for (size_t i = 0; i < VL; i++) tile[i] = load(from + i * stride);
+}
+
+static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
+    for (size_t j = row + rows; j < n; j += VL)
+        for (size_t i = row; i < row + rows; i += VL) {
+            vf tile[VL];
+            load_tile(x + i * stride + j, stride, tile);
+            transpose(tile);
+            for (size_t k = 0; k < VL; k++) store(x + (j + k) * stride + i, tile[k]);
+        }
+}
+
+static void fold(const float *x, size_t stride, size_t row, size_t n, float *out) {
+    for (size_t i = 0; i < FUSION_TILE; i += VL)
+        for (size_t j = 0; j < n; j += VL) {
+            vf tile[VL];
+            load_tile(x + j * stride + row + i, stride, tile);
+            transpose(tile);
+            for (size_t k = 0; k < VL; k++)
+                store(out + (i + k) * n + j, tile[k] + load(x + (row + i + k) * stride + j));
+        }
 }
 
 /* ---- GELU ---- */
@@ -139,4 +190,4 @@ static void adam(float *p, float *m, float *v, const float *g, size_t n,
 
 extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
 const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
-    SIMD_NAME, dot, add, exponentials, weigh, gelu, gelu_slope, adam};
+    SIMD_NAME, dot, add, exponentials, weigh, narrow, mirror, fold, gelu, gelu_slope, adam};
