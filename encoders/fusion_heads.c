@@ -89,13 +89,10 @@ magpie_status fusion_forward(fusion_network *net) {
 /* ---- backwards ---- */
 
 /* The slopes of a block of rows of z: those of Gram products, and of their transposes, times z. */
-static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, float *scratch) {
+static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded) {
     size_t d = net->layout.dimension, rows = net->rows;
-    void *folded = scratch + FUSION_TILE * net->stride;
-    for (size_t i = 0; i < p->n; i += FUSION_TILE) {
-        net->kernels->fold(net->gram, net->stride, p->row + i, rows, scratch);
-        fusion_store(net, scratch, 1, FUSION_TILE * rows, folded, i * rows);
-    }
+    (net->bf16 ? net->kernels->fold_bf16 : net->kernels->fold_f32)(net->gram, fusion_slopes_stride(net),
+                                                                   p->row, p->n, rows, folded);
     return fusion_multiply(net, GEMM_NN, p->n, d, rows, (gemm_matrix){folded, rows}, 0,
                            (gemm_matrix){net->z, d}, 0, net->dz + p->row * d, d);
 }
@@ -110,10 +107,11 @@ static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, d
           whole = net->fused_length[i], own = net->weight[m] / whole;
     const double *shares = net->shares + i * MAGPIE_MODALITIES;
     double all = shares[MAGPIE_TEXT] + shares[MAGPIE_IMAGE] + shares[MAGPIE_AUDIO];
-    *scale += 0.5 * (double)(k->dot(y, dz, d) / length);
-    *weight += shares[m] - all * (double)(own * k->dot(y, f, d) / (length * whole));
-    k->add(dz, f, -(float)all * own / whole, d);
-    k->add(dz, y, -k->dot(y, dz, d) / (length * length), d);
+    float along = k->dot(y, dz, d), along_f = k->dot(y, f, d), from_f = -(float)all * own / whole;
+    *scale += 0.5 * (double)(along / length);
+    *weight += shares[m] - all * (double)(own * along_f / (length * whole));
+    k->mix(dz, (const float *[]){dz, f, y},
+           (float[]){1, from_f, -(along + from_f * along_f) / (length * length)}, 3, d);
     fusion_store(net, dz, 1 / length, d, net->dy, row * d);
 }
 
@@ -171,10 +169,21 @@ static magpie_status sum_task(void *context, size_t task, unsigned worker) {
                            input);
 }
 
+/* What nothing is summed up for. */
+static void forget_matrices(const fusion_network *net, size_t m) {
+    const fusion_layout *l = &net->layout;
+    size_t d = l->dimension;
+    if (net->view[m].n && net->examples) return;
+    memset(net->gradient + l->matrix[m], 0, d * l->input[m] * sizeof *net->gradient);
+    if (l->kind == FUSION_RESIDUAL && l->input[m])
+        memset(net->gradient + l->inner[m], 0, d * d * sizeof *net->gradient);
+}
+
 magpie_status fusion_backward(fusion_network *net) {
     const fusion_layout *l = &net->layout;
     size_t pieces = fusion_count_pieces(net), layers = l->kind == FUSION_RESIDUAL ? 2 : 1;
-    memset(net->gradient, 0, l->count * sizeof *net->gradient);
+    memset(net->gradient + l->decayed, 0, (l->count - l->decayed) * sizeof *net->gradient);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) forget_matrices(net, m);
     if (!net->examples) return MAGPIE_OK;
     magpie_status status = magpie_pool_run(net->pool, pieces, backward_task, net);
     if (status == MAGPIE_OK && layers == 2) status = magpie_pool_run(net->pool, pieces, inner_task, net);

@@ -28,17 +28,29 @@ static const float masked = -1e9f;
 
 /* ---- products ---- */
 
+/* out [n] = the sum, over the modalities that item i has, of their rows of x, weighed as for the fused vector. */
+static void mix(const fusion_network *net, size_t i, const float *x, size_t stride,
+                const float weights[MAGPIE_MODALITIES], size_t n, float *out) {
+    const float *rows[MAGPIE_MODALITIES];
+    float own[MAGPIE_MODALITIES];
+    size_t count = 0;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        if (net->view[m].n && net->view[m].has[i]) {
+            rows[count] = x + fusion_row(net, m, i) * stride;
+            own[count++] = weights[m];
+        }
+    net->kernels->mix(out, rows, own, count, n);
+}
+
 /* Fused vectors of a block of items. */
 static void fuse(fusion_network *net, size_t block) {
     size_t d = net->layout.dimension, end = fusion_least((block + 1) * FUSION_ITEMS, net->batch->n);
     for (size_t i = block * FUSION_ITEMS; i < end; i++) {
-        float *f = net->fused + i * d;
-        memset(f, 0, d * sizeof *f);
-        for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
-            if (!net->view[m].n || !net->view[m].has[i]) continue;
-            size_t row = fusion_row(net, m, i);
-            net->kernels->add(f, net->y + row * d, net->weight[m] / net->length[row], d);
-        }
+        float *f = net->fused + i * d, weights[MAGPIE_MODALITIES] = {0};
+        for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+            if (net->view[m].n && net->view[m].has[i])
+                weights[m] = net->weight[m] / net->length[fusion_row(net, m, i)];
+        mix(net, i, net->y, d, weights, d, f);
         net->fused_length[i] = fmaxf(sqrtf(net->kernels->dot(f, f, d)), 1e-12f);
     }
 }
@@ -67,14 +79,12 @@ static magpie_status products_task(void *context, size_t task, unsigned worker) 
  * count. */
 static void take_row(const fusion_network *net, const fusion_pair *p, size_t i, float *out) {
     const float *column = net->gram + fusion_row(net, p->b, p->first);
-    if (p->a != FUSION_FUSED)
-        memcpy(out, column + fusion_row(net, p->a, i) * net->stride, p->n * sizeof *out);
+    float weights[MAGPIE_MODALITIES];
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) weights[m] = net->weight[m] / net->fused_length[i];
+    if (p->a == FUSION_FUSED)
+        mix(net, i, column, net->stride, weights, p->n, out);
     else
-        memset(out, 0, p->n * sizeof *out);
-    for (size_t m = 0; m < MAGPIE_MODALITIES && p->a == FUSION_FUSED; m++)
-        if (net->view[m].n && net->view[m].has[i])
-            net->kernels->add(out, column + fusion_row(net, m, i) * net->stride,
-                              net->weight[m] / net->fused_length[i], p->n);
+        memcpy(out, column + fusion_row(net, p->a, i) * net->stride, p->n * sizeof *out);
     for (size_t k = 0; k < p->hole_count; k++) out[p->holes[k]] = masked;
     for (size_t other = (size_t)net->same[i]; other != i; other = (size_t)net->same[other])
         if (other >= p->first && other < p->first + p->n) out[other - p->first] = masked;
@@ -142,12 +152,15 @@ static void fold_in(const fusion_network *net, const fusion_pair *p, size_t i, c
     }
 }
 
-/* The slopes of an item's Gram products go to where these were, which nobody else reads. */
+/* The slopes of an item's Gram products go, as numbers, to where these were, which nobody else reads. */
 static double slopes_of_item(fusion_network *net, size_t i, float *const columns[FUSION_PAIRS], float *slopes,
                              float *row) {
     double loss = 0;
-    memset(slopes, 0, MAGPIE_MODALITIES * net->stride * sizeof *slopes);
-    memset(net->shares + i * MAGPIE_MODALITIES, 0, MAGPIE_MODALITIES * sizeof *net->shares);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        net->shares[i * MAGPIE_MODALITIES + m] = 0;
+        if (net->view[m].n && net->view[m].has[i])
+            memset(slopes + m * net->stride, 0, net->rows * sizeof *slopes);
+    }
     for (size_t k = 0; k < FUSION_PAIRS; k++) {
         const fusion_pair *p = &net->pair[k];
         if (!has_both(net, p, i)) continue;
@@ -155,9 +168,9 @@ static double slopes_of_item(fusion_network *net, size_t i, float *const columns
         fold_in(net, p, i, row, slopes);
     }
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-        if (i >= net->view[m].first && i < net->view[m].first + net->view[m].n)
-            memcpy(net->gram + fusion_row(net, m, i) * net->stride, slopes + m * net->stride,
-                   net->rows * sizeof *slopes);
+        if (net->view[m].n && net->view[m].has[i])
+            fusion_store(net, slopes + m * net->stride, 1, net->rows, net->gram,
+                         fusion_row(net, m, i) * fusion_slopes_stride(net));
     return loss;
 }
 

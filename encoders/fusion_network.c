@@ -110,7 +110,7 @@ static void lay_out_rows(fusion_network *net, magpie_block *block) {
 /* What threads work in: a row's slopes, its logits and the weights of columns; or a block of slopes. */
 static void lay_out_scratch(fusion_network *net, magpie_block *block) {
     size_t row = MAGPIE_MODALITIES * net->stride + (1 + FUSION_PAIRS) * net->most,
-           slopes = (FUSION_TILE + FUSION_BLOCK) * net->stride;
+           slopes = FUSION_BLOCK * net->stride;
     if (net->scratch_size < row) net->scratch_size = row;
     if (net->scratch_size < slopes) net->scratch_size = slopes;
     net->scratch_size = rounded(net->scratch_size);

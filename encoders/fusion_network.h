@@ -94,6 +94,11 @@ static inline size_t fusion_row(const fusion_network *net, size_t modality, size
     return net->view[modality].row + item - net->view[modality].first;
 }
 
+/* Slopes of products lie where these did, a row of numbers at the beginning of each: from one to the next. */
+static inline size_t fusion_slopes_stride(const fusion_network *net) {
+    return net->stride * sizeof *net->gram / net->number;
+}
+
 /* x [n] times scale becomes numbers `at` .. of an array of them. */
 void fusion_store(const fusion_network *network, const float *x, float scale, size_t n, void *numbers,
                   size_t at);

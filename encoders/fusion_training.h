@@ -134,6 +134,8 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
+    /* out [n] = the sum over `count` of x [n] times scale; x may be out. */
+    void (*mix)(float *out, const float *const x[3], const float scale[3], size_t count, size_t n);
     /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. What is
      * far below 0 becomes 0. */
     float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
@@ -142,10 +144,11 @@ typedef struct fusion_training_kernels {
     /* out [n]: x times scale in bf16, to nearest, ties to even. */
     void (*narrow)(const float *x, float scale, size_t n, uint16_t *out);
     /* Of x, a symmetric matrix of n rows of which rows row .. row+rows-1 are there from column `row` on:
-     * what these tell about the rows behind them. All three are multiples of FUSION_TILE. */
+     * what these tell about the rows behind them. row, rows and n are multiples of FUSION_TILE. */
     void (*mirror)(float *x, size_t stride, size_t row, size_t rows, size_t n);
-    /* out [FUSION_TILE, n]: rows row .. of x + its transpose. */
-    void (*fold)(const float *x, size_t stride, size_t row, size_t n, float *out);
+    /* out [rows, n]: rows row .. row+rows-1 of x + its transpose; the same of f32 and of bf16. */
+    void (*fold_f32)(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out);
+    void (*fold_bf16)(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out);
     /* y [n] = x Phi(x) */
     void (*gelu)(const float *x, float *y, size_t n);
     /* d [n] *= the slope of x Phi(x) */

@@ -30,6 +30,19 @@ static void add(float *x, const float *y, float scale, size_t n) {
     for (; i < n; i++) x[i] += y[i] * scale;
 }
 
+static void mix(float *out, const float *const x[3], const float scale[3], size_t count, size_t n) {
+    for (size_t i = 0; i < n; i += VL) {
+        size_t lanes = n - i < VL ? n - i : VL;
+        vf sum = {0};
+        for (size_t k = 0; k < count; k++)
+            sum += (lanes == VL ? load(x[k] + i) : load_part(x[k] + i, lanes)) * splat(scale[k]);
+        if (lanes == VL)
+            store(out + i, sum);
+        else
+            store_part(out + i, sum, lanes);
+    }
+}
+
 /* ---- exponentials ---- */
 
 /* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by the series of the
@@ -97,29 +110,49 @@ static void narrow(const float *x, float scale, size_t n, uint16_t *out) {
     memcpy(out + i, &narrow, (n - i) * sizeof *out);
 }
 
-INLINE void load_tile(const float *from, size_t stride, vf tile[VL]) {
-    for (size_t i = 0; i < VL; i++) tile[i] = load(from + i * stride);
-}
-
 static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
     for (size_t j = row + rows; j < n; j += VL)
         for (size_t i = row; i < row + rows; i += VL) {
             vf tile[VL];
-            load_tile(x + i * stride + j, stride, tile);
+            for (size_t k = 0; k < VL; k++) tile[k] = load(x + (i + k) * stride + j);
             transpose(tile);
             for (size_t k = 0; k < VL; k++) store(x + (j + k) * stride + i, tile[k]);
         }
 }
 
-static void fold(const float *x, size_t stride, size_t row, size_t n, float *out) {
-    for (size_t i = 0; i < FUSION_TILE; i += VL)
-        for (size_t j = 0; j < n; j += VL) {
+INLINE vf load_number(const void *x, size_t at, bool bf16) {
+    vh narrow;
+    if (!bf16) return load((const float *)x + at);
+    memcpy(&narrow, (const uint16_t *)x + at, sizeof narrow);
+    return (vf)(__builtin_convertvector(narrow, vu) << 16);
+}
+
+INLINE void store_number(void *x, size_t at, vf value, bool bf16) {
+    vh narrow = narrowed(value);
+    if (bf16)
+        memcpy((uint16_t *)x + at, &narrow, sizeof narrow);
+    else
+        store((float *)x + at, value);
+}
+
+INLINE void fold(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out, bool bf16) {
+    for (size_t j = 0; j < n; j += VL)
+        for (size_t i = 0; i < rows; i += VL) {
             vf tile[VL];
-            load_tile(x + j * stride + row + i, stride, tile);
+            for (size_t k = 0; k < VL; k++) tile[k] = load_number(x, (j + k) * stride + row + i, bf16);
             transpose(tile);
             for (size_t k = 0; k < VL; k++)
-                store(out + (i + k) * n + j, tile[k] + load(x + (row + i + k) * stride + j));
+                store_number(out, (i + k) * n + j, tile[k] + load_number(x, (row + i + k) * stride + j, bf16),
+                             bf16);
         }
+}
+
+static void fold_f32(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
+    fold(x, stride, row, rows, n, out, false);
+}
+
+static void fold_bf16(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
+    fold(x, stride, row, rows, n, out, true);
 }
 
 /* ---- GELU ---- */
@@ -190,4 +223,5 @@ static void adam(float *p, float *m, float *v, const float *g, size_t n,
 
 extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
 const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
-    SIMD_NAME, dot, add, exponentials, weigh, narrow, mirror, fold, gelu, gelu_slope, adam};
+    SIMD_NAME, dot,      add,       mix,  exponentials, weigh, narrow,
+    mirror,    fold_f32, fold_bf16, gelu, gelu_slope,   adam};
