@@ -81,7 +81,7 @@ static void lay_out_view(fusion_network *net, size_t m, magpie_block *block) {
     fusion_view *view = &net->view[m];
     view->has = magpie_carve(block, net->most + FUSION_TILE, sizeof *view->has);
     view->x = magpie_carve(block, rounded(net->most) * net->layout.input[m], net->number);
-    net->stride += rounded(net->most);
+    net->rows += rounded(net->most);
     net->scratch_size = net->scratch_size > net->layout.input[m] ? net->scratch_size : net->layout.input[m];
 }
 
@@ -93,13 +93,13 @@ static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *b
 }
 
 static void lay_out_rows(fusion_network *net, magpie_block *block) {
-    size_t rows = net->stride, d = net->layout.dimension;
+    size_t rows = net->rows, d = net->layout.dimension;
     net->y = magpie_carve(block, rows * d, sizeof *net->y);
     net->length = magpie_carve(block, rows, sizeof *net->length);
     net->z = magpie_carve(block, rows * d, net->number);
     net->dz = magpie_carve(block, rows * d, sizeof *net->dz);
     net->dy = magpie_carve(block, rows * d, net->number);
-    net->gram = magpie_carve(block, rows * rows, sizeof *net->gram);
+    net->gram = magpie_carve(block, rows * net->stride, sizeof *net->gram);
     if (net->layout.kind != FUSION_RESIDUAL) return;
     net->p = magpie_carve(block, rows * d, sizeof *net->p);
     net->g = magpie_carve(block, rows * d, net->number);
@@ -121,9 +121,10 @@ static void lay_out_scratch(fusion_network *net, magpie_block *block) {
 static void lay_out(fusion_network *net, magpie_block *block) {
     size_t n = net->most, blocks = fusion_blocks(n, FUSION_ITEMS),
            pieces = MAGPIE_MODALITIES * fusion_blocks(rounded(n), FUSION_BLOCK);
-    net->stride = net->scratch_size = 0;
+    net->rows = net->scratch_size = 0;
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
         if (net->layout.input[m]) lay_out_view(net, m, block);
+    net->stride = fusion_stride(net->rows);
     for (size_t i = 0; i < FUSION_PAIRS; i++)
         if (net->pair[i].a != net->pair[i].b) lay_out_pair(net, &net->pair[i], block);
     lay_out_rows(net, block);

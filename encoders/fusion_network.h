@@ -39,7 +39,7 @@ struct fusion_network {
     size_t number;
     fusion_view view[MAGPIE_MODALITIES];
     fusion_pair pair[FUSION_PAIRS];
-    size_t stride;   /* most rows of all views together */
+    size_t stride;   /* of a row of products: fusion_stride(rows) */
     size_t rows;     /* of all views of this batch */
     size_t examples; /* of all pairs */
     int32_t *same;   /* [most]: the next item of the batch of the same title, round in a ring */
@@ -78,6 +78,8 @@ struct fusion_network {
 };
 
 static inline size_t fusion_blocks(size_t n, size_t block) { return (n + block - 1) / block; }
+/* An odd number of cache lines, or columns of a matrix would be in a few sets of the cache. */
+static inline size_t fusion_stride(size_t rows) { return (rows / FUSION_TILE | 1) * FUSION_TILE; }
 static inline size_t fusion_least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* A part of the stages that run over the rows of all views: FUSION_BLOCK rows of one. */

@@ -85,6 +85,7 @@ magpie_status fusion_plan(fusion_network *net) {
     sort_items(net);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) plan_view(net, m);
     for (size_t i = 0; i < FUSION_PAIRS; i++) plan_pair(net, &net->pair[i]);
+    net->stride = fusion_stride(net->rows);
     return link_titles(net);
 }
 
