@@ -1,9 +1,11 @@
 /* dnnl_gemm.h - a product of plain matrices on the calling thread. Private to encoders/.
  *
- * For training, where every matrix is another one each time. oneDNN's primitives for sizes that are told
- * when they run take 5% longer than those compiled for one shape, packing on the way included, and so there
- * is one a form and nothing to pad. One thread, always: whoever has several gives each a part of the result, so
- * that how many there are does not change how a sum is taken. */
+ * For training, where every matrix is another one each time. oneDNN has primitives that are told the sizes
+ * when they run: of 96 rows and more, 109e9 multiplications a second where one compiled for the shape has 111
+ * and the processor 117. So there is one for each form, and nothing to round up or to look up.
+ *
+ * One thread, always: whoever has several gives each a part of the result, so that how many there are does
+ * not change how a sum is taken. */
 #ifndef MAGPIE_DNNL_GEMM_H
 #define MAGPIE_DNNL_GEMM_H
 

@@ -27,19 +27,13 @@ static void drop_out(float *x, size_t n, float share, uint64_t seed) {
     }
 }
 
-/* Of the items of a batch, which are anywhere in memory, the next one is fetched while one is worked on. */
-static void fetch(const float *x, size_t n) {
-    for (size_t k = 0; k < n; k += 16) __builtin_prefetch(x + k);
-}
-
 static void gather(const fusion_network *net, const fusion_piece *p, float *dropped) {
     const fusion_batch *batch = net->batch;
     const fusion_view *view = &net->view[p->modality];
     size_t input = net->layout.input[p->modality];
     for (size_t i = p->item; i < p->item + p->n; i++) {
         if (!view->has[i]) continue; /* whatever is there is finite, and its vector is a hole */
-        const float *const *features = batch->of->features[p->modality], *x = features[net->items[i]];
-        if (view->has[i + 1]) fetch(features[net->items[i + 1]], input);
+        const float *x = batch->of->features[p->modality][net->items[i]];
         if (batch->dropout > 0) {
             memcpy(dropped, x, input * sizeof *x);
             drop_out(dropped, input, batch->dropout,

@@ -227,7 +227,7 @@ magpie_status fusion_network_project(fusion_network *net, const fusion_batch *ba
 
 bool fusion_network_vector(const fusion_network *net, magpie_modality modality, size_t i, float *out) {
     size_t d = net->layout.dimension, item = net->place[i];
-    if (!net->view[modality].n || !net->view[modality].has[item]) return false;
+    if (!fusion_has(net, modality, item)) return false;
     size_t row = fusion_row(net, modality, item);
     for (size_t j = 0; j < d; j++) out[j] = net->y[row * d + j] / net->length[row];
     return true;

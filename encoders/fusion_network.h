@@ -2,9 +2,8 @@
  * Private to encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
  *
  * A VIEW is a modality of the batch: of each item that has it, a unit vector. The batch is sorted by what
- * items have, so that a view is a range of it. Where an item within that range has none all the same (which
- * of text, image and audio at most one range has), and where a range was made longer to be whole tiles,
- * there is a HOLE: a vector of zeros, which no sum counts. The rows of all views lie below each other, [rows,
+ * items have, so that a view is a range of it. Where an item within that range has none all the same (fusion_plan.c),
+ * and where a range was made longer to be whole tiles, there is a HOLE: a vector of zeros, which no sum counts. The rows of all views lie below each other, [rows,
  * dimension], and so do their GRAM products, [rows, rows]. A PAIR is two views, or what is fused and a view,
  * and the range of the items that have both. */
 #ifndef MAGPIE_FUSION_NETWORK_H
@@ -29,7 +28,7 @@ typedef struct fusion_pair {
     float *columns; /* [item blocks, most]: of each column's, by block of rows */
 } fusion_pair;
 
-/* Where it says "numbers", they are bf16 or f32, `number` bytes each: what products are of. */
+/* "Numbers" are bf16 or f32, `number` bytes each: what products are of. */
 struct fusion_network {
     fusion_layout layout;
     const fusion_training_kernels *kernels;
@@ -50,7 +49,7 @@ struct fusion_network {
     float *y;      /* [rows, dimension]: what heads put out */
     float *length; /* [rows]: of these */
     void *z;       /* numbers [rows, dimension]: of length 1 */
-    float *dz;     /* [rows, dimension]: slopes of z; later of y, times the length */
+    float *dz;     /* [rows, dimension]: slopes of z; later those of y, times its length */
     void *dy;      /* numbers [rows, dimension]: slopes of y */
     float *gram;   /* [rows, stride]: products of all z; later the slopes of these */
     /* Of residual heads, by row: what the first layer puts out, that as the second is given it, and its
@@ -60,16 +59,13 @@ struct fusion_network {
     /* By item. */
     float *fused;        /* [n, dimension]: fused vectors */
     float *fused_length; /* [n]: before it was made 1 */
-    double
-        *shares; /* [n, MAGPIE_MODALITIES]: of what the modality adds to all logits of the fused vector, times
-                            these logits' slopes */
+    double *shares;      /* [n, MAGPIE_MODALITIES]: a modality's in the fused vector's logits, times slopes */
     /* By task. */
     float *scratch; /* [threads, scratch_size] */
     size_t scratch_size;
-    double *losses, *scales, *weights; /* the loss; slopes of the logarithms of the scale and of the weights
-                                          ([tasks, MAGPIE_MODALITIES]) */
+    double *losses;           /* by block of items */
+    double *scales, *weights; /* by piece: slopes of the logarithms of the scale and of the view's weight */
     float weight[MAGPIE_MODALITIES], scale;
-    double scale_slope; /* of the scale's logarithm */
     magpie_block block;
     /* Of the call that is running. */
     const fusion_batch *batch;
@@ -91,7 +87,10 @@ typedef struct fusion_piece {
 size_t fusion_count_pieces(const fusion_network *network);
 fusion_piece fusion_piece_of(const fusion_network *network, size_t task);
 
-/* The row of an item of the batch in a view. */
+/* Whether an item of the batch has a modality, and its row then. */
+static inline bool fusion_has(const fusion_network *net, size_t modality, size_t item) {
+    return net->view[modality].n && net->view[modality].has[item];
+}
 static inline size_t fusion_row(const fusion_network *net, size_t modality, size_t item) {
     return net->view[modality].row + item - net->view[modality].first;
 }

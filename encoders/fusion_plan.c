@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Items in order of what they have: texts come first and sounds last but one, so that each is a range, and
- * pictures are one wherever all items have a text. */
+/* Items in order of what they have, so that texts are a range, and pictures; and sounds wherever every item
+ * has a text. */
 static void sort_items(fusion_network *net) {
     const fusion_batch *batch = net->batch;
     static const unsigned orders[] = {5, 7, 3, 6}; /* sets of modalities: bits */
