@@ -203,10 +203,12 @@ magpie_status fusion_multiply(const fusion_network *net, gemm_form form, size_t 
 
 enum { SHARE = 16384 /* parameters a task */ };
 
-static magpie_status matrices_task(void *context, size_t task, unsigned worker) {
+/* The plan, and beside it the matrices as numbers. */
+static magpie_status begin_task(void *context, size_t task, unsigned worker) {
     (void)worker;
-    const fusion_network *net = context;
-    size_t at = task * SHARE;
+    fusion_network *net = context;
+    if (task == 0) return fusion_plan(net);
+    size_t at = (task - 1) * SHARE;
     fusion_store(net, net->parameters + at, 1, fusion_least(net->layout.decayed - at, SHARE), net->matrices,
                  at);
     return MAGPIE_OK;
@@ -219,9 +221,8 @@ magpie_status fusion_network_project(fusion_network *net, const fusion_batch *ba
     net->scale = expf(parameters[net->layout.scale]);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) net->weight[m] = expf(parameters[net->layout.weight + m]);
     if (batch->n > net->most) return magpie_fail(MAGPIE_E_ARGUMENT, "a batch of %zu items", batch->n);
-    magpie_status status = fusion_plan(net);
-    if (status == MAGPIE_OK)
-        status = magpie_pool_run(net->pool, fusion_blocks(net->layout.decayed, SHARE), matrices_task, net);
+    magpie_status status =
+        magpie_pool_run(net->pool, 1 + fusion_blocks(net->layout.decayed, SHARE), begin_task, net);
     return status == MAGPIE_OK ? fusion_forward(net) : status;
 }
 
