@@ -80,7 +80,7 @@ void *magpie_carve(magpie_block *block, size_t count, size_t size) {
 magpie_status magpie_block_alloc(magpie_block *block) {
     if (block->used == SIZE_MAX)
         return magpie_fail(MAGPIE_E_NO_MEMORY, "sizes add up to more than an address can reach");
-    /* Buffers of megabytes are walked through in every direction: 5% of the training of heads. */
+    /* Buffers of megabytes are walked through in every direction: 2% of the training of heads. */
     bool large = block->used >= HUGE_PAGE;
     block->base = large ? magpie_alloc_large(block->used, 1) : magpie_alloc(block->used, 1);
     if (!block->base) return MAGPIE_E_NO_MEMORY;
