@@ -29,7 +29,7 @@ static const float masked = -1e9f;
 
 /* ---- products ---- */
 
-/* out [n] = the sum, over the modalities that item i has, of their rows of x, weighed as for the fused vector. */
+/* out [n] = the sum over the modalities that item i has of their rows of x, times their weights. */
 static void mix(const fusion_network *net, size_t i, const float *x, size_t stride,
                 const float weights[MAGPIE_MODALITIES], size_t n, float *out) {
     const float *rows[MAGPIE_MODALITIES];

@@ -2,10 +2,11 @@
  * Private to encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
  *
  * A VIEW is a modality of the batch: of each item that has it, a unit vector. The batch is sorted by what
- * items have, so that a view is a range of it. Where an item within that range has none all the same (fusion_plan.c),
- * and where a range was made longer to be whole tiles, there is a HOLE: a vector of zeros, which no sum counts. The rows of all views lie below each other, [rows,
- * dimension], and so do their GRAM products, [rows, rows]. A PAIR is two views, or what is fused and a view,
- * and the range of the items that have both. */
+ * items have, so that a view is a range of it. Where an item within that range has none all the same
+ * (fusion_plan.c), and where a range was made longer to be whole tiles, there is a HOLE: a vector of zeros,
+ * which no sum counts. The rows of all views lie below each other, [rows, dimension], and so do their GRAM
+ * products, [rows, rows]. A PAIR is two views, or what is fused and a view, and the range of the items that
+ * have both. */
 #ifndef MAGPIE_FUSION_NETWORK_H
 #define MAGPIE_FUSION_NETWORK_H
 
