@@ -5,8 +5,8 @@
  *     y = p + V gelu(p) + c  dL/dp = dL/dy + gelu'(p) (V^T dL/dy)
  *
  * Of the vectors that are fused, the slopes of their logits have gone to those of the products they are sums
- * of, with w / L as it is (fusion_loss.c). What remains is L itself: with the share h_m that modality m has in
- * all logits of f, times their slopes, the slope of log L is -h, h = sum h_m, so that dL/dz has -h w f / L
+ * of, with w / L as it is (fusion_loss.c). What remains is L itself: with the share h_m that modality m has
+ * in all logits of f, times their slopes, the slope of log L is -h, h = sum h_m, so that dL/dz has -h w f / L
  * more, and dL/dlog w is h_m - h w z . f / L. */
 #include "fusion_network.h"
 

@@ -6,8 +6,8 @@
  *
  * GRAM PRODUCTS are all that there is to multiply. A fused vector is f_i = sum_m w_m z_mi / |sum_m w_m z_mi|,
  * so that its products with a view's are sums of those among the views, and the slopes of its logits are
- * slopes of theirs. They are symmetric: half of them is computed, by blocks of rows, and the rest mirrored. Of
- * two views, that and the way back are 6.2 products of all items with all items; with products of fused
+ * slopes of theirs. They are symmetric: half of them is computed, by blocks of rows, and the rest mirrored.
+ * Of two views, that and the way back are 6.3 products of all items with all items; with products of fused
  * vectors themselves there were 9.
  *
  * NOTHING ELSE IS KEPT: one pass over them sums up exponentials, the next computes them again and puts slopes
