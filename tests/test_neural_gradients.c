@@ -61,7 +61,8 @@ static void name_rows(fixture *f, random_state *r) {
         for (size_t i = 0; i < n[t]; i++)
             f->of[t][i] = part->slots[t].of[i] = (uint32_t)random_below(r, t == TABLE_USERS ? USERS : ITEMS);
     }
-    if (part->shared) f->of[TABLE_ITEMS][LIKES] = part->slots[TABLE_ITEMS].of[LIKES] = f->of[TABLE_ITEMS][0];
+    for (size_t i = 0; i < LIKES * (part->pairs - 1) && part->shared; i++)
+        part->liked[i] = random_below(r, 4) == 0;
     for (size_t g = 0; g < LIKES; g++) part->history_count[g] = (uint32_t)(g % (HISTORY + 1));
 }
 
@@ -119,13 +120,13 @@ static void item_of_slot(const fixture *f, const plain *p, size_t slot, double *
 
 static double loss_of_like(const fixture *f, size_t g, const double *logits) {
     const neural_part *part = &f->part;
-    const uint32_t *items = f->of[TABLE_ITEMS];
     double loss = 0, drawn = log((double)ITEMS / (double)(part->pairs - 1)), sum = exp(logits[0]);
     if (f->options.loss == MAGPIE_RANKER_BCE) loss = log1p(exp(-logits[0]));
     for (size_t j = 1; j < part->pairs; j++) {
+        if (part->shared && part->liked[g * (part->pairs - 1) + j - 1]) continue;
         if (f->options.loss == MAGPIE_RANKER_BCE) loss += log1p(exp(logits[j]));
         if (f->options.loss == MAGPIE_RANKER_BPR) loss += log1p(exp(logits[j] - logits[0]));
-        if (items[neural_slot(part, g, j)] != items[neural_slot(part, g, 0)]) sum += exp(logits[j] + drawn);
+        sum += exp(logits[j] + drawn);
     }
     return f->options.loss == MAGPIE_RANKER_SOFTMAX ? log(sum) - logits[0] : loss;
 }
