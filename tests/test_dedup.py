@@ -180,6 +180,19 @@ class Dedup(unittest.TestCase):
         again = self.dedup("--threshold", threshold, "--delete")
         self.assertEqual((again["groups"], again["deleted"]), ([], 0))
 
+    def test_delete_leaves_indexes_of_their_kind(self):
+        """Also where the space that is looked through has no index file, and a flat one serves in its place."""
+        model = write_model("image", self.own.name + "/joint", 1, "clip-small")
+        store, catalogue = self.own.name + "/joint-store", self.own.name + "/joint.jsonl"
+        write_catalogue(catalogue, [dict(self.items[i], id=str(i), text=f"thing {i % 28}") for i in range(30)])
+        run_json("ingest", catalogue, "--store", store, "--model", model)
+        run_json("rebuild", "--store", store, "--index", "hnsw")
+        os.remove(store + "/text.index")
+        answer = run_json("dedup", "--store", store, "--space", "text", "--threshold", "1", "--delete")
+        self.assertEqual(answer["deleted"], 2)
+        spaces = run_json("stats", "--store", store)["spaces"]
+        self.assertEqual([spaces[name]["index"]["kind"] for name in ("image", "fused")], ["hnsw", "hnsw"])
+
     def test_table_and_page(self):
         threshold = str(self.threshold_near(0.95))
         answer, path = self.dedup("--threshold", threshold), self.own.name + "/page.html"
