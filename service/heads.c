@@ -2,16 +2,13 @@
 #include "heads.h"
 #include "ingest.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert((int)SENSE_TEXT == (int)MAGPIE_TEXT && (int)SENSE_IMAGE == (int)MAGPIE_IMAGE &&
                    (int)SENSE_AUDIO == (int)MAGPIE_AUDIO,
                "a sense is the modality that it fills");
-
-static const magpie_space spaces[MAGPIE_MODALITIES] = {MAGPIE_SPACE_TEXT, MAGPIE_SPACE_IMAGE,
-                                                       MAGPIE_SPACE_AUDIO};
 
 /* ---- weights ---- */
 
@@ -28,26 +25,21 @@ static magpie_status misnamed(const char *const *names, const char *value) {
     return status;
 }
 
-/* Digits and a point: strtof alone takes "inf", "-1" and "0x1p4" too. */
-magpie_status heads_parse_weight(const char *value, const char *const *names, float least, float *out) {
+magpie_status heads_parse_weight(const char *value, const char *const *names, float *out) {
     const char *equals = strchr(value, '=');
     size_t size = equals ? (size_t)(equals - value) : 0, i = 0;
     while (names[i] && !(strlen(names[i]) == size && memcmp(names[i], value, size) == 0)) i++;
     if (!equals || !names[i]) return misnamed(names, value);
-    char *end;
-    const char *number = equals + 1;
-    float weight = strtof(number, &end);
-    if (!*number || *end || strspn(number, "0123456789.") != strlen(number) || weight < least ||
-        !isfinite(weight))
-        return magpie_fail(MAGPIE_E_ARGUMENT, "a number from %g on is wanted, not \"%s\"", (double)least,
-                           number);
-    out[i] = weight;
+    double weight;
+    if (!option_read_real(equals + 1, &weight) || weight > FLT_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "a number from 0 on is wanted, not \"%s\"", equals + 1);
+    out[i] = (float)weight;
     return MAGPIE_OK;
 }
 
 static magpie_status parse_item_weight(const char *value, void *target) {
     static const char *const names[] = {"text", "image", "audio", NULL};
-    return heads_parse_weight(value, names, 0, target);
+    return heads_parse_weight(value, names, target);
 }
 
 const option_row heads_weight_options[] = {
@@ -112,7 +104,7 @@ magpie_status heads_open(const model_folders *folders, const model_encoder *enco
                          const heads_store *store, bool anew, magpie_fusion **out) {
     magpie_modality_source sources[MAGPIE_MODALITIES];
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->spaces[spaces[m]]);
+        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->spaces[magpie_space_of_modality(m)]);
     magpie_status status = magpie_ingest_open_fusion(folders->fusion, sources,
                                                      anew ? NULL : &store->spaces[MAGPIE_SPACE_FUSED], out);
     if (status == MAGPIE_OK && *out) status = take_weights(*out);

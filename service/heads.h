@@ -8,9 +8,8 @@
 /* --weight NAME=X: what the modalities of the items weigh. */
 extern const option_row heads_weight_options[];
 
-/* NAME=X, for an option's `parse`: X is a number above `least`, or `least` itself. `names` ends with NULL;
- * out [as many names]. */
-magpie_status heads_parse_weight(const char *value, const char *const *names, float least, float *out);
+/* NAME=X, for an option's `parse`: X is a number, 0 or more. `names` ends with NULL; out [as many names]. */
+magpie_status heads_parse_weight(const char *value, const char *const *names, float *out);
 
 /* What a store knows of its spaces, at one moment. */
 typedef struct heads_store {

@@ -37,7 +37,7 @@ static magpie_status parse_part(const char *value, void *target) {
 
 static magpie_status parse_weight(const char *value, void *target) {
     static const char *const names[] = {"text", "image", "audio", "item", NULL};
-    magpie_status status = heads_parse_weight(value, names, 0, target);
+    magpie_status status = heads_parse_weight(value, names, target);
     for (size_t i = 0; i < QUERY_KINDS && status == MAGPIE_OK; i++)
         if (!(weights[i] > 0))
             status =
