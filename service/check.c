@@ -28,8 +28,7 @@ static exit_code print_report(const magpie_check_report *report, const magpie_te
     magpie_text_printf(&out, format, verdict, (unsigned long long)report->items,
                        (unsigned long long)report->vectors, (unsigned long long)report->postings,
                        (unsigned long long)report->indexed, problems->size ? problems->data : "");
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && report->problems ? EXIT_PROBLEMS : code;
 }
 

@@ -78,6 +78,13 @@ static magpie_status compare_learned(classification *c) {
 
 /* ---- by words ------------------------------------------------------------------------------------------ */
 
+static magpie_status take_words(classification *c) {
+    magpie_status status = classify_words_parse(given.words, &c->words);
+    c->names = c->words.names;
+    c->count = c->words.count;
+    return status;
+}
+
 static magpie_status need_head(const classification *c, size_t kind, const char *what) {
     const magpie_fusion_info *info = magpie_fusion_get_info(c->query.fusion);
     if (info->kind[kind]) return MAGPIE_OK;
@@ -196,8 +203,7 @@ static exit_code answer(const classification *c) {
     }
     append_rows(rows, c->count < given.k ? c->count : given.k, &out);
     if (output_json) magpie_text_printf(&out, "], \"took_ms\": %.3f}\n", c->took * 1000);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     free(rows);
     return code;
 }
@@ -207,10 +213,12 @@ static exit_code misused(const char *why) {
     return EXIT_USAGE;
 }
 
-static exit_code check_usage(classification *c) {
+/* What is to be chosen from, and what is asked for. */
+static exit_code take_usage(classification *c) {
     if (!given.words == !given.labels_model) return misused("either --labels or --labels-model is needed");
     const char *place = strstr(given.pattern, "{}");
     if (!place || strstr(place + 2, "{}")) return misused("--template: {} is wanted in it, once");
+    if ((given.words ? take_words(c) : open_labels(c)) != MAGPIE_OK) return print_failure();
     exit_code code = query_begin(&c->query, "classify", c->space);
     if (code != EXIT_FINE) return code;
     return query_items(&c->query) && !storage_directory() ? misused("--item takes a --store") : EXIT_FINE;
@@ -229,16 +237,9 @@ static exit_code run_classify(char **operands, int count) {
     (void)operands;
     (void)count;
     classification c = {.space = MAGPIE_SPACE_FUSED};
-    magpie_status status = MAGPIE_OK;
-    if (given.labels_model && !given.words) status = open_labels(&c);
-    if (given.words && !given.labels_model &&
-        (status = classify_words_parse(given.words, &c.words)) == MAGPIE_OK) {
-        c.names = c.words.names;
-        c.count = c.words.count;
-    }
-    exit_code code = status == MAGPIE_OK ? check_usage(&c) : print_failure();
+    exit_code code = take_usage(&c);
     if (code == EXIT_FINE) {
-        status = classify(&c);
+        magpie_status status = classify(&c);
         code = status == MAGPIE_OK ? answer(&c) : print_failure();
         if (status == MAGPIE_E_NOT_FOUND && c.missing) code = EXIT_MISSING;
     }

@@ -35,8 +35,7 @@ static exit_code print_result(const magpie_commit *commit, size_t missing) {
     magpie_text_printf(
         &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
         commit->deleted, missing);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && missing ? EXIT_MISSING : code;
 }
 

@@ -227,8 +227,7 @@ static exit_code answer(const evaluation *e) {
         append_json(e, &out);
     else
         append_table(e, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && e->queries.refused ? EXIT_MISSING : code;
 }
 

@@ -1,8 +1,8 @@
 /* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
 #include "command.h"
-#include "interrupt.h"
 #include "heads.h"
 #include "ingest.h"
+#include "interrupt.h"
 #include "model.h"
 #include "output.h"
 #include "storage.h"

@@ -45,9 +45,7 @@ static void append_channels(magpie_text *out, const char *name, const float valu
 
 static exit_code print_and_free(magpie_text *out) {
     if (output_json) magpie_text_append(out, "}\n", 2);
-    exit_code code = output_text(out);
-    magpie_text_free(out);
-    return code;
+    return output_and_free(out);
 }
 
 static void append_labels(magpie_text *out, const magpie_labels_info *info) {
@@ -180,12 +178,6 @@ static exit_code print_labels(const char *folder) {
     return print_and_free(&out);
 }
 
-static exit_code print_what_encodes_nothing(const char *folder) {
-    magpie_model_senses has;
-    if (magpie_model_get_senses(folder, &has) != MAGPIE_OK) return print_failure();
-    return has.labels ? print_labels(folder) : print_fusion(folder);
-}
-
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
     model_folders folders;
@@ -202,8 +194,9 @@ static exit_code run_info(const char *folder) {
     }
     if (code == EXIT_FINE && folders.fusion) {
         if (printed && !output_json) putchar('\n');
-        code = print_what_encodes_nothing(folders.fusion);
+        code = print_fusion(folders.fusion);
     }
+    if (code == EXIT_FINE && folders.labels) code = print_labels(folders.labels);
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
 }

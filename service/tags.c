@@ -59,9 +59,7 @@ static exit_code print_tags(const magpie_audio_encoder *encoder, const tag *tags
         }
     }
     if (output_json) magpie_text_printf(&out, "], \"took_ms\": %.3f}\n", seconds * 1000);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static exit_code run_tags(char **operands, int count) {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LEVEL_MOST = 64, LEAST_MOST = 1 << 30, NAME_COLUMNS = 24, TRAINED_MAX = 3 };
+enum { LEAST_MOST = 1 << 30, NAME_COLUMNS = 24, TRAINED_MAX = 3 };
 
 static struct {
     const char *attribute, *output;
@@ -267,9 +267,7 @@ static exit_code answer(const training *t) {
         append_json(t, &out);
     else
         append_table(t, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
@@ -316,7 +314,7 @@ static const option_row own_options[] = {
     {.name = "level",
      .argument = "N",
      .number = &given.level,
-     .most = LEVEL_MOST,
+     .most = MAGPIE_LABELS_LEVEL_MAX,
      .help = "of a path, the first N parts: animals of animals/birds (default: 1); 0: the whole value"},
     {.name = "space",
      .argument = "S",
