@@ -292,16 +292,13 @@ const command classify_command = {
     .tables = tables,
     .details =
         "--labels: words that nobody has learned. Each is encoded as a text, brought into the one space, "
-        "and\n"
-        "compared with what is to be labelled; the probabilities are those of these words alone, and as good "
-        "as\n"
-        "the space is.\n"
-        "--labels-model: calibrated probabilities of the values of an attribute. The models (--model, ...) "
-        "are\n"
-        "those whose vectors it was learned on; of one space other than fused, one thing is taken, of its "
-        "kind.\n"
-        "--item: of the store, by the vector that is there.\n\n"
-        "--json: {\"attribute\", \"labels\": [{\"label\", \"probability\"}], \"took_ms\"}, likeliest first; "
-        "attribute is null for\n"
-        "words; took_ms is without opening the models.\n",
+        "and compared with what is to be labelled; the probabilities are those of these words alone, and "
+        "as good as the space is.\n"
+        "--labels-model: calibrated probabilities of the values of an attribute. The models (--model, "
+        "...) are those whose vectors it was learned on; of one space other than fused, one thing is "
+        "taken, of its kind.\n"
+        "--item: of the store, by the vector that is there.\n"
+        "\n"
+        "--json: {\"attribute\", \"labels\": [{\"label\", \"probability\"}], \"took_ms\"}, likeliest "
+        "first; attribute is null for words; took_ms is without opening the models.\n",
     .run = run_classify};

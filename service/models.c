@@ -235,11 +235,11 @@ const command models_command = {
     .least_operands = 2,
     .most_operands = INT_MAX,
     .tables = tables,
-    .details = "A model that takes text and pictures has two parts, text first, and a set\n"
-               "of models has what is in it; with --json one object a line. Of a model of sounds, "
-               "audio_seconds is what is\n"
-               "heard of one; of a model of labels, learned_on is what fills its space.\n"
-               "calibrate runs pictures through the network in f32 and keeps how far its\n"
-               "maps reach in DIR/int8.json, for --precision int8. They should be like\n"
-               "those to come; some hundred are plenty. One that is broken ends the run.\n",
+    .details =
+        "A model that takes text and pictures has two parts, text first, and a set of models has what is "
+        "in it; with --json one object a line. Of a model of sounds, audio_seconds is what is heard of "
+        "one; of a model of labels, learned_on is what fills its space.\n"
+        "calibrate runs pictures through the network in f32 and keeps how far its maps reach in "
+        "DIR/int8.json, for --precision int8. They should be like those to come; some hundred are plenty. "
+        "One that is broken ends the run.\n",
     .run = run_models};

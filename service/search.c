@@ -277,8 +277,7 @@ static const option_row own_options[] = {
      .parse = storage_parse_space,
      .target = &given.space,
      .help = "whose vectors: fused, text, image or audio (default: fused; of a store without heads, that of "
-             "a single "
-             "--image or --audio)"},
+             "a single --image or --audio)"},
     {.letter = 'k',
      .name = "count",
      .argument = "N",
@@ -317,25 +316,21 @@ const command search_command = {
     .operands = "",
     .tables = tables,
     .details =
-        "Each of --text, --image, --audio, --item and their --not-... may be given several times. In a store "
-        "with\n"
-        "a fusion model all are compared with all that an item has: a text finds pictures. In one without, "
-        "a\n"
-        "picture is compared with the items' pictures, a sound with their sounds, a text with their texts; "
-        "with a\n"
-        "joint model (CLIP), --text ... --space image finds pictures by words.\n"
-        "What is not wanted counts half, and against. A part counts what its modality does in items, times\n"
-        "--weight. --explain splits each score into what each part of the query has with the item's text, "
-        "picture\n"
-        "and sound; they sum to it.\n\n"
+        "Each of --text, --image, --audio, --item and their --not-... may be given several times. In a "
+        "store with a fusion model all are compared with all that an item has: a text finds pictures. In "
+        "one without, a picture is compared with the items' pictures, a sound with their sounds, a text "
+        "with their texts; with a joint model (CLIP), --text ... --space image finds pictures by words.\n"
+        "What is not wanted counts half, and against. A part counts what its modality does in items, "
+        "times --weight. --explain splits each score into what each part of the query has with the item's "
+        "text, picture and sound; they sum to it.\n"
+        "\n"
         "A filter, as in Qdrant:\n"
         "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
         "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"
-        "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n\n"
+        "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n"
+        "\n"
         "--json: {\"hits\": [{\"id\", \"score\", \"text\", \"image\", \"audio\", \"attributes\", "
-        "\"timestamp\"}],\n"
-        "\"took_ms\"}, best first; what an item does not have is null; took_ms is encoding and searching. "
-        "With\n"
-        "--explain a hit has \"explain\": [{\"query\": \"--text\", \"value\", \"weight\", \"shares\": "
-        "{\"text\": ...}}].\n",
+        "\"timestamp\"}], \"took_ms\"}, best first; what an item does not have is null; took_ms is "
+        "encoding and searching. With --explain a hit has \"explain\": [{\"query\": \"--text\", "
+        "\"value\", \"weight\", \"shares\": {\"text\": ...}}].\n",
     .run = run_search};

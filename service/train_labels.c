@@ -321,8 +321,7 @@ static const option_row own_options[] = {
      .parse = parse_space,
      .target = &given.space,
      .help = "fused, text, image or audio: whose vectors are learned from (default: fused); or all: text, "
-             "image and "
-             "fused side by side"},
+             "image and fused side by side"},
     {.name = "least",
      .argument = "N",
      .number = &given.least,
@@ -345,29 +344,23 @@ const command train_labels_command = {
     .tables = tables,
     .details =
         "A multinomial logistic regression over the vectors that the store has: nothing is encoded. Items "
-        "of\n"
-        "held-out titles are not learned from, and are what the report is about. Of the other titles one in "
-        "five\n"
-        "is for validation: how strongly the weights are held back (L2) is what gives the least log loss "
-        "there,\n"
-        "and so is the temperature by which the probabilities are calibrated. The rest is trained on until "
-        "no\n"
-        "component of the gradient is beyond 1e-5. The same store and seed give the same bytes.\n\n"
-        "With --space all, the items are those that have all three vectors, so that the figures compare, and "
-        "the\n"
-        "models are DIR/text, DIR/image and DIR/fused.\n\n"
-        "The report: accuracy, and how often the label is among the three likeliest; log loss; by how much\n"
-        "probabilities and accuracy differ (expected calibration error, 15 ranges); for each label "
-        "precision,\n"
-        "recall, F1, and as what its items were told.\n\n"
+        "of held-out titles are not learned from, and are what the report is about. Of the other titles "
+        "one in five is for validation: how strongly the weights are held back (L2) is what gives the "
+        "least log loss there, and so is the temperature by which the probabilities are calibrated. The "
+        "rest is trained on until no component of the gradient is beyond 1e-5. The same store and seed "
+        "give the same bytes.\n"
+        "\n"
+        "With --space all, the items are those that have all three vectors, so that the figures compare, "
+        "and the models are DIR/text, DIR/image and DIR/fused.\n"
+        "\n"
+        "The report: accuracy, and how often the label is among the three likeliest; log loss; by how "
+        "much probabilities and accuracy differ (expected calibration error, 15 ranges); for each label "
+        "precision, recall, F1, and as what its items were told.\n"
+        "\n"
         "--json: {\"attribute\", \"level\", \"training\", \"validation\", \"held_out\", \"left_out\": "
-        "{\"labels\", "
-        "\"items\"},\n"
-        "\"models\": [{\"space\", \"output\", \"strength\", \"temperature\", \"iterations\", \"gradient\",\n"
-        "\"validation_log_loss\", \"accuracy\", \"top3\", \"log_loss\", \"calibration_error\", \"labels\": "
-        "[{\"label\", \"items\",\n"
-        "\"precision\", \"recall\", \"f1\"}], \"confusion\": [[...]]}]}; confusion: a row a label, a column "
-        "an "
-        "answer;\n"
-        "null where there is nothing to divide by.\n",
+        "{\"labels\", \"items\"}, \"models\": [{\"space\", \"output\", \"strength\", \"temperature\", "
+        "\"iterations\", \"gradient\", \"validation_log_loss\", \"accuracy\", \"top3\", \"log_loss\", "
+        "\"calibration_error\", \"labels\": [{\"label\", \"items\", \"precision\", \"recall\", \"f1\"}], "
+        "\"confusion\": [[...]]}]}; confusion: a row a label, a column an answer; null where there is "
+        "nothing to divide by.\n",
     .run = run_labels};

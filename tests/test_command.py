@@ -46,6 +46,7 @@ class WithoutStore(Case):
             self.assertIn(f"  {name} ", out)
             code, text, err = run(name, "--help")
             self.assertEqual((code, err), (0, ""))
+            self.assertLessEqual(max(map(len, text.splitlines())), 100, name)
             for words in (f"magpie {name} - ", "Usage:", "--help", "Exit codes:", "130"):
                 self.assertIn(words, text)
         self.assertRegex(run("--version")[1], r"^magpie \d+\.\d+\.\d+\n$")
