@@ -111,6 +111,8 @@ typedef struct magpie_string {
     size_t size;
 } magpie_string;
 
+magpie_string magpie_string_of(const char *text); /* all before its NUL */
+
 /* A growing string of bytes, always followed by a NUL that `size` does not count. All zero is a valid empty
  * one. An append that finds no memory sets `failed` and does nothing more, so that a sequence is checked
  * once, with magpie_text_status. */

@@ -31,7 +31,7 @@ magpie_status attribute_title_hash(const magpie_item *item, uint64_t *out) {
     char *title;
     magpie_status status = attribute_get_string(item, "title", &title);
     if (status != MAGPIE_OK) return status;
-    *out = magpie_title_hash(title ? (magpie_string){title, strlen(title)} : item->text);
+    *out = magpie_title_hash(title ? magpie_string_of(title) : item->text);
     free(title);
     return MAGPIE_OK;
 }

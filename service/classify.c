@@ -173,7 +173,7 @@ static int compare_rows(const void *a, const void *b) {
 
 static void append_rows(const answer_row *rows, size_t n, magpie_text *out) {
     for (size_t i = 0; i < n; i++) {
-        const magpie_string name = {rows[i].name, strlen(rows[i].name)};
+        const magpie_string name = magpie_string_of(rows[i].name);
         if (output_json) {
             magpie_text_printf(out, "%s{\"label\": ", i ? ", " : "");
             magpie_text_json_string(out, name.data, name.size);

@@ -56,7 +56,7 @@ static void append_labels(magpie_text *out, const magpie_labels_info *info) {
         if (output_json)
             magpie_text_json_string(out, label, strlen(label));
         else
-            terminal_append(out, (magpie_string){label, strlen(label)});
+            terminal_append(out, magpie_string_of(label));
     }
     magpie_text_append(out, output_json ? "]" : "\n", 1);
 }

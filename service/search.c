@@ -211,8 +211,7 @@ static void append_shares(const search *s, const float *shares, magpie_text *out
                 magpie_text_printf(out, "%*.4f %s  ", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
         }
         magpie_text_printf(out, "by %s ", part->option);
-        terminal_append_cut(out, (magpie_string){part->value, strlen(part->value)},
-                            terminal_columns_left(out->size - start));
+        terminal_append_cut(out, magpie_string_of(part->value), terminal_columns_left(out->size - start));
         magpie_text_append(out, "\n", 1);
     }
 }

@@ -232,7 +232,7 @@ static void append_confusion(magpie_text *out, const trained *m) {
     for (size_t k = 0; k < info->count; k++) {
         const label_figures f = figures_of(m, k);
         magpie_text_printf(out, "%4zu ", k + 1);
-        terminal_append_cell(out, (magpie_string){info->labels[k], strlen(info->labels[k])}, NAME_COLUMNS);
+        terminal_append_cell(out, magpie_string_of(info->labels[k]), NAME_COLUMNS);
         magpie_text_printf(out, " %5zu", f.items);
         append_cell(out, f.precision);
         append_cell(out, f.recall);
