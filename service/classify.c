@@ -42,7 +42,7 @@ typedef struct classification {
  * items. */
 static magpie_status open_learned(classification *c) {
     const magpie_labels_info *info = magpie_labels_get_info(c->labels);
-    const magpie_space_binding *stored = &c->spaces.spaces[c->space];
+    const magpie_space_binding *stored = &c->spaces.of[c->space];
     magpie_space_binding wanted = {.dimension = info->dimension};
     snprintf(wanted.model, sizeof wanted.model, "of the labels");
     snprintf(wanted.fingerprint, sizeof wanted.fingerprint, "%s", info->fingerprint);
@@ -98,7 +98,7 @@ static magpie_status need_head(const classification *c, size_t kind, const char 
 /* The heads; of a store that items are of, as its fused vectors were made. */
 static magpie_status open_heads(classification *c) {
     query *q = &c->query;
-    if (query_items(q)) return query_open_fusion(q, c->space, &c->spaces, &c->spaces.spaces[c->space], true);
+    if (query_items(q)) return query_open_fusion(q, c->space, &c->spaces, &c->spaces.of[c->space], true);
     magpie_status status = heads_open(&q->folders, q->encoders, &c->spaces, false, &q->fusion);
     if (status == MAGPIE_OK && !q->fusion)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "nothing fills the one space");
@@ -142,8 +142,8 @@ static magpie_status compare_words(classification *c) {
 static magpie_status open_store(classification *c) {
     if (!storage_directory()) return MAGPIE_OK;
     magpie_status status = storage_open(STORAGE_READ, &c->store);
-    if (status == MAGPIE_OK) status = heads_read_store(c->store, &c->spaces);
-    return status == MAGPIE_OK ? magpie_snapshot_open(c->store, &c->snapshot) : status;
+    if (status == MAGPIE_OK) status = magpie_snapshot_open(c->store, &c->snapshot);
+    return status == MAGPIE_OK ? heads_read(c->snapshot, &c->spaces) : status;
 }
 
 static magpie_status classify(classification *c) {

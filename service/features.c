@@ -82,10 +82,9 @@ magpie_status features_open(magpie_store *store, features_split split, const cha
     *out = (features){0};
     taking t = {out, split, 0};
     magpie_status status = magpie_snapshot_open(store, &out->snapshot);
-    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
-        status = magpie_snapshot_get_binding(out->snapshot, s, &out->spaces.spaces[s]);
+    if (status == MAGPIE_OK) status = heads_read(out->snapshot, &out->spaces);
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        const magpie_space_binding *space = &out->spaces.spaces[magpie_space_of_modality(m)];
+        const magpie_space_binding *space = &out->spaces.of[magpie_space_of_modality(m)];
         out->source[m] = (magpie_modality_source){space->dimension, space->fingerprint};
     }
     if (status != MAGPIE_OK) return status;

@@ -67,20 +67,25 @@ static magpie_status take_weights(magpie_fusion *fusion) {
 
 /* ---- opening ---- */
 
+magpie_status heads_read(magpie_snapshot *snapshot, heads_store *out) {
+    magpie_status status = MAGPIE_OK;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        status = magpie_snapshot_get_binding(snapshot, s, &out->of[s]);
+    return status;
+}
+
 magpie_status heads_read_store(magpie_store *store, heads_store *out) {
     magpie_snapshot *snapshot;
-    *out = (heads_store){0};
-    magpie_status status = store ? magpie_snapshot_open(store, &snapshot) : MAGPIE_OK;
-    if (status != MAGPIE_OK || !store) return status;
-    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
-        status = magpie_snapshot_get_binding(snapshot, s, &out->spaces[s]);
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = heads_read(snapshot, out);
     magpie_snapshot_close(snapshot);
     return status;
 }
 
 bool heads_text_alone(const heads_store *store) {
-    const magpie_space_binding *fused = &store->spaces[MAGPIE_SPACE_FUSED];
-    return !fused->dimension || strcmp(fused->fingerprint, store->spaces[MAGPIE_SPACE_TEXT].fingerprint) == 0;
+    const magpie_space_binding *fused = &store->of[MAGPIE_SPACE_FUSED];
+    return !fused->dimension || strcmp(fused->fingerprint, store->of[MAGPIE_SPACE_TEXT].fingerprint) == 0;
 }
 
 static magpie_modality_source source_of(const model_encoder *encoder, const magpie_space_binding *space) {
@@ -91,7 +96,7 @@ static magpie_modality_source source_of(const model_encoder *encoder, const magp
 /* Heads that are not given are missing where the store has been fused by some. */
 static magpie_status check_given(const model_folders *folders, const heads_store *store,
                                  const magpie_fusion *fusion) {
-    const magpie_space_binding *fused = &store->spaces[MAGPIE_SPACE_FUSED];
+    const magpie_space_binding *fused = &store->of[MAGPIE_SPACE_FUSED];
     bool same = fusion && strcmp(magpie_fusion_get_info(fusion)->fingerprint, fused->fingerprint) == 0;
     if (folders->fusion || same || heads_text_alone(store)) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT,
@@ -104,9 +109,9 @@ magpie_status heads_open(const model_folders *folders, const model_encoder *enco
                          const heads_store *store, bool anew, magpie_fusion **out) {
     magpie_modality_source sources[MAGPIE_MODALITIES];
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->spaces[magpie_space_of_modality(m)]);
+        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->of[magpie_space_of_modality(m)]);
     magpie_status status = magpie_ingest_open_fusion(folders->fusion, sources,
-                                                     anew ? NULL : &store->spaces[MAGPIE_SPACE_FUSED], out);
+                                                     anew ? NULL : &store->of[MAGPIE_SPACE_FUSED], out);
     if (status == MAGPIE_OK && *out) status = take_weights(*out);
     return status == MAGPIE_OK && !anew ? check_given(folders, store, *out) : status;
 }

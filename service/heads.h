@@ -13,10 +13,12 @@ magpie_status heads_parse_weight(const char *value, const char *const *names, fl
 
 /* What a store knows of its spaces, at one moment. */
 typedef struct heads_store {
-    magpie_space_binding spaces[MAGPIE_SPACES];
+    magpie_space_binding of[MAGPIE_SPACES];
 } heads_store;
 
-/* `store` NULL: nothing is bound. */
+/* At the snapshot's moment. */
+MAGPIE_CHECK_RESULT magpie_status heads_read(magpie_snapshot *snapshot, heads_store *out);
+/* Now. */
 MAGPIE_CHECK_RESULT magpie_status heads_read_store(magpie_store *store, heads_store *out);
 /* Whether its fused vectors are its texts', or there are none: no heads are in play. */
 bool heads_text_alone(const heads_store *store);

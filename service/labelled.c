@@ -163,7 +163,7 @@ void labelled_close(labelled *l) {
 
 magpie_status labelled_examples(const labelled *l, const features *f, labelled_part part, magpie_space space,
                                 float **vectors, magpie_labels_examples *out) {
-    const size_t n = l->part[part].n, dimension = f->spaces.spaces[space].dimension;
+    const size_t n = l->part[part].n, dimension = f->spaces.of[space].dimension;
     *vectors = magpie_alloc(n, dimension * sizeof **vectors);
     magpie_status status = *vectors ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {

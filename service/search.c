@@ -72,7 +72,7 @@ static magpie_status check_moments(const search *s) {
     magpie_status status = magpie_snapshot_get_binding(s->snapshot, s->space, &now);
     if (status != MAGPIE_OK) return status;
     if (magpie_space_same_binding(&now, magpie_index_get_binding(s->index)) &&
-        magpie_space_same_binding(&now, &s->spaces.spaces[s->space]))
+        magpie_space_same_binding(&now, &s->spaces.of[s->space]))
         return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: search again",
                        magpie_space_name(s->space));

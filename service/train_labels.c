@@ -39,7 +39,7 @@ typedef struct training {
 /* ---- training ------------------------------------------------------------------------------------------ */
 
 static magpie_status fit(const training *t, trained *m) {
-    const magpie_space_binding *binding = &t->features.spaces.spaces[m->space];
+    const magpie_space_binding *binding = &t->features.spaces.of[m->space];
     const magpie_labels_info about = {.attribute = given.attribute,
                                       .level = given.level,
                                       .space = magpie_space_name(m->space),
@@ -64,7 +64,7 @@ static magpie_status fit(const training *t, trained *m) {
 }
 
 static magpie_status check_space(const training *t, magpie_space space) {
-    if (t->features.spaces.spaces[space].dimension) return MAGPIE_OK;
+    if (t->features.spaces.of[space].dimension) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_NOT_FOUND, "%s has no %s vectors", storage_directory(),
                        magpie_space_name(space));
 }
