@@ -419,13 +419,7 @@ typedef struct magpie_fusion_train_options {
     bool resume; /* go on from DIRECTORY/training.state, if it is there and was made of the same */
 } magpie_fusion_train_options;
 
-/* What is good for some thousand items, as an initialiser and as a value. */
-#define MAGPIE_FUSION_TRAIN_DEFAULTS                                                                         \
-    {                                                                                                        \
-        .kind = "linear", .dimension = 384, .epochs = 60, .batch = 512, .patience = 12, .rate = 1e-3,        \
-        .weight_decay = 0.1, .dropout = 0.1, .clip = 1, .temperature = 0.07, .warm_up = 0.05, .seed = 1,     \
-        .validation = 10, .precision = MAGPIE_PRECISION_AUTO                                                 \
-    }
+/* What is good for some thousand items. */
 magpie_fusion_train_options magpie_fusion_train_defaults(void);
 
 typedef struct magpie_fusion_epoch {

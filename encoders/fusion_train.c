@@ -34,7 +34,20 @@ typedef struct training {
 } training;
 
 magpie_fusion_train_options magpie_fusion_train_defaults(void) {
-    return (magpie_fusion_train_options)MAGPIE_FUSION_TRAIN_DEFAULTS;
+    return (magpie_fusion_train_options){.kind = "linear",
+                                         .dimension = 384,
+                                         .epochs = 60,
+                                         .batch = 512,
+                                         .patience = 12,
+                                         .rate = 1e-3,
+                                         .weight_decay = 0.1,
+                                         .dropout = 0.1,
+                                         .clip = 1,
+                                         .temperature = 0.07,
+                                         .warm_up = 0.05,
+                                         .precision = MAGPIE_PRECISION_AUTO,
+                                         .seed = 1,
+                                         .validation = 10};
 }
 
 /* ---- what is trained on ---- */

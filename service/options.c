@@ -177,6 +177,7 @@ static exit_code run_part(const command *self, int argc, char **argv) {
 
 exit_code command_main(const command *self, int argc, char **argv) {
     if (self->parts) return run_part(self, argc, argv);
+    if (self->prepare) self->prepare();
     const option_row *rows[OPTIONS_MAX];
     bool given[OPTIONS_MAX] = {0};
     struct option options[OPTIONS_MAX + 2] = {0};

@@ -21,7 +21,9 @@ static struct {
     size_t threads;
 } given;
 
-static magpie_fusion_train_options options = MAGPIE_FUSION_TRAIN_DEFAULTS; /* which the help repeats */
+static magpie_fusion_train_options options; /* from the defaults on, which the help repeats */
+
+static void take_defaults(void) { options = magpie_fusion_train_defaults(); }
 
 /* What the progress tells of. */
 typedef struct run {
@@ -307,4 +309,5 @@ const command train_fusion_command = {
                "\"title\", else the text) is held out for magpie eval, and one in ten tells\n"
                "which epoch is best. Use the model by --fusion-model DIR.\n"
                "--json: a line an epoch, then one of what was reached.\n",
-    .run = run_train_fusion};
+    .run = run_train_fusion,
+    .prepare = take_defaults};
