@@ -111,6 +111,8 @@ typedef struct magpie_string {
     size_t size;
 } magpie_string;
 
+magpie_string magpie_string_of(const char *text); /* all before its NUL */
+
 /* A growing string of bytes, always followed by a NUL that `size` does not count. All zero is a valid empty
  * one. An append that finds no memory sets `failed` and does nothing more, so that a sequence is checked
  * once, with magpie_text_status. */
@@ -150,8 +152,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_file_read(const char *path, size_t limi
 
 /* Replaces a file so that after a crash it is either the old one or the new one: writes `path`.tmp, syncs it,
  * renames it over `path`, syncs the folder. _commit or _abort ends it, and either frees `file`. What is there
- * and is no regular file (a device, a folder) is MAGPIE_E_ARGUMENT: a rename would put a file in its place.
- * */
+ * and is no regular file (a device, a folder) is MAGPIE_E_ARGUMENT: a rename would put a file in its
+ * place. */
 typedef struct magpie_atomic_file magpie_atomic_file;
 MAGPIE_CHECK_RESULT magpie_status magpie_atomic_open(const char *path, magpie_atomic_file **out);
 FILE *magpie_atomic_stream(magpie_atomic_file *file); /* to write to; not to be closed */

@@ -104,6 +104,8 @@ static bool text_reserve(magpie_text *text, size_t more) {
     return !text->failed;
 }
 
+magpie_string magpie_string_of(const char *text) { return (magpie_string){text, strlen(text)}; }
+
 void magpie_text_append(magpie_text *text, const void *bytes, size_t size) {
     if (!text_reserve(text, size)) return;
     if (size) memcpy(text->data + text->size, bytes, size);

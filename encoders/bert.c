@@ -238,8 +238,6 @@ void bert_lane_free(bert_lane *l) {
     free(l);
 }
 
-size_t bert_lane_rows(const bert_lane *l) { return l->rows; }
-
 magpie_status bert_run(bert_lane *l, const int32_t *ids, const size_t *starts, size_t texts,
                        ops_pooling pooling, bool unit, float *out) {
     const bert *b = l->network;

@@ -26,7 +26,6 @@ typedef struct bert_lane bert_lane; /* the activations of one batch at a time */
 MAGPIE_CHECK_RESULT magpie_status bert_lane_create(bert *network, unsigned threads, size_t rows,
                                                    bert_lane **out);
 void bert_lane_free(bert_lane *lane);
-size_t bert_lane_rows(const bert_lane *lane);
 
 /* ids [starts[texts]], each below the vocabulary; out [texts, hidden], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status bert_run(bert_lane *lane, const int32_t *ids, const size_t *starts,

@@ -152,9 +152,6 @@ void matmul_weights_free(matmul_weights *weights) {
     free(weights);
 }
 
-size_t matmul_weights_inputs(const matmul_weights *weights) { return weights->shape.k; }
-size_t matmul_weights_outputs(const matmul_weights *weights) { return weights->shape.n; }
-
 /* ---- products ---- */
 
 magpie_status matmul_lane_create(onednn_queue *queue, matmul_lane **out) {

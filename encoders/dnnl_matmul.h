@@ -20,8 +20,6 @@ MAGPIE_CHECK_RESULT magpie_status matmul_weights_create(onednn_device *device, s
                                                         ops_activation activation, bool f32_output,
                                                         matmul_weights **out);
 void matmul_weights_free(matmul_weights *weights);
-size_t matmul_weights_inputs(const matmul_weights *weights);
-size_t matmul_weights_outputs(const matmul_weights *weights);
 
 /* The queue must outlive the lane. */
 MAGPIE_CHECK_RESULT magpie_status matmul_lane_create(onednn_queue *queue, matmul_lane **out);

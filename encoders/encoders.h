@@ -1,4 +1,12 @@
-/* encoders.h - from text, pictures and sounds to vectors.
+/* encoders.h - from text, pictures and sounds to vectors, and what is made of vectors: one space, labels,
+ * figures.
+ *
+ *     text; pictures; sounds             encoders, each a model's: what most programs need
+ *     one space                          heads that bring their vectors together; items and queries in it
+ *     training the heads, the split      what such heads are made by, and what they must not see
+ *     how well things are found          ranks, and figures of them
+ *     learned labels                     which value of an attribute a vector has
+ *     models; text and bytes             what a folder is; UTF-8
  *
  * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
  * sentence encoders 1_Pooling/config.json and sentence_bert_config.json, for pictures and sounds
@@ -40,8 +48,9 @@ typedef enum magpie_precision {
     MAGPIE_PRECISION_F32,
     MAGPIE_PRECISION_BF16, /* matrix products and stored activations; sums, softmax and norms are f32 */
     MAGPIE_PRECISION_AUTO, /* bf16 where the CPU multiplies it natively (AVX512_BF16, AMX), else f32 */
-    MAGPIE_PRECISION_INT8 /* pictures alone: convolutions of 8-bit whole numbers, on CPUs with AVX512_VNNI and for
-                              models that were calibrated (magpie_image_encoder_calibrate) */
+    /* Pictures alone: convolutions of 8-bit whole numbers, on CPUs with AVX512_VNNI and for models that were
+     * calibrated (magpie_image_encoder_calibrate). */
+    MAGPIE_PRECISION_INT8
 } magpie_precision;
 
 const char *magpie_backend_name(magpie_backend backend);       /* "cpu", "reference" */
@@ -75,9 +84,8 @@ typedef struct magpie_text_encoder_info {
     const char *name;         /* of the model: its folder's, or what config.json says */
     const char *architecture; /* "bert" or "clip" */
     const char *pooling;      /* "mean", "cls" or, of CLIP, "eot" */
-    char fingerprint
-        [MAGPIE_FINGERPRINT_MAX]; /* of weights, configuration and (not for CLIP, whose image side has
-                                                 none) tokenizer; not of prefixes */
+    /* Of weights, configuration and (not for CLIP, whose image side has none) tokenizer; not of prefixes. */
+    char fingerprint[MAGPIE_FINGERPRINT_MAX];
     size_t dimension, layers, heads, intermediate, vocabulary;
     size_t max_tokens; /* longer texts are cut there, [CLS] and [SEP] counted in */
     uint64_t parameters;
@@ -400,16 +408,15 @@ typedef struct magpie_fusion_train_options {
     double temperature; /* at the beginning */
     double warm_up;     /* the share of all steps */
     uint64_t seed;
-    size_t
-        validation; /* one title in so many, a multiple of 5, is for validation: whose hash leaves 1; 0: none, and the
-                          last epoch is kept */
-    bool keep_text; /* its head stays the identity: texts find texts as without heads */
-    bool all;       /* train on titles that are held out, too */
-    bool f32;       /* what is written is f16 otherwise */
-    magpie_precision
-        precision;    /* of matrix products: AUTO, bf16 where the CPU multiplies it natively, or F32 */
-    unsigned threads; /* 0: magpie_cpu_count() */
-    bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
+    /* One title in so many, a multiple of 5, is for validation: whose hash leaves 1. 0: none, and the last
+     * epoch is kept. */
+    size_t validation;
+    bool keep_text;             /* its head stays the identity: texts find texts as without heads */
+    bool all;                   /* train on titles that are held out, too */
+    bool f32;                   /* what is written is f16 otherwise */
+    magpie_precision precision; /* of matrix products: AUTO, bf16 where the CPU has it, or F32 */
+    unsigned threads;           /* 0: magpie_cpu_count() */
+    bool resume; /* go on from DIRECTORY/training.state, if it is there and was made of the same */
 } magpie_fusion_train_options;
 
 /* What is good for some thousand items. */
@@ -516,8 +523,9 @@ void magpie_retrieval_chance(size_t candidates, magpie_retrieval_figures *out);
  * "weights" is the fingerprint of model.safetensors: two files that do not belong together are refused. */
 
 enum {
-    MAGPIE_LABELS_MAX = 65536,    /* of a model */
-    MAGPIE_LABEL_BYTES_MAX = 1024 /* of one's name */
+    MAGPIE_LABELS_MAX = 65536,     /* of a model */
+    MAGPIE_LABEL_BYTES_MAX = 1024, /* of one's name */
+    MAGPIE_LABELS_LEVEL_MAX = 64
 };
 
 typedef struct magpie_labels magpie_labels; /* immutable; shared by threads */

@@ -1,17 +1,11 @@
 /* fusion_files.c - a fusion model's folder, read and written. */
 #include "fusion.h"
-#include "model_files.h"
-#include "safetensors.h"
+#include "trained_files.h"
 
-#include <errno.h>
 #include <float.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-static const char model_type[] = "magpie-fusion", config_name[] = "config.json",
-                  weights_name[] = "model.safetensors";
+static const char model_type[] = "magpie-fusion";
 
 static const char *const kinds[] = {
     [FUSION_IDENTITY] = "identity", [FUSION_LINEAR] = "linear", [FUSION_RESIDUAL] = "residual"};
@@ -118,42 +112,11 @@ static magpie_status read_heads(const model_json *file, fusion_heads *out) {
 }
 
 static magpie_status read_config(const model_json *file, fusion_heads *out) {
-    const char *type;
-    magpie_status status = model_json_string(file, "model_type", "", &type);
-    if (status == MAGPIE_OK && strcmp(type, model_type) != 0)
-        status = magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"model_type\" is \"%s\", not \"%s\"", file->path,
-                             type, model_type);
-    if (status == MAGPIE_OK)
-        status = model_json_size(file, "dimension", true, 1, FUSION_DIMENSION_MAX, &out->dimension);
+    magpie_status status = model_json_size(file, "dimension", true, 1, FUSION_DIMENSION_MAX, &out->dimension);
     if (status == MAGPIE_OK &&
         !read_number(file->root, "temperature", FLT_MIN, FLT_MAX, 1, &out->temperature))
         status = magpie_fail(MAGPIE_E_CORRUPT, "%s: \"temperature\" should be a number above 0", file->path);
     return status == MAGPIE_OK ? read_heads(file, out) : status;
-}
-
-static magpie_status read_part(const safetensors *file, const part *p) {
-    const size_t shape[] = {p->rows, p->columns};
-    const tensor *t;
-    magpie_status status = safetensors_expect(file, p->name, p->columns ? 2 : 1, shape, &t);
-    if (status != MAGPIE_OK) return status;
-    tensor_read_f32(t, 0, t->elements, p->values);
-    for (size_t i = 0; i < t->elements; i++)
-        if (!isfinite(p->values[i]))
-            return magpie_fail(MAGPIE_E_CORRUPT, "%s: tensor %s: number %zu is not finite",
-                               safetensors_path(file), p->name, i);
-    return MAGPIE_OK;
-}
-
-/* Whether config.json and the weights were written together, where config.json says with which. */
-static magpie_status check_weights(const model_json *config, const safetensors *file) {
-    char found[MAGPIE_FINGERPRINT_MAX];
-    const char *wanted;
-    magpie_status status = model_json_string(config, "weights", NULL, &wanted);
-    if (status != MAGPIE_OK || !wanted) return status;
-    snprintf(found, sizeof found, "%016llx", (unsigned long long)safetensors_fingerprint(file));
-    if (strcmp(found, wanted) == 0) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_CORRUPT, "%s: it was written with the weights %s, and %s are %s: train again",
-                       config->path, wanted, safetensors_path(file), found);
 }
 
 static magpie_status read_weights(const char *directory, const model_json *config, fusion_heads *out) {
@@ -162,12 +125,10 @@ static magpie_status read_weights(const char *directory, const model_json *confi
     if (status != MAGPIE_OK) return status;
     size_t n = list_parts(out, parts);
     if (!n) return MAGPIE_OK;
-    char *path = magpie_path_join(directory, weights_name);
-    safetensors *file = NULL;
-    status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
-    free(path);
-    if (status == MAGPIE_OK) status = check_weights(config, file);
-    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) status = read_part(file, &parts[i]);
+    safetensors *file;
+    status = trained_open_weights(directory, config, &file);
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++)
+        status = trained_read_tensor(file, parts[i].name, parts[i].rows, parts[i].columns, parts[i].values);
     safetensors_close(file);
     return status;
 }
@@ -175,7 +136,7 @@ static magpie_status read_weights(const char *directory, const model_json *confi
 magpie_status fusion_files_read(const char *directory, fusion_heads *out) {
     model_json file;
     *out = (fusion_heads){0};
-    magpie_status status = model_json_open(directory, config_name, false, &file);
+    magpie_status status = trained_open_config(directory, model_type, &file);
     if (status != MAGPIE_OK) return status;
     status = read_config(&file, out);
     if (status == MAGPIE_OK) status = read_weights(directory, &file, out);
@@ -190,17 +151,11 @@ static magpie_status write_weights(const char *directory, const fusion_heads *he
                                    char fingerprint[MAGPIE_FINGERPRINT_MAX]) {
     part parts[PARTS_MAX];
     tensor_values tensors[PARTS_MAX];
-    uint64_t written;
     const size_t n = list_parts(heads, parts);
     if (!n) return MAGPIE_OK;
     for (size_t i = 0; i < n; i++)
         tensors[i] = (tensor_values){parts[i].name, parts[i].rows, parts[i].columns, parts[i].values, 0};
-    char *path = magpie_path_join(directory, weights_name);
-    magpie_status status = path ? safetensors_write(path, tensors, n, half, &written) : MAGPIE_E_NO_MEMORY;
-    free(path);
-    if (status == MAGPIE_OK)
-        snprintf(fingerprint, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)written);
-    return status;
+    return trained_write_weights(directory, tensors, n, half, fingerprint);
 }
 
 static void print_head(FILE *stream, magpie_modality modality, const fusion_head *head) {
@@ -212,9 +167,7 @@ static void print_head(FILE *stream, magpie_modality modality, const fusion_head
 
 static magpie_status write_config(const char *directory, const fusion_heads *heads, const char *fingerprint) {
     magpie_atomic_file *file;
-    char *path = magpie_path_join(directory, config_name);
-    magpie_status status = path ? magpie_atomic_open(path, &file) : MAGPIE_E_NO_MEMORY;
-    free(path);
+    magpie_status status = trained_begin_config(directory, &file);
     if (status != MAGPIE_OK) return status;
     FILE *stream = magpie_atomic_stream(file);
     fprintf(stream, "{\n  \"model_type\": \"%s\",\n  \"dimension\": %zu,\n  \"temperature\": %.9g,\n",
@@ -232,7 +185,7 @@ static magpie_status write_config(const char *directory, const fusion_heads *hea
 
 magpie_status fusion_files_write(const char *directory, const fusion_heads *heads, bool half) {
     char fingerprint[MAGPIE_FINGERPRINT_MAX] = "";
-    if (mkdir(directory, 0777) != 0 && errno != EEXIST) return magpie_fail_errno(errno, "%s", directory);
-    magpie_status status = write_weights(directory, heads, half, fingerprint);
+    magpie_status status = trained_make_folder(directory);
+    if (status == MAGPIE_OK) status = write_weights(directory, heads, half, fingerprint);
     return status == MAGPIE_OK ? write_config(directory, heads, fingerprint) : status;
 }

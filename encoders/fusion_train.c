@@ -1,12 +1,11 @@
 /* fusion_train.c - the training of heads, epoch after epoch (encoders.h, "training the heads"). */
 #include "dnnl_gemm.h"
 #include "fusion_training.h"
+#include "trained_files.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -366,11 +365,12 @@ static void report_on(const training *t, magpie_fusion_report *out) {
 
 static magpie_status prepare(training *t, const char *directory) {
     size_t most = t->options->batch < t->train_count ? t->options->batch : t->train_count;
-    if (mkdir(directory, 0777) != 0 && errno != EEXIST) return magpie_fail_errno(errno, "%s", directory);
+    magpie_status status = trained_make_folder(directory);
+    if (status != MAGPIE_OK) return status;
     t->state_path = magpie_path_join(directory, "training.state");
     t->gradient = magpie_alloc_large(t->layout.count, sizeof *t->gradient);
     if (!t->state_path || !t->gradient) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
+    status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
     if (status == MAGPIE_OK) status = magpie_pool_create(t->options->threads, &t->pool);
     if (status == MAGPIE_OK) magpie_pool_be_eager(t->pool);
     return status == MAGPIE_OK ? fusion_network_create(&t->layout, most, t->bf16, t->pool, &t->network)

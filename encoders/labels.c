@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIMENSION_MAX = 16384, LEVEL_MAX = 64, TOP = 3, RANGES = 15 };
+enum { TOP = 3, RANGES = 15 };
 
 /* ---- making -------------------------------------------------------------------------------------------- */
 
@@ -34,12 +34,12 @@ static magpie_status check_about(const magpie_labels_info *about) {
     if (about->count < 2 || about->count > MAGPIE_LABELS_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "%zu labels; from 2 to %d are possible", about->count,
                            MAGPIE_LABELS_MAX);
-    if (!about->dimension || about->dimension > DIMENSION_MAX)
+    if (!about->dimension || about->dimension > LABELS_DIMENSION_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "a dimension of %zu; from 1 to %d are possible",
-                           about->dimension, DIMENSION_MAX);
-    if (about->level > LEVEL_MAX)
+                           about->dimension, LABELS_DIMENSION_MAX);
+    if (about->level > MAGPIE_LABELS_LEVEL_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "level %zu; from 0 to %d are possible", about->level,
-                           LEVEL_MAX);
+                           MAGPIE_LABELS_LEVEL_MAX);
     return check_labels(about);
 }
 

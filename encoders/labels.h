@@ -4,6 +4,8 @@
 
 #include "encoders.h"
 
+enum { LABELS_DIMENSION_MAX = 16384 };
+
 struct magpie_labels {
     magpie_labels_info info;
     magpie_block memory;  /* holds what info points to, and these */

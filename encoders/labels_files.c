@@ -1,24 +1,12 @@
-/* labels_files.c - a model of labels as a folder. config.json is written last and names the weights that it
- * belongs to, so that after a crash two that do not go together are an error. */
+/* labels_files.c - a model of labels as a folder. */
 #include "labels.h"
-#include "model_files.h"
-#include "safetensors.h"
+#include "trained_files.h"
 
-#include <errno.h>
 #include <float.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { DIMENSION_MOST = 16384, LEVEL_MOST = 64 };
-
-static const char model_type[] = "magpie-labels", config_name[] = "config.json",
-                  weights_name[] = "model.safetensors";
-
-static void print_fingerprint(uint64_t fingerprint, char out[MAGPIE_FINGERPRINT_MAX]) {
-    snprintf(out, MAGPIE_FINGERPRINT_MAX, "%016llx", (unsigned long long)fingerprint);
-}
+static const char model_type[] = "magpie-labels";
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
@@ -47,19 +35,15 @@ static magpie_status read_labels(const model_json *file, const char ***names, si
 }
 
 static magpie_status read_about(const model_json *file, magpie_labels_info *about, const char ***names) {
-    const char *type;
     double temperature;
-    magpie_status status = model_json_string(file, "model_type", "", &type);
-    if (status == MAGPIE_OK && strcmp(type, model_type) != 0)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"model_type\" is \"%s\", not \"%s\"", file->path, type,
-                           model_type);
-    if (status == MAGPIE_OK) status = read_string(file, "attribute", &about->attribute);
+    magpie_status status = read_string(file, "attribute", &about->attribute);
     if (status == MAGPIE_OK) status = read_string(file, "space", &about->space);
     if (status == MAGPIE_OK) status = read_string(file, "fingerprint", &about->fingerprint);
     if (status == MAGPIE_OK) status = read_string(file, "weights", &about->weights);
-    if (status == MAGPIE_OK) status = model_json_size(file, "level", true, 0, LEVEL_MOST, &about->level);
     if (status == MAGPIE_OK)
-        status = model_json_size(file, "dimension", true, 1, DIMENSION_MOST, &about->dimension);
+        status = model_json_size(file, "level", true, 0, MAGPIE_LABELS_LEVEL_MAX, &about->level);
+    if (status == MAGPIE_OK)
+        status = model_json_size(file, "dimension", true, 1, LABELS_DIMENSION_MAX, &about->dimension);
     if (status == MAGPIE_OK) status = read_number(file, "temperature", FLT_MIN, &temperature);
     if (status == MAGPIE_OK) status = read_number(file, "strength", 0, &about->strength);
     if (status == MAGPIE_OK) status = read_labels(file, names, &about->count);
@@ -68,36 +52,13 @@ static magpie_status read_about(const model_json *file, magpie_labels_info *abou
     return status;
 }
 
-static magpie_status check_weights(const model_json *config, const safetensors *file, const char *wanted) {
-    char found[MAGPIE_FINGERPRINT_MAX];
-    print_fingerprint(safetensors_fingerprint(file), found);
-    if (strcmp(found, wanted) == 0) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_CORRUPT, "%s was written with other weights than are in %s: train again",
-                       config->path, safetensors_path(file));
-}
-
-static magpie_status read_tensor(const safetensors *file, const char *name, size_t rank, const size_t *shape,
-                                 float *out) {
-    const tensor *t;
-    magpie_status status = safetensors_expect(file, name, rank, shape, &t);
-    if (status != MAGPIE_OK) return status;
-    tensor_read_f32(t, 0, t->elements, out);
-    for (size_t i = 0; i < t->elements; i++)
-        if (!isfinite(out[i]))
-            return magpie_fail(MAGPIE_E_CORRUPT, "%s: tensor %s: number %zu is not finite",
-                               safetensors_path(file), name, i);
-    return MAGPIE_OK;
-}
-
 static magpie_status read_weights(const char *directory, const model_json *config, magpie_labels *labels) {
-    const size_t shape[] = {labels->info.count, labels->info.dimension};
-    char *path = magpie_path_join(directory, weights_name);
-    safetensors *file = NULL;
-    magpie_status status = path ? safetensors_open(path, &file) : MAGPIE_E_NO_MEMORY;
-    free(path);
-    if (status == MAGPIE_OK) status = check_weights(config, file, labels->info.weights);
-    if (status == MAGPIE_OK) status = read_tensor(file, "weight", 2, shape, labels->weight);
-    if (status == MAGPIE_OK) status = read_tensor(file, "bias", 1, shape, labels->bias);
+    const magpie_labels_info *info = &labels->info;
+    safetensors *file;
+    magpie_status status = trained_open_weights(directory, config, &file);
+    if (status == MAGPIE_OK)
+        status = trained_read_tensor(file, "weight", info->count, info->dimension, labels->weight);
+    if (status == MAGPIE_OK) status = trained_read_tensor(file, "bias", info->count, 0, labels->bias);
     safetensors_close(file);
     return status;
 }
@@ -108,7 +69,7 @@ magpie_status magpie_labels_open(const char *directory, magpie_labels **out) {
     const char **names = NULL;
     char *name = NULL;
     *out = NULL;
-    magpie_status status = model_json_open(directory, config_name, false, &file);
+    magpie_status status = trained_open_config(directory, model_type, &file);
     if (status != MAGPIE_OK) return status;
     status = read_about(&file, &about, &names);
     if (status == MAGPIE_OK) status = model_name(directory, &name);
@@ -129,17 +90,13 @@ magpie_status magpie_labels_open(const char *directory, magpie_labels **out) {
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
-static magpie_status make_folder(const char *directory) {
-    if (mkdir(directory, 0777) == 0 || errno == EEXIST) return MAGPIE_OK;
-    return magpie_fail_errno(errno, "cannot make %s", directory);
-}
-
 static void append_member(magpie_text *out, const char *key, const char *value) {
     magpie_text_printf(out, ",\n \"%s\": ", key);
     magpie_text_json_string(out, value, strlen(value));
 }
 
-static magpie_status write_config(const magpie_labels_info *info, const char *weights, const char *path) {
+static magpie_status write_config(const magpie_labels_info *info, const char *weights,
+                                  const char *directory) {
     magpie_text out = {0};
     magpie_atomic_file *file;
     magpie_text_printf(&out, "{\"model_type\": \"%s\"", model_type);
@@ -157,7 +114,7 @@ static magpie_status write_config(const magpie_labels_info *info, const char *we
     }
     magpie_text_printf(&out, "]}\n");
     magpie_status status = magpie_text_status(&out);
-    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+    if (status == MAGPIE_OK) status = trained_begin_config(directory, &file);
     if (status == MAGPIE_OK) {
         fwrite(out.data, 1, out.size, magpie_atomic_stream(file));
         status = magpie_atomic_commit(file);
@@ -166,24 +123,12 @@ static magpie_status write_config(const magpie_labels_info *info, const char *we
     return status;
 }
 
-static magpie_status write_both(const magpie_labels *labels, const char *weights, const char *config) {
+magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory) {
     const magpie_labels_info *info = &labels->info;
     const tensor_values tensors[] = {{"weight", info->count, info->dimension, labels->weight, 0},
                                      {"bias", info->count, 0, labels->bias, 0}};
-    char name[MAGPIE_FINGERPRINT_MAX];
-    uint64_t fingerprint;
-    magpie_status status = safetensors_write(weights, tensors, 2, false, &fingerprint);
-    if (status != MAGPIE_OK) return status;
-    print_fingerprint(fingerprint, name);
-    return write_config(info, name, config);
-}
-
-magpie_status magpie_labels_save(const magpie_labels *labels, const char *directory) {
-    char *weights = magpie_path_join(directory, weights_name);
-    char *config = magpie_path_join(directory, config_name);
-    magpie_status status = weights && config ? make_folder(directory) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = write_both(labels, weights, config);
-    free(weights);
-    free(config);
-    return status;
+    char fingerprint[MAGPIE_FINGERPRINT_MAX];
+    magpie_status status = trained_make_folder(directory);
+    if (status == MAGPIE_OK) status = trained_write_weights(directory, tensors, 2, false, fingerprint);
+    return status == MAGPIE_OK ? write_config(info, fingerprint, directory) : status;
 }

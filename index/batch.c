@@ -201,7 +201,7 @@ magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id) {
 }
 
 magpie_status magpie_batch_checkpoint(magpie_batch *batch, const char *job, magpie_string checkpoint) {
-    magpie_string name = {job, strlen(job)};
+    magpie_string name = magpie_string_of(job);
     if (!name.size || name.size > MAGPIE_ID_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "a job's name has 1 to %d bytes, not %zu", MAGPIE_ID_MAX,
                            name.size);

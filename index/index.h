@@ -119,6 +119,9 @@ typedef struct magpie_space_binding {
     uint64_t since; /* 0: its first model */
 } magpie_space_binding;
 
+/* Whether both are of one model that was given the space once: their vectors are the same ones. */
+bool magpie_space_same_binding(const magpie_space_binding *a, const magpie_space_binding *b);
+
 typedef struct magpie_store_stats {
     uint64_t items, sequence, tombstones;
     uint64_t vectors[MAGPIE_SPACES];

@@ -210,6 +210,16 @@ static void space_key(magpie_space space, char key[32]) {
     snprintf(key, 32, "space/%s", magpie_space_name(space));
 }
 
+bool magpie_space_same_binding(const magpie_space_binding *a, const magpie_space_binding *b) {
+    return a->since == b->since && strcmp(a->fingerprint, b->fingerprint) == 0;
+}
+
+char *magpie_store_index_path(const magpie_store *store, magpie_space space) {
+    char name[32];
+    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
+    return magpie_path_join(store->environment.directory, name);
+}
+
 magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space space,
                                  magpie_space_binding *out) {
     char name[32];
@@ -349,11 +359,9 @@ static magpie_status rebind(magpie_store *store, MDB_txn *txn, magpie_space spac
     return status == MAGPIE_OK ? record_space(store, txn, space, model, sequence) : status;
 }
 
-/* Nobody would read it: a search would rather compare one by one than find it there. */
+/* It is of the former model, and nobody would read it. */
 static void remove_index_file(const magpie_store *store, magpie_space space) {
-    char name[32];
-    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
-    char *path = magpie_path_join(store->environment.directory, name);
+    char *path = magpie_store_index_path(store, space);
     if (path) (void)unlink(path);
     free(path);
 }

@@ -42,6 +42,9 @@ struct magpie_snapshot {
     size_t dimension[MAGPIE_SPACES]; /* 0: not read yet */
 };
 
+/* STORE/NAME.index, to be freed with free(); NULL with the message set. */
+MAGPIE_CHECK_RESULT char *magpie_store_index_path(const magpie_store *store, magpie_space space);
+
 MAGPIE_CHECK_RESULT magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space space,
                                                      magpie_space_binding *out);
 

@@ -256,8 +256,7 @@ static magpie_status check_binding(const magpie_index *index, magpie_snapshot *s
     magpie_space_binding now;
     magpie_status status = magpie_store_space(index->store, snapshot->txn, index->owner.space, &now);
     if (status != MAGPIE_OK) return status;
-    if (now.since == index->binding.since && strcmp(now.fingerprint, index->binding.fingerprint) == 0)
-        return MAGPIE_OK;
+    if (magpie_space_same_binding(&now, &index->binding)) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_MISMATCH,
         "the %s space of %s was given to the model %s since its index was opened: open it again",
@@ -412,9 +411,7 @@ magpie_status magpie_index_open(magpie_store *store, magpie_space space, const m
     *index = (magpie_index){.store = store, .options = asked};
     fill_in_defaults(&index->options);
     init_locks(index);
-    char name[32];
-    snprintf(name, sizeof name, "%s.index", magpie_space_name(space));
-    index->path = magpie_path_join(store->environment.directory, name);
+    index->path = magpie_store_index_path(store, space);
     status = index->path ? magpie_snapshot_open(store, &snapshot) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) {
         status = find_owner(index, space, snapshot);
@@ -445,10 +442,8 @@ void magpie_index_close(magpie_index *index) {
 static magpie_status oldest_file(magpie_index *index, uint64_t *out) {
     *out = UINT64_MAX;
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
-        char name[32];
         magpie_index_header header;
-        snprintf(name, sizeof name, "%s.index", magpie_space_name(s));
-        char *path = magpie_path_join(index->store->environment.directory, name);
+        char *path = magpie_store_index_path(index->store, s);
         if (!path) return MAGPIE_E_NO_MEMORY;
         if (magpie_index_file_header(path, &header) == MAGPIE_OK && header.sequence < *out)
             *out = header.sequence;

@@ -83,14 +83,10 @@ static magpie_status begin(fusing *f) {
     magpie_fused_model fused;
     magpie_status status = magpie_store_get_stats(f->store, &stats);
     if (status != MAGPIE_OK) return status;
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        magpie_space space = magpie_space_of_modality(m);
-        sources[m] = (magpie_modality_source){stats.dimension[space], stats.fingerprint[space]};
-    }
+    magpie_fused_sources(&stats, sources);
     status = magpie_fused_check(f->fusion, sources);
     if (status != MAGPIE_OK) return status;
-    magpie_fused_describe(f->fusion, stats.model[MAGPIE_SPACE_TEXT], stats.fingerprint[MAGPIE_SPACE_TEXT],
-                          &fused);
+    magpie_fused_describe(f->fusion, &stats, &fused);
     status = magpie_store_rebind(f->store, MAGPIE_SPACE_FUSED, &fused.model);
     f->vector = magpie_alloc(f->info->dimension, sizeof *f->vector);
     if (status == MAGPIE_OK && !f->vector) status = MAGPIE_E_NO_MEMORY;

@@ -88,12 +88,19 @@ magpie_status magpie_fused_check(const magpie_fusion *fusion,
     return MAGPIE_OK;
 }
 
-void magpie_fused_describe(const magpie_fusion *fusion, const char *text_model, const char *text_fingerprint,
+void magpie_fused_sources(const magpie_store_stats *stats, magpie_modality_source out[MAGPIE_MODALITIES]) {
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+        magpie_space space = magpie_space_of_modality(m);
+        out[m] = (magpie_modality_source){stats->dimension[space], stats->fingerprint[space]};
+    }
+}
+
+void magpie_fused_describe(const magpie_fusion *fusion, const magpie_store_stats *stats,
                            magpie_fused_model *out) {
     const magpie_fusion_info *info = magpie_fusion_get_info(fusion);
-    bool is_text = text_fingerprint && strcmp(info->fingerprint, text_fingerprint) == 0;
-    out->model = (magpie_space_model){is_text ? text_model : info->name, info->fingerprint, info->dimension,
-                                      out->settings};
+    bool is_text = strcmp(info->fingerprint, stats->fingerprint[MAGPIE_SPACE_TEXT]) == 0;
+    out->model = (magpie_space_model){is_text ? stats->model[MAGPIE_SPACE_TEXT] : info->name,
+                                      info->fingerprint, info->dimension, out->settings};
     write_weights(info, out->settings, sizeof out->settings);
 }
 

@@ -5,19 +5,18 @@
 
 #include "ingest.h"
 
-/* The space that an encoder of a modality fills. */
-magpie_space magpie_space_of_modality(magpie_modality modality);
-
-/* What the fused space is bound to. It points into the fusion, `settings` and `text_model`. */
+/* What the fused space is bound to. It points into the fusion, the stats and `settings`. */
 typedef struct magpie_fused_model {
     magpie_space_model model;
     char settings[128]; /* the weights: see magpie_ingest_open_fusion */
 } magpie_fused_model;
 
-/* `text_model` and `text_fingerprint` are those of the text space: where the fused vector is the text's,
- * the space is called as the text's is. */
-void magpie_fused_describe(const magpie_fusion *fusion, const char *text_model, const char *text_fingerprint,
+/* `stats` of the store: where the fused vector is the text's, the space is called as the text's is. */
+void magpie_fused_describe(const magpie_fusion *fusion, const magpie_store_stats *stats,
                            magpie_fused_model *out);
+
+/* What the modalities are filled with, by the store's spaces. */
+void magpie_fused_sources(const magpie_store_stats *stats, magpie_modality_source out[MAGPIE_MODALITIES]);
 
 /* That each head takes what its modality is filled with; `sources` of dimension 0 are not known. */
 MAGPIE_CHECK_RESULT magpie_status magpie_fused_check(const magpie_fusion *fusion,

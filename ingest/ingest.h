@@ -107,6 +107,9 @@ typedef struct magpie_ingest_encoders {
     const magpie_fusion *fusion; /* NULL: what magpie_ingest_open_fusion gives without heads */
 } magpie_ingest_encoders;
 
+/* The space that an encoder of a modality fills. */
+magpie_space magpie_space_of_modality(magpie_modality modality);
+
 /* The fusion of a store.
  *     directory   of the heads; NULL: none. Then texts and pictures of one joint model are fused as they are,
  *                 else the fused vector is the text's, and *out is NULL where there is no text either.
@@ -118,6 +121,9 @@ typedef struct magpie_ingest_encoders {
 MAGPIE_CHECK_RESULT magpie_status
 magpie_ingest_open_fusion(const char *directory, const magpie_modality_source sources[MAGPIE_MODALITIES],
                           const magpie_space_binding *fused, magpie_fusion **out);
+
+/* What the name of an attribute that was told has behind it, beside it: see LABELS. */
+#define MAGPIE_PROBABILITY_SUFFIX "_probability"
 
 /* What those lines of item.problems begin with that speak of the picture, and of the sound. */
 #define MAGPIE_IMAGE_PROBLEM "image: "

@@ -366,10 +366,7 @@ static magpie_status take_line(job *j, const magpie_line *line) {
 
 /* What fills a modality: the encoder, else what the store's space is bound to. */
 static void find_sources(const job *j, magpie_modality_source out[MAGPIE_MODALITIES]) {
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        magpie_space space = magpie_space_of_modality(m);
-        out[m] = (magpie_modality_source){j->bound.dimension[space], j->bound.fingerprint[space]};
-    }
+    magpie_fused_sources(&j->bound, out);
     if (j->text_encoder) {
         const magpie_text_encoder_info *info = magpie_text_encoder_get_info(j->text_encoder);
         out[MAGPIE_TEXT] = (magpie_modality_source){info->dimension, info->fingerprint};
@@ -411,8 +408,7 @@ static magpie_status bind_fused(const job *j) {
     magpie_fused_model fused;
     magpie_status status = magpie_store_get_stats(j->store, &stats);
     if (status != MAGPIE_OK || !j->fusion) return status;
-    magpie_fused_describe(j->fusion, stats.model[MAGPIE_SPACE_TEXT], stats.fingerprint[MAGPIE_SPACE_TEXT],
-                          &fused);
+    magpie_fused_describe(j->fusion, &stats, &fused);
     status = magpie_store_bind(j->store, MAGPIE_SPACE_FUSED, &fused.model);
     if (status != MAGPIE_E_MISMATCH) return status;
     return magpie_fail(status, "%s (or make its vectors anew: magpie fuse)", magpie_error());

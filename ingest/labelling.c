@@ -2,6 +2,7 @@
  * alone: so it does not matter what was told before, and the same models tell the same. */
 #include "labelling.h"
 #include "canonical.h"
+#include "ingest.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static bool has(const json_t *attributes, const char *name) {
 
 static magpie_status name_probability(const char *attribute, magpie_text *out) {
     magpie_text_clear(out);
-    magpie_text_printf(out, "%s_probability", attribute);
+    magpie_text_printf(out, "%s" MAGPIE_PROBABILITY_SUFFIX, attribute);
     return magpie_text_status(out);
 }
 

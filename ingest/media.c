@@ -95,7 +95,7 @@ magpie_string magpie_problem_line(magpie_string problems, const magpie_medium *m
 
 /* As much of the words as is UTF-8, in one line: a path may have a newline in it. */
 static void append_words(magpie_text *text, const char *words) {
-    magpie_string s = {words, strlen(words)};
+    magpie_string s = magpie_string_of(words);
     while (s.size && magpie_utf8_check(s) != MAGPIE_OK) s.size--;
     size_t start = text->size;
     magpie_text_append(text, s.data, s.size);

@@ -171,7 +171,7 @@ static magpie_status refuse_file(file_work *w, magpie_pending_item *item, bool t
     if (!problems) return MAGPIE_E_NO_MEMORY;
     free(item->problems);
     item->problems = problems;
-    item->line.item.problems = (magpie_string){problems, strlen(problems)};
+    item->line.item.problems = magpie_string_of(problems);
     item->plan.state[w->medium->space] = MAGPIE_VECTOR_NONE;
     if (try_again) item->line.item.encoded_hash[w->medium->space] = 0;
     return w->hooks->file_refused(w->hooks->context, item, w->which);

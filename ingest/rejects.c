@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utf8proc.h>
@@ -79,8 +78,7 @@ magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const c
     magpie_text *line = &rejects->line;
     magpie_text_clear(line);
     magpie_text_printf(line, "{\"line\": %zu, \"reason\": ", number);
-    append_repaired(line,
-                    (magpie_string){reason, strlen(reason)}); /* before the next failure overwrites it */
+    append_repaired(line, magpie_string_of(reason)); /* before the next failure overwrites it */
     if (id.size) {
         magpie_text_printf(line, ", \"id\": ");
         append_repaired(line, id);

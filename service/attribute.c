@@ -1,7 +1,7 @@
 /* attribute.c - see attribute.h. */
 #include "attribute.h"
 
-#include "encoders.h"
+#include "ingest.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ magpie_status attribute_get_string(const magpie_item *item, const char *name, ch
                            item->id.data, error.text);
     const char *value = json_string_value(json_object_get(attributes, name));
     magpie_text probability = {0};
-    magpie_text_printf(&probability, "%s_probability", name);
+    magpie_text_printf(&probability, "%s" MAGPIE_PROBABILITY_SUFFIX, name);
     magpie_status status = magpie_text_status(&probability);
     if (status == MAGPIE_OK && value && !json_object_get(attributes, probability.data) &&
         !(*out = strdup(value)))
@@ -31,7 +31,7 @@ magpie_status attribute_title_hash(const magpie_item *item, uint64_t *out) {
     char *title;
     magpie_status status = attribute_get_string(item, "title", &title);
     if (status != MAGPIE_OK) return status;
-    *out = magpie_title_hash(title ? (magpie_string){title, strlen(title)} : item->text);
+    *out = magpie_title_hash(title ? magpie_string_of(title) : item->text);
     free(title);
     return MAGPIE_OK;
 }

@@ -30,8 +30,7 @@ static exit_code print_report(const magpie_check_report *report, const magpie_te
                        (unsigned long long)report->vectors, (unsigned long long)report->postings,
                        (unsigned long long)report->indexed, (unsigned long long)report->users,
                        (unsigned long long)report->interactions, problems->size ? problems->data : "");
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && report->problems ? EXIT_PROBLEMS : code;
 }
 

@@ -42,7 +42,7 @@ typedef struct classification {
  * items. */
 static magpie_status open_learned(classification *c) {
     const magpie_labels_info *info = magpie_labels_get_info(c->labels);
-    const magpie_space_binding *stored = &c->spaces.spaces[c->space];
+    const magpie_space_binding *stored = &c->spaces.of[c->space];
     magpie_space_binding wanted = {.dimension = info->dimension};
     snprintf(wanted.model, sizeof wanted.model, "of the labels");
     snprintf(wanted.fingerprint, sizeof wanted.fingerprint, "%s", info->fingerprint);
@@ -78,6 +78,13 @@ static magpie_status compare_learned(classification *c) {
 
 /* ---- by words ------------------------------------------------------------------------------------------ */
 
+static magpie_status take_words(classification *c) {
+    magpie_status status = classify_words_parse(given.words, &c->words);
+    c->names = c->words.names;
+    c->count = c->words.count;
+    return status;
+}
+
 static magpie_status need_head(const classification *c, size_t kind, const char *what) {
     const magpie_fusion_info *info = magpie_fusion_get_info(c->query.fusion);
     if (info->kind[kind]) return MAGPIE_OK;
@@ -91,7 +98,7 @@ static magpie_status need_head(const classification *c, size_t kind, const char 
 /* The heads; of a store that items are of, as its fused vectors were made. */
 static magpie_status open_heads(classification *c) {
     query *q = &c->query;
-    if (query_items(q)) return query_open_fusion(q, c->space, &c->spaces, &c->spaces.spaces[c->space], true);
+    if (query_items(q)) return query_open_fusion(q, c->space, &c->spaces, &c->spaces.of[c->space], true);
     magpie_status status = heads_open(&q->folders, q->encoders, &c->spaces, false, &q->fusion);
     if (status == MAGPIE_OK && !q->fusion)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "nothing fills the one space");
@@ -135,8 +142,8 @@ static magpie_status compare_words(classification *c) {
 static magpie_status open_store(classification *c) {
     if (!storage_directory()) return MAGPIE_OK;
     magpie_status status = storage_open(STORAGE_READ, &c->store);
-    if (status == MAGPIE_OK) status = heads_read_store(c->store, &c->spaces);
-    return status == MAGPIE_OK ? magpie_snapshot_open(c->store, &c->snapshot) : status;
+    if (status == MAGPIE_OK) status = magpie_snapshot_open(c->store, &c->snapshot);
+    return status == MAGPIE_OK ? heads_read(c->snapshot, &c->spaces) : status;
 }
 
 static magpie_status classify(classification *c) {
@@ -166,7 +173,7 @@ static int compare_rows(const void *a, const void *b) {
 
 static void append_rows(const answer_row *rows, size_t n, magpie_text *out) {
     for (size_t i = 0; i < n; i++) {
-        const magpie_string name = {rows[i].name, strlen(rows[i].name)};
+        const magpie_string name = magpie_string_of(rows[i].name);
         if (output_json) {
             magpie_text_printf(out, "%s{\"label\": ", i ? ", " : "");
             magpie_text_json_string(out, name.data, name.size);
@@ -196,8 +203,7 @@ static exit_code answer(const classification *c) {
     }
     append_rows(rows, c->count < given.k ? c->count : given.k, &out);
     if (output_json) magpie_text_printf(&out, "], \"took_ms\": %.3f}\n", c->took * 1000);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     free(rows);
     return code;
 }
@@ -207,10 +213,12 @@ static exit_code misused(const char *why) {
     return EXIT_USAGE;
 }
 
-static exit_code check_usage(classification *c) {
+/* What is to be chosen from, and what is asked for. */
+static exit_code take_usage(classification *c) {
     if (!given.words == !given.labels_model) return misused("either --labels or --labels-model is needed");
     const char *place = strstr(given.pattern, "{}");
     if (!place || strstr(place + 2, "{}")) return misused("--template: {} is wanted in it, once");
+    if ((given.words ? take_words(c) : open_labels(c)) != MAGPIE_OK) return print_failure();
     exit_code code = query_begin(&c->query, "classify", c->space);
     if (code != EXIT_FINE) return code;
     return query_items(&c->query) && !storage_directory() ? misused("--item takes a --store") : EXIT_FINE;
@@ -229,16 +237,9 @@ static exit_code run_classify(char **operands, int count) {
     (void)operands;
     (void)count;
     classification c = {.space = MAGPIE_SPACE_FUSED};
-    magpie_status status = MAGPIE_OK;
-    if (given.labels_model && !given.words) status = open_labels(&c);
-    if (given.words && !given.labels_model &&
-        (status = classify_words_parse(given.words, &c.words)) == MAGPIE_OK) {
-        c.names = c.words.names;
-        c.count = c.words.count;
-    }
-    exit_code code = status == MAGPIE_OK ? check_usage(&c) : print_failure();
+    exit_code code = take_usage(&c);
     if (code == EXIT_FINE) {
-        status = classify(&c);
+        magpie_status status = classify(&c);
         code = status == MAGPIE_OK ? answer(&c) : print_failure();
         if (status == MAGPIE_E_NOT_FOUND && c.missing) code = EXIT_MISSING;
     }
@@ -291,16 +292,13 @@ const command classify_command = {
     .tables = tables,
     .details =
         "--labels: words that nobody has learned. Each is encoded as a text, brought into the one space, "
-        "and\n"
-        "compared with what is to be labelled; the probabilities are those of these words alone, and as good "
-        "as\n"
-        "the space is.\n"
-        "--labels-model: calibrated probabilities of the values of an attribute. The models (--model, ...) "
-        "are\n"
-        "those whose vectors it was learned on; of one space other than fused, one thing is taken, of its "
-        "kind.\n"
-        "--item: of the store, by the vector that is there.\n\n"
-        "--json: {\"attribute\", \"labels\": [{\"label\", \"probability\"}], \"took_ms\"}, likeliest first; "
-        "attribute is null for\n"
-        "words; took_ms is without opening the models.\n",
+        "and compared with what is to be labelled; the probabilities are those of these words alone, and "
+        "as good as the space is.\n"
+        "--labels-model: calibrated probabilities of the values of an attribute. The models (--model, "
+        "...) are those whose vectors it was learned on; of one space other than fused, one thing is "
+        "taken, of its kind.\n"
+        "--item: of the store, by the vector that is there.\n"
+        "\n"
+        "--json: {\"attribute\", \"labels\": [{\"label\", \"probability\"}], \"took_ms\"}, likeliest "
+        "first; attribute is null for words; took_ms is without opening the models.\n",
     .run = run_classify};

@@ -29,7 +29,7 @@ magpie_status classify_words_parse(const char *list, classify_words *out) {
     *out = (classify_words){.memory = strdup(list)};
     out->names = magpie_alloc(WORDS_MAX, sizeof *out->names);
     if (!out->memory || !out->names) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
-    magpie_status status = magpie_utf8_check((magpie_string){list, strlen(list)});
+    magpie_status status = magpie_utf8_check(magpie_string_of(list));
     for (char *word = out->memory, *next; word && status == MAGPIE_OK; word = next) {
         next = strchr(word, ',');
         if (next) *next++ = 0;

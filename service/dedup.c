@@ -87,8 +87,7 @@ static void append_json(const dedup *d, magpie_text *out) {
 
 static void append_table(const dedup *d, magpie_text *out) {
     const duplicate_groups *groups = &d->groups;
-    size_t columns = terminal_columns(), before_text = 2 + MARK_COLUMNS + 2 + ID_COLUMNS + 2;
-    size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
+    const size_t text_columns = terminal_columns_left(2 + MARK_COLUMNS + 2 + ID_COLUMNS + 2);
     for (size_t g = 0; g < groups->count; g++) {
         magpie_text_printf(out, "%zu alike\n", groups->starts[g + 1] - groups->starts[g]);
         for (size_t i = groups->starts[g]; i < groups->starts[g + 1]; i++) {

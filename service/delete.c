@@ -5,7 +5,6 @@
 #include "storage.h"
 
 #include <limits.h>
-#include <string.h>
 
 /* Fills the batch with what is there. */
 static magpie_status collect(magpie_store *store, magpie_batch *batch, char **ids, int count,
@@ -15,7 +14,7 @@ static magpie_status collect(magpie_store *store, magpie_batch *batch, char **id
     magpie_status status = magpie_snapshot_open(store, &snapshot);
     if (status != MAGPIE_OK) return status;
     for (int i = 0; i < count && status == MAGPIE_OK; i++) {
-        magpie_string id = {ids[i], strlen(ids[i])};
+        magpie_string id = magpie_string_of(ids[i]);
         status = magpie_snapshot_get(snapshot, id, &item);
         if (status == MAGPIE_OK) {
             status = magpie_batch_delete(batch, id);
@@ -35,8 +34,7 @@ static exit_code print_result(const magpie_commit *commit, size_t missing) {
     magpie_text_printf(
         &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
         commit->deleted, missing);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && missing ? EXIT_MISSING : code;
 }
 

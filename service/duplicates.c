@@ -1,6 +1,6 @@
 /* duplicates.c - see duplicates.h. Every vector asks the index for its nearest; those whose answer ends
- * above the threshold ask again for more. What is asked at once is bounded, and so is
- * the memory of the answers. */
+ * above the threshold ask again for more. What is asked at once is bounded, and so is the memory of the
+ * answers. */
 #include "duplicates.h"
 #include "terminal.h"
 
@@ -257,7 +257,7 @@ magpie_status duplicates_find(magpie_snapshot *snapshot, magpie_index *index, ma
     *out = (duplicate_groups){0};
     magpie_status status = magpie_snapshot_get_binding(snapshot, space, &bound);
     if (status != MAGPIE_OK) return status;
-    if (bound.since != indexed->since || strcmp(bound.fingerprint, indexed->fingerprint) != 0)
+    if (!magpie_space_same_binding(&bound, indexed))
         return magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: try again",
                            magpie_space_name(space));
     status = find_all(&f, out);

@@ -193,9 +193,7 @@ static magpie_status encode_with(const reading *r, magpie_modality modality, con
 }
 
 static magpie_status encode(const reading *r, magpie_modality modality, const model_folders *folders) {
-    const model_sense sense = modality == MAGPIE_TEXT    ? SENSE_TEXT
-                              : modality == MAGPIE_IMAGE ? SENSE_IMAGE
-                                                         : SENSE_AUDIO;
+    const model_sense sense = (model_sense)modality; /* heads.c sees to it that they are alike */
     model_encoder encoder = {0};
     const char *folder;
     size_t n = 0;

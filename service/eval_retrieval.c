@@ -227,8 +227,7 @@ static exit_code answer(const evaluation *e) {
         append_json(e, &out);
     else
         append_table(e, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && e->queries.refused ? EXIT_MISSING : code;
 }
 
@@ -285,31 +284,24 @@ const command eval_retrieval_command = {
     .operands = "",
     .tables = tables,
     .details =
-        "text > image: each item's text vector is compared with the image vectors of all items that have\n"
-        "both, in the one space, from what the store has: nothing is encoded. Right is the item itself, and\n"
-        "it alone: another of the same title counts as wrong. R@k is the share of items that are among the "
-        "k\n"
-        "best, MRR the mean of 1/rank; of equal scores every order is taken to be as likely, and figures "
-        "are\n"
-        "the mean over them. By chance: what guessing comes to, in expectation. A fused vector holds the\n"
-        "query's own modality, so text > fused says how well an item is found by a text of its own, and\n"
-        "nothing about crossing.\n\n"
+        "text > image: each item's text vector is compared with the image vectors of all items that have "
+        "both, in the one space, from what the store has: nothing is encoded. Right is the item itself, "
+        "and it alone: another of the same title counts as wrong. R@k is the share of items that are "
+        "among the k best, MRR the mean of 1/rank; of equal scores every order is taken to be as likely, "
+        "and figures are the mean over them. By chance: what guessing comes to, in expectation. A fused "
+        "vector holds the query's own modality, so text > fused says how well an item is found by a text "
+        "of its own, and nothing about crossing.\n"
+        "\n"
         "An item is of a held-out title where the hash of its attribute \"title\" (else of its text) says "
-        "so;\n"
-        "things called alike are on one side. Heads are those of --fusion-model or of the set --model; "
-        "without,\n"
-        "texts and pictures of one joint model are compared, and all else is left out.\n\n"
+        "so; things called alike are on one side. Heads are those of --fusion-model or of the set "
+        "--model; without, texts and pictures of one joint model are compared, and all else is left out.\n"
+        "\n"
         "--queries: each line is encoded, texts as queries, files relative to FILE, and compared with all "
-        "items\n"
-        "of the same choice that have a vector of the kind. Lines whose id is not among these are counted. "
-        "So\n"
-        "are pictures and sounds that cannot be read; the exit code is then 3.\n\n"
+        "items of the same choice that have a vector of the kind. Lines whose id is not among these are "
+        "counted. So are pictures and sounds that cannot be read; the exit code is then 3.\n"
+        "\n"
         "--json: {\"split\", \"items\", \"fusion\": {\"name\", \"fingerprint\"}, \"directions\": "
-        "[{\"query\", "
-        "\"among\",\n"
-        "\"queries\", \"candidates\", \"recall\": {\"1\", \"5\", \"10\"}, \"mrr\", \"median_rank\", "
-        "\"chance\": "
-        "{\"recall\", \"mrr\",\n"
-        "\"median_rank\"}}]}, with --queries also \"queries\": {\"lines\", \"elsewhere\", \"refused\", "
-        "\"directions\"}.\n",
+        "[{\"query\", \"among\", \"queries\", \"candidates\", \"recall\": {\"1\", \"5\", \"10\"}, "
+        "\"mrr\", \"median_rank\", \"chance\": {\"recall\", \"mrr\", \"median_rank\"}}]}, with --queries "
+        "also \"queries\": {\"lines\", \"elsewhere\", \"refused\", \"directions\"}.\n",
     .run = run_retrieval};

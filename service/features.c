@@ -2,18 +2,12 @@
 #include "features.h"
 
 #include "attribute.h"
+#include "ingest.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { ITEMS_A_TASK = 64 };
-
-magpie_space features_space(magpie_modality modality) {
-    static const magpie_space spaces[] = {[MAGPIE_TEXT] = MAGPIE_SPACE_TEXT,
-                                          [MAGPIE_IMAGE] = MAGPIE_SPACE_IMAGE,
-                                          [MAGPIE_AUDIO] = MAGPIE_SPACE_AUDIO};
-    return spaces[modality];
-}
 
 /* ---- which items --------------------------------------------------------------------------------------- */
 
@@ -22,7 +16,7 @@ static magpie_status take_item(features *f, const magpie_item *item) {
     *out = (features_item){.item = *item};
     magpie_status status = attribute_title_hash(item, &out->title);
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++)
-        status = magpie_snapshot_vector(f->snapshot, features_space(m), item->row, &out->of[m]);
+        status = magpie_snapshot_vector(f->snapshot, magpie_space_of_modality(m), item->row, &out->of[m]);
     if (status == MAGPIE_OK) f->n++;
     return status;
 }
@@ -88,10 +82,9 @@ magpie_status features_open(magpie_store *store, features_split split, const cha
     *out = (features){0};
     taking t = {out, split, 0};
     magpie_status status = magpie_snapshot_open(store, &out->snapshot);
-    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
-        status = magpie_snapshot_get_binding(out->snapshot, s, &out->spaces.spaces[s]);
+    if (status == MAGPIE_OK) status = heads_read(out->snapshot, &out->spaces);
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        const magpie_space_binding *space = &out->spaces.spaces[features_space(m)];
+        const magpie_space_binding *space = &out->spaces.of[magpie_space_of_modality(m)];
         out->source[m] = (magpie_modality_source){space->dimension, space->fingerprint};
     }
     if (status != MAGPIE_OK) return status;

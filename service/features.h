@@ -21,8 +21,6 @@ typedef struct features { /* not to be moved: it points into itself */
     size_t n;
 } features;
 
-magpie_space features_space(magpie_modality modality);
-
 /* The items of one side of the split; or, with `ids`, those that this file names, one a line, of either side:
  * MAGPIE_E_INPUT, naming the line, for one that is not there, or twice. To be closed whatever is returned. */
 MAGPIE_CHECK_RESULT magpie_status features_open(magpie_store *store, features_split split, const char *ids,

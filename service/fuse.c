@@ -1,9 +1,9 @@
 /* fuse.c - magpie fuse: the fused vectors of a store anew, by other heads or other weights, and their
  * index. */
 #include "command.h"
-#include "interrupt.h"
 #include "heads.h"
 #include "ingest.h"
+#include "interrupt.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
@@ -34,9 +34,7 @@ static exit_code print_report(const magpie_fuse_progress *p, const char *model) 
                            "%zu items: %zu fused by %s, %zu kept, %zu with nothing to fuse, in %.1f s\n",
                            p->items, p->fused, model, p->kept, p->bare, p->seconds);
     }
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static magpie_status open_fusion(magpie_store *store, magpie_fusion **out) {

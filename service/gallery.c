@@ -8,7 +8,7 @@ const char *gallery_kind_name(size_t kind) {
     return kind == GALLERY_FUSED ? "fused" : magpie_modality_name((magpie_modality)kind);
 }
 
-magpie_status gallery_open_fusion(const features *f, const model_folders *folders, magpie_fusion **out) {
+static magpie_status open_fusion(const features *f, const model_folders *folders, magpie_fusion **out) {
     magpie_status status = heads_open(folders, NULL, &f->spaces, !folders->fusion, out);
     if (status != MAGPIE_OK || *out) return status;
     return magpie_fail(MAGPIE_E_NOT_FOUND,
@@ -47,7 +47,7 @@ magpie_status gallery_open(magpie_store *store, features_split split, const char
         status = magpie_fail(MAGPIE_E_NOT_FOUND, ids                          ? "no ids are named"
                                                  : split == FEATURES_HELD_OUT ? "no item has a held-out title"
                                                                               : "there are no items");
-    if (status == MAGPIE_OK) status = gallery_open_fusion(&out->features, folders, &out->fusion);
+    if (status == MAGPIE_OK) status = open_fusion(&out->features, folders, &out->fusion);
     return status == MAGPIE_OK ? project_all(out) : status;
 }
 

@@ -19,12 +19,9 @@ typedef struct gallery {
 
 const char *gallery_kind_name(size_t kind); /* "text", "image", "audio", "fused" */
 
-/* The fusion that brings these features into one space: the heads that are named, with the weights that the
- * store's fused vectors were made with where they were by these; else texts and pictures of one joint model
- * need none. */
-MAGPIE_CHECK_RESULT magpie_status gallery_open_fusion(const features *features, const model_folders *folders,
-                                                      magpie_fusion **out);
-/* To be closed whatever is returned. */
+/* The fusion is the heads that are named, with the weights that the store's fused vectors were made with where
+ * they were by these; else texts and pictures of one joint model need none. To be closed whatever is
+ * returned. */
 MAGPIE_CHECK_RESULT magpie_status gallery_open(magpie_store *store, features_split split, const char *ids,
                                                const model_folders *folders, gallery *out);
 void gallery_close(gallery *gallery);

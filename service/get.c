@@ -87,7 +87,7 @@ static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
     exit_code code = EXIT_FINE;
     for (int i = 0; i < count && code != EXIT_FAILED; i++) {
         magpie_item item;
-        magpie_status status = magpie_snapshot_get(snapshot, (magpie_string){ids[i], strlen(ids[i])}, &item);
+        magpie_status status = magpie_snapshot_get(snapshot, magpie_string_of(ids[i]), &item);
         if (status != MAGPIE_OK) {
             code = print_failure();
             if (status == MAGPIE_E_NOT_FOUND) code = EXIT_MISSING;

@@ -2,16 +2,13 @@
 #include "heads.h"
 #include "ingest.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert((int)SENSE_TEXT == (int)MAGPIE_TEXT && (int)SENSE_IMAGE == (int)MAGPIE_IMAGE &&
                    (int)SENSE_AUDIO == (int)MAGPIE_AUDIO,
                "a sense is the modality that it fills");
-
-static const magpie_space spaces[MAGPIE_MODALITIES] = {MAGPIE_SPACE_TEXT, MAGPIE_SPACE_IMAGE,
-                                                       MAGPIE_SPACE_AUDIO};
 
 /* ---- weights ---- */
 
@@ -28,26 +25,21 @@ static magpie_status misnamed(const char *const *names, const char *value) {
     return status;
 }
 
-/* Digits and a point: strtof alone takes "inf", "-1" and "0x1p4" too. */
-magpie_status heads_parse_weight(const char *value, const char *const *names, float least, float *out) {
+magpie_status heads_parse_weight(const char *value, const char *const *names, float *out) {
     const char *equals = strchr(value, '=');
     size_t size = equals ? (size_t)(equals - value) : 0, i = 0;
     while (names[i] && !(strlen(names[i]) == size && memcmp(names[i], value, size) == 0)) i++;
     if (!equals || !names[i]) return misnamed(names, value);
-    char *end;
-    const char *number = equals + 1;
-    float weight = strtof(number, &end);
-    if (!*number || *end || strspn(number, "0123456789.") != strlen(number) || weight < least ||
-        !isfinite(weight))
-        return magpie_fail(MAGPIE_E_ARGUMENT, "a number from %g on is wanted, not \"%s\"", (double)least,
-                           number);
-    out[i] = weight;
+    double weight;
+    if (!option_read_real(equals + 1, &weight) || weight > FLT_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "a number from 0 on is wanted, not \"%s\"", equals + 1);
+    out[i] = (float)weight;
     return MAGPIE_OK;
 }
 
 static magpie_status parse_item_weight(const char *value, void *target) {
     static const char *const names[] = {"text", "image", "audio", NULL};
-    return heads_parse_weight(value, names, 0, target);
+    return heads_parse_weight(value, names, target);
 }
 
 const option_row heads_weight_options[] = {
@@ -75,20 +67,25 @@ static magpie_status take_weights(magpie_fusion *fusion) {
 
 /* ---- opening ---- */
 
+magpie_status heads_read(magpie_snapshot *snapshot, heads_store *out) {
+    magpie_status status = MAGPIE_OK;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
+        status = magpie_snapshot_get_binding(snapshot, s, &out->of[s]);
+    return status;
+}
+
 magpie_status heads_read_store(magpie_store *store, heads_store *out) {
     magpie_snapshot *snapshot;
-    *out = (heads_store){0};
-    magpie_status status = store ? magpie_snapshot_open(store, &snapshot) : MAGPIE_OK;
-    if (status != MAGPIE_OK || !store) return status;
-    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
-        status = magpie_snapshot_get_binding(snapshot, s, &out->spaces[s]);
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = heads_read(snapshot, out);
     magpie_snapshot_close(snapshot);
     return status;
 }
 
 bool heads_text_alone(const heads_store *store) {
-    const magpie_space_binding *fused = &store->spaces[MAGPIE_SPACE_FUSED];
-    return !fused->dimension || strcmp(fused->fingerprint, store->spaces[MAGPIE_SPACE_TEXT].fingerprint) == 0;
+    const magpie_space_binding *fused = &store->of[MAGPIE_SPACE_FUSED];
+    return !fused->dimension || strcmp(fused->fingerprint, store->of[MAGPIE_SPACE_TEXT].fingerprint) == 0;
 }
 
 static magpie_modality_source source_of(const model_encoder *encoder, const magpie_space_binding *space) {
@@ -99,7 +96,7 @@ static magpie_modality_source source_of(const model_encoder *encoder, const magp
 /* Heads that are not given are missing where the store has been fused by some. */
 static magpie_status check_given(const model_folders *folders, const heads_store *store,
                                  const magpie_fusion *fusion) {
-    const magpie_space_binding *fused = &store->spaces[MAGPIE_SPACE_FUSED];
+    const magpie_space_binding *fused = &store->of[MAGPIE_SPACE_FUSED];
     bool same = fusion && strcmp(magpie_fusion_get_info(fusion)->fingerprint, fused->fingerprint) == 0;
     if (folders->fusion || same || heads_text_alone(store)) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT,
@@ -112,9 +109,9 @@ magpie_status heads_open(const model_folders *folders, const model_encoder *enco
                          const heads_store *store, bool anew, magpie_fusion **out) {
     magpie_modality_source sources[MAGPIE_MODALITIES];
     for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->spaces[spaces[m]]);
+        sources[m] = source_of(encoders ? &encoders[m] : NULL, &store->of[magpie_space_of_modality(m)]);
     magpie_status status = magpie_ingest_open_fusion(folders->fusion, sources,
-                                                     anew ? NULL : &store->spaces[MAGPIE_SPACE_FUSED], out);
+                                                     anew ? NULL : &store->of[MAGPIE_SPACE_FUSED], out);
     if (status == MAGPIE_OK && *out) status = take_weights(*out);
     return status == MAGPIE_OK && !anew ? check_given(folders, store, *out) : status;
 }

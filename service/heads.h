@@ -8,16 +8,17 @@
 /* --weight NAME=X: what the modalities of the items weigh. */
 extern const option_row heads_weight_options[];
 
-/* NAME=X, for an option's `parse`: X is a number above `least`, or `least` itself. `names` ends with NULL;
- * out [as many names]. */
-magpie_status heads_parse_weight(const char *value, const char *const *names, float least, float *out);
+/* NAME=X, for an option's `parse`: X is a number, 0 or more. `names` ends with NULL; out [as many names]. */
+magpie_status heads_parse_weight(const char *value, const char *const *names, float *out);
 
 /* What a store knows of its spaces, at one moment. */
 typedef struct heads_store {
-    magpie_space_binding spaces[MAGPIE_SPACES];
+    magpie_space_binding of[MAGPIE_SPACES];
 } heads_store;
 
-/* `store` NULL: nothing is bound. */
+/* At the snapshot's moment. */
+MAGPIE_CHECK_RESULT magpie_status heads_read(magpie_snapshot *snapshot, heads_store *out);
+/* Now. */
 MAGPIE_CHECK_RESULT magpie_status heads_read_store(magpie_store *store, heads_store *out);
 /* Whether its fused vectors are its texts', or there are none: no heads are in play. */
 bool heads_text_alone(const heads_store *store);

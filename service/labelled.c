@@ -18,7 +18,8 @@ typedef struct labelled_entry {
 
 /* ---- values -------------------------------------------------------------------------------------------- */
 
-void labelled_cut(char *value, size_t level) {
+/* Cuts a path behind its first `level` parts; level 0: not at all. */
+static void cut(char *value, size_t level) {
     for (char *c = value; *c && level; c++)
         if (*c == '/' && !--level) *c = 0;
 }
@@ -59,7 +60,7 @@ static magpie_status take_item(labelled *l, const features *f, const features_it
     magpie_status status = has_vectors(f, item, options->spaces, &wanted);
     if (status == MAGPIE_OK && wanted) status = attribute_get_string(&item->item, options->attribute, &value);
     if (!value) return status;
-    labelled_cut(value, options->level);
+    cut(value, options->level);
     if (*value && strlen(value) <= MAGPIE_LABEL_BYTES_MAX)
         l->entries[l->entry_count++] = (labelled_entry){item, value, part_of(item, options->seed), NO_LABEL};
     else
@@ -162,7 +163,7 @@ void labelled_close(labelled *l) {
 
 magpie_status labelled_examples(const labelled *l, const features *f, labelled_part part, magpie_space space,
                                 float **vectors, magpie_labels_examples *out) {
-    const size_t n = l->part[part].n, dimension = f->spaces.spaces[space].dimension;
+    const size_t n = l->part[part].n, dimension = f->spaces.of[space].dimension;
     *vectors = magpie_alloc(n, dimension * sizeof **vectors);
     magpie_status status = *vectors ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {

@@ -47,7 +47,4 @@ MAGPIE_CHECK_RESULT magpie_status labelled_examples(const labelled *labelled, co
                                                     labelled_part part, magpie_space space, float **vectors,
                                                     magpie_labels_examples *out);
 
-/* Cuts a path behind its first `level` parts; level 0: not at all. */
-void labelled_cut(char *value, size_t level);
-
 #endif

@@ -25,7 +25,7 @@ static part *parts;
 static size_t threads;
 static magpie_encoder_options encoder_options = {.precision = MAGPIE_PRECISION_AUTO};
 
-static magpie_status parse_precision(const char *value, void *target) {
+magpie_status model_parse_precision(const char *value, void *target) {
     return magpie_precision_parse(value, target);
 }
 
@@ -59,7 +59,7 @@ const option_row model_options[] = {
      .help = "the heads that bring them into one space (default: $MAGPIE_FUSION_MODEL, else --model's)"},
     {.name = "precision",
      .argument = "P",
-     .parse = parse_precision,
+     .parse = model_parse_precision,
      .target = &encoder_options.precision,
      .help = "f32, bf16, int8 (pictures alone; the rest as by auto) or auto: bf16 where the CPU has it "
              "(default)"},
@@ -161,7 +161,10 @@ magpie_status model_find_in(const char *folder, model_folders *out) {
     status = magpie_model_get_senses(folder, &has);
     for (model_sense sense = SENSE_TEXT; sense < SENSES; sense++)
         if (model_has_sense(&has, sense)) out->of[sense] = folder;
-    if (status == MAGPIE_OK && !has.text && !has.image && !has.audio) out->fusion = folder;
+    if (has.labels)
+        out->labels = folder;
+    else if (status == MAGPIE_OK && !has.text && !has.image && !has.audio)
+        out->fusion = folder;
     return status;
 }
 
@@ -172,6 +175,9 @@ magpie_status model_find_any(model_folders *out) {
     const char *fusion = choose(fusion_directory, "MAGPIE_FUSION_MODEL");
     *out = (model_folders){0};
     magpie_status status = model ? model_find_in(model, out) : MAGPIE_OK;
+    if (out->labels)
+        status =
+            magpie_fail(MAGPIE_E_ARGUMENT, "%s is a model of labels: name it by --labels-model DIR", model);
     if (image) out->of[SENSE_IMAGE] = image;
     if (audio) out->of[SENSE_AUDIO] = audio;
     if (fusion) out->fusion = fusion;

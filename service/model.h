@@ -11,6 +11,7 @@
 
 /* --model, --image-model, --audio-model, --fusion-model, --precision, --backend, --threads */
 extern const option_row model_options[];
+magpie_status model_parse_precision(const char *value, void *target); /* to a magpie_precision */
 extern const option_row audio_seconds_options[], passage_prefix_options[], query_prefix_options[];
 
 /* What can be encoded. */
@@ -24,10 +25,11 @@ model_sense model_sense_find(const char *name);
 const char *model_sense_things(model_sense sense);
 bool model_has_sense(const magpie_model_senses *senses, model_sense sense);
 
-/* Which folder encodes what; NULL: none does. They last as long as the process. */
+/* Which folder encodes what, brings it together, or has labels; NULL: none does. They last as long as the
+ * process. */
 typedef struct model_folders {
     const char *of[SENSES];
-    const char *fusion;
+    const char *fusion, *labels;
 } model_folders;
 
 /* --model (else MAGPIE_MODEL) is a set, or the model of texts, of pictures, of sounds, or of several, as it
@@ -37,7 +39,7 @@ typedef struct model_folders {
 MAGPIE_CHECK_RESULT magpie_status model_find(model_folders *out);
 /* The same, and it is fine to be given none. */
 MAGPIE_CHECK_RESULT magpie_status model_find_any(model_folders *out);
-/* The folders of one set or model, the fusion model's too; fails where `directory` is neither. */
+/* The folders of one set or model; fails where `directory` is neither. */
 MAGPIE_CHECK_RESULT magpie_status model_find_in(const char *directory, model_folders *out);
 /* The folder of one sense; fails where none is given, naming the option that does. */
 MAGPIE_CHECK_RESULT magpie_status model_require(const model_folders *folders, model_sense sense,

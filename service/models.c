@@ -45,9 +45,7 @@ static void append_channels(magpie_text *out, const char *name, const float valu
 
 static exit_code print_and_free(magpie_text *out) {
     if (output_json) magpie_text_append(out, "}\n", 2);
-    exit_code code = output_text(out);
-    magpie_text_free(out);
-    return code;
+    return output_and_free(out);
 }
 
 static void append_labels(magpie_text *out, const magpie_labels_info *info) {
@@ -58,7 +56,7 @@ static void append_labels(magpie_text *out, const magpie_labels_info *info) {
         if (output_json)
             magpie_text_json_string(out, label, strlen(label));
         else
-            terminal_append(out, (magpie_string){label, strlen(label)});
+            terminal_append(out, magpie_string_of(label));
     }
     magpie_text_append(out, output_json ? "]" : "\n", 1);
 }
@@ -180,12 +178,6 @@ static exit_code print_labels(const char *folder) {
     return print_and_free(&out);
 }
 
-static exit_code print_what_encodes_nothing(const char *folder) {
-    magpie_model_senses has;
-    if (magpie_model_get_senses(folder, &has) != MAGPIE_OK) return print_failure();
-    return has.labels ? print_labels(folder) : print_fusion(folder);
-}
-
 static exit_code run_info(const char *folder) {
     model_encoder sides[SENSES] = {0};
     model_folders folders;
@@ -202,8 +194,9 @@ static exit_code run_info(const char *folder) {
     }
     if (code == EXIT_FINE && folders.fusion) {
         if (printed && !output_json) putchar('\n');
-        code = print_what_encodes_nothing(folders.fusion);
+        code = print_fusion(folders.fusion);
     }
+    if (code == EXIT_FINE && folders.labels) code = print_labels(folders.labels);
     for (size_t i = 0; i < SENSES; i++) model_close(&sides[i]);
     return code;
 }
@@ -242,11 +235,11 @@ const command models_command = {
     .least_operands = 2,
     .most_operands = INT_MAX,
     .tables = tables,
-    .details = "A model that takes text and pictures has two parts, text first, and a set\n"
-               "of models has what is in it; with --json one object a line. Of a model of sounds, "
-               "audio_seconds is what is\n"
-               "heard of one; of a model of labels, learned_on is what fills its space.\n"
-               "calibrate runs pictures through the network in f32 and keeps how far its\n"
-               "maps reach in DIR/int8.json, for --precision int8. They should be like\n"
-               "those to come; some hundred are plenty. One that is broken ends the run.\n",
+    .details =
+        "A model that takes text and pictures has two parts, text first, and a set of models has what is "
+        "in it; with --json one object a line. Of a model of sounds, audio_seconds is what is heard of "
+        "one; of a model of labels, learned_on is what fills its space.\n"
+        "calibrate runs pictures through the network in f32 and keeps how far its maps reach in "
+        "DIR/int8.json, for --precision int8. They should be like those to come; some hundred are plenty. "
+        "One that is broken ends the run.\n",
     .run = run_models};

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 48, HELP_COLUMN = 28, FIRST_VALUE = 256 /* above every letter */ };
+enum { OPTIONS_MAX = 48, HELP_COLUMN = 28, HELP_WIDTH = 100, FIRST_VALUE = 256 /* above every letter */ };
 
 const char exit_code_help[] =
     "Exit codes:\n"
@@ -29,15 +29,30 @@ static size_t collect(const command *self, const option_row *rows[OPTIONS_MAX]) 
 
 /* ---- help ---------------------------------------------------------------------------------------------- */
 
+/* Each line of `text`, broken at spaces where it is too wide; it begins, and goes on, behind `indent`
+ * columns. */
+static void print_wrapped(const char *text, int indent) {
+    while (*text) {
+        const size_t size = strcspn(text, "\n"), room = (size_t)(HELP_WIDTH - indent);
+        size_t cut = size <= room ? size : room;
+        while (cut && cut < size && text[cut] != ' ') cut--;
+        if (!cut) cut = size;
+        printf("%.*s\n", (int)cut, text);
+        text += cut + (text[cut] != 0); /* the space, or the end of the line */
+        if (*text) printf("%*s", indent, "");
+    }
+}
+
 static void print_row(char letter, const char *name, const char *argument, const char *help) {
     char left[64], letters[8] = "    ";
     if (letter) snprintf(letters, sizeof letters, "-%c, ", letter);
     int n = snprintf(left, sizeof left, "  %s--%s%s%s", letters, name, argument ? " " : "",
                      argument ? argument : "");
     if (n > HELP_COLUMN - 2)
-        printf("%s\n%*s%s\n", left, HELP_COLUMN, "", help);
+        printf("%s\n%*s", left, HELP_COLUMN, "");
     else
-        printf("%-*s%s\n", HELP_COLUMN, left, help);
+        printf("%-*s", HELP_COLUMN, left);
+    print_wrapped(help, HELP_COLUMN);
 }
 
 static void print_help(const command *self) {
@@ -50,7 +65,8 @@ static void print_help(const command *self) {
     for (size_t i = 0; i < n; i++)
         print_row(rows[i]->letter, rows[i]->name, rows[i]->argument, rows[i]->help);
     print_row('h', "help", NULL, "this text");
-    if (*self->details) printf("\n%s", self->details);
+    if (*self->details) putchar('\n');
+    print_wrapped(self->details, 0);
     printf("\n%s", exit_code_help);
 }
 

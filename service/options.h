@@ -42,7 +42,7 @@ typedef struct command {
     const char *operands; /* "CATALOGUE", "ID..."; "" where it takes none */
     int least_operands, most_operands;
     const option_row *const *tables; /* ends with NULL: tables are shared among commands */
-    const char *details;             /* more help; may be "" */
+    const char *details; /* more help, in lines that are broken where they are too wide; may be "" */
     exit_code (*run)(char **operands, int count);
     void (*prepare)(void); /* NULL, or fills in tables that are made of others; called first */
     /* Of a command that is several: each is named "COMMAND PART", and has the rest of this. Ends with

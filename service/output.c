@@ -70,6 +70,12 @@ exit_code output_text(magpie_text *text) {
     return whole ? EXIT_FINE : output_failed(errno);
 }
 
+exit_code output_and_free(magpie_text *text) {
+    exit_code code = output_text(text);
+    magpie_text_free(text);
+    return code;
+}
+
 exit_code output_end(exit_code code) {
     errno = 0;
     bool failed = ferror(stdout) != 0;

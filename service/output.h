@@ -20,6 +20,7 @@ void output_begin(void);
 /* Writes `text` to standard output and clears it; EXIT_FAILED, in words, where that fails or `text` had no
  * memory. */
 exit_code output_text(magpie_text *text);
+exit_code output_and_free(magpie_text *text); /* the same, for a text that is done with */
 /* At the very end: a result that did not reach its file is no result. */
 exit_code output_end(exit_code code);
 

@@ -28,8 +28,6 @@ const option_row page_options[] = {
 
 const char *page_path(void) { return given.page; }
 
-static magpie_string words(const char *text) { return (magpie_string){text, strlen(text)}; }
-
 static void add(magpie_text *out, const char *html) { magpie_text_append(out, html, strlen(html)); }
 
 /* The path of an item's file, to be freed; NULL with the message set. */
@@ -89,8 +87,8 @@ static magpie_status load_task(void *context, size_t task, unsigned worker) {
 
 static void append_notice(magpie_text *out, const char *what, const char *why) {
     add(out, "<p class=\"notice\">");
-    html_append(out, words(what));
-    html_append(out, words(why));
+    html_append(out, magpie_string_of(what));
+    html_append(out, magpie_string_of(why));
     add(out, "</p>");
 }
 
@@ -252,7 +250,7 @@ static magpie_status append_card(magpie_text *out, const page_card *card, const 
     else
         magpie_text_printf(out, "<div class=\"picture none\" aria-hidden=\"true\">%s</div>",
                            item->audio.size ? "&#9834;" : "&#8220;&#8221;");
-    if (card->label) append_element(out, "<span class=\"badge\">", words(card->label), "</span>");
+    if (card->label) append_element(out, "<span class=\"badge\">", magpie_string_of(card->label), "</span>");
     add(out, "<div class=\"about\">");
     append_score(out, card);
     append_element(out, "<h3 dir=\"auto\">", name.title, "</h3>");
@@ -290,7 +288,7 @@ static magpie_status append_section(magpie_text *out, magpie_pool *pool, const p
                                     FILE *stream) {
     magpie_status status = MAGPIE_OK;
     add(out, "<section>");
-    if (section->heading) append_element(out, "<h2>", words(section->heading), "</h2>");
+    if (section->heading) append_element(out, "<h2>", magpie_string_of(section->heading), "</h2>");
     add(out, section->count ? "<ol class=\"grid\">\n" : "<p class=\"empty\">Nothing was found.</p>");
     for (size_t at = 0; at < section->count && status == MAGPIE_OK; at += BLOCK) {
         size_t left = section->count - at;
@@ -314,11 +312,11 @@ static void append_words(magpie_text *out, magpie_string text) {
 static magpie_status append_asked(magpie_text *out, const page_part *part, magpie_string text,
                                   const char *image, const char *audio) {
     add(out, "<div class=\"part\">");
-    if (part->label) append_element(out, "<span class=\"label\">", words(part->label), "</span>");
+    if (part->label) append_element(out, "<span class=\"label\">", magpie_string_of(part->label), "</span>");
     if (image && *image) {
         picture p = {0};
         load_picture(image, &p);
-        append_picture(out, &p, words("the picture that was asked for"));
+        append_picture(out, &p, magpie_string_of("the picture that was asked for"));
         picture_free(&p);
     }
     append_words(out, text);
@@ -346,13 +344,13 @@ static magpie_status append_part(magpie_text *out, const page_part *part) {
 /* Of the window: what was asked in words. */
 static void append_title(magpie_text *out, const page *p) {
     const char *before = ": ";
-    html_append(out, words(p->title));
+    html_append(out, magpie_string_of(p->title));
     for (size_t i = 0; i < p->part_count; i++) {
         const page_part *part = &p->parts[i];
         magpie_string asked = part->item ? part->item->id : part->words;
         if (!asked.size) continue;
         add(out, before);
-        if (part->label) append_element(out, "", words(part->label), " ");
+        if (part->label) append_element(out, "", magpie_string_of(part->label), " ");
         html_append(out, asked);
         before = " ";
     }
@@ -369,11 +367,11 @@ static magpie_status append_head(magpie_text *out, const page *p) {
     add(out, "</title>\n<style>\n");
     for (size_t i = 0; page_style[i]; i++) add(out, page_style[i]);
     add(out, "</style>\n</head>\n<body>\n<header>\n");
-    append_element(out, "<h1>", words(p->title), "</h1>\n");
+    append_element(out, "<h1>", magpie_string_of(p->title), "</h1>\n");
     if (p->part_count) add(out, "<div class=\"parts\">");
     for (size_t i = 0; i < p->part_count && status == MAGPIE_OK; i++) status = append_part(out, &p->parts[i]);
     if (p->part_count) add(out, "</div>\n");
-    append_element(out, "<p class=\"summary\">", words(p->summary), "</p>\n");
+    append_element(out, "<p class=\"summary\">", magpie_string_of(p->summary), "</p>\n");
     add(out, "</header>\n<main>\n");
     return status;
 }

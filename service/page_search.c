@@ -3,9 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-static magpie_string words(const char *text) { return (magpie_string){text, strlen(text)}; }
 
 /* Part `i`; `item` is filled where it is one. */
 static magpie_status describe_part(const query *q, size_t i, magpie_snapshot *snapshot, magpie_item *item,
@@ -17,8 +14,10 @@ static magpie_status describe_part(const query *q, size_t i, magpie_snapshot *sn
     switch (given->kind) {
     case QUERY_IMAGE: out->image = given->value; return MAGPIE_OK;
     case QUERY_AUDIO: out->audio = given->value; return MAGPIE_OK;
-    case QUERY_ITEM: out->item = item; return magpie_snapshot_get(snapshot, words(given->value), item);
-    default: out->words = words(given->value); return MAGPIE_OK;
+    case QUERY_ITEM:
+        out->item = item;
+        return magpie_snapshot_get(snapshot, magpie_string_of(given->value), item);
+    default: out->words = magpie_string_of(given->value); return MAGPIE_OK;
     }
 }
 

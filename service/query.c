@@ -37,7 +37,7 @@ static magpie_status parse_part(const char *value, void *target) {
 
 static magpie_status parse_weight(const char *value, void *target) {
     static const char *const names[] = {"text", "image", "audio", "item", NULL};
-    magpie_status status = heads_parse_weight(value, names, 0, target);
+    magpie_status status = heads_parse_weight(value, names, target);
     for (size_t i = 0; i < QUERY_KINDS && status == MAGPIE_OK; i++)
         if (!(weights[i] > 0))
             status =
@@ -75,6 +75,8 @@ static model_sense sense_of_space(magpie_space space) {
     return space == MAGPIE_SPACE_FUSED ? SENSE_TEXT : (model_sense)(space - 1);
 }
 
+static bool is_single(const query *q) { return q->count == 1 && !q->given->unwanted; }
+
 exit_code query_begin(query *q, const char *command, magpie_space space) {
     *q = (query){.given = given, .count = given_count};
     if (!q->count) {
@@ -82,8 +84,7 @@ exit_code query_begin(query *q, const char *command, magpie_space space) {
                     command, command);
         return EXIT_USAGE;
     }
-    bool single = q->count == 1 && !given->unwanted;
-    if (space == MAGPIE_SPACES || space == MAGPIE_SPACE_FUSED || single) return EXIT_FINE;
+    if (space == MAGPIE_SPACES || space == MAGPIE_SPACE_FUSED || is_single(q)) return EXIT_FINE;
     print_error("%s: the %s space takes one thing that is wanted; a mix is for the fused space", command,
                 magpie_space_name(space));
     return EXIT_USAGE;
@@ -97,22 +98,21 @@ void query_end(query *q) {
 }
 
 magpie_space query_space(const query *q, const heads_store *store) {
-    bool single = q->count == 1 && !given->unwanted;
-    return single && heads_text_alone(store) && given->kind != QUERY_TEXT ? space_of(given->kind)
-                                                                          : MAGPIE_SPACE_FUSED;
+    if (!is_single(q) || q->given->kind == QUERY_TEXT || !heads_text_alone(store)) return MAGPIE_SPACE_FUSED;
+    return space_of(q->given->kind);
 }
 
 bool query_names(const query *q, magpie_string id) {
     for (size_t i = 0; i < q->count; i++)
-        if (given[i].kind == QUERY_ITEM && strlen(given[i].value) == id.size &&
-            memcmp(given[i].value, id.data, id.size) == 0)
+        if (q->given[i].kind == QUERY_ITEM && strlen(q->given[i].value) == id.size &&
+            memcmp(q->given[i].value, id.data, id.size) == 0)
             return true;
     return false;
 }
 
 size_t query_items(const query *q) {
     size_t n = 0;
-    for (size_t i = 0; i < q->count; i++) n += given[i].kind == QUERY_ITEM;
+    for (size_t i = 0; i < q->count; i++) n += q->given[i].kind == QUERY_ITEM;
     return n;
 }
 
@@ -136,12 +136,12 @@ magpie_status query_open_encoders(query *q, magpie_space space) {
     magpie_status status = q->count == query_items(q) ? model_find_any(&q->folders) : model_find(&q->folders);
     bool in_one = space != MAGPIE_SPACES && space != MAGPIE_SPACE_FUSED;
     for (size_t i = 0; i < q->count && status == MAGPIE_OK; i++) {
-        model_sense sense = (model_sense)given[i].kind;
+        model_sense sense = (model_sense)q->given[i].kind;
         const char *folder;
-        if (given[i].kind == QUERY_ITEM || q->encoders[sense].name) continue;
+        if (q->given[i].kind == QUERY_ITEM || q->encoders[sense].name) continue;
         status = in_one ? find_side(q, space, sense, &folder) : model_require(&q->folders, sense, &folder);
         if (status == MAGPIE_OK) status = model_open(folder, sense, false, &q->encoders[sense]);
-        if (status != MAGPIE_OK) status = magpie_fail(status, "%s: %s", given[i].option, magpie_error());
+        if (status != MAGPIE_OK) status = magpie_fail(status, "%s: %s", q->given[i].option, magpie_error());
     }
     return status;
 }
@@ -168,7 +168,7 @@ magpie_status query_open_fusion(query *q, magpie_space space, const heads_store 
     bool items_alone = query_items(q) == q->count;
     if (space != MAGPIE_SPACE_FUSED && items_alone) return MAGPIE_OK;
     if (space != MAGPIE_SPACE_FUSED) {
-        const model_encoder *encoder = &q->encoders[given->kind];
+        const model_encoder *encoder = &q->encoders[q->given->kind];
         return check_bound(encoder->name, encoder->fingerprint, encoder->dimension, space, bound);
     }
     if (items_alone && !explain) return open_mixer(bound, &q->fusion);
@@ -177,11 +177,11 @@ magpie_status query_open_fusion(query *q, magpie_space space, const heads_store 
     if (!q->fusion) return magpie_fail(MAGPIE_E_NOT_FOUND, "nothing fills the fused space");
     const magpie_fusion_info *info = magpie_fusion_get_info(q->fusion);
     for (size_t i = 0; i < q->count; i++)
-        if (given[i].kind != QUERY_ITEM && !info->kind[given[i].kind])
+        if (q->given[i].kind != QUERY_ITEM && !info->kind[q->given[i].kind])
             return magpie_fail(MAGPIE_E_UNSUPPORTED,
                                "%s: the fused space has no head for %s: that takes a fusion model "
                                "(--fusion-model DIR) that the store was fused by (magpie fuse)",
-                               given[i].option, model_sense_things((model_sense)given[i].kind));
+                               q->given[i].option, model_sense_things((model_sense)q->given[i].kind));
     const model_encoder *text = &q->encoders[SENSE_TEXT];
     bool is_text = text->name && strcmp(text->fingerprint, info->fingerprint) == 0;
     return check_bound(is_text ? text->name : info->name, info->fingerprint, info->dimension, space, bound);
@@ -192,7 +192,7 @@ magpie_status query_open_fusion(query *q, magpie_space space, const heads_store 
 static magpie_status encode(const query *q, const query_part *part, float *out) {
     const model_encoder *encoder = &q->encoders[part->kind];
     const magpie_media file = {.path = part->value};
-    const magpie_string text = {part->value, strlen(part->value)};
+    const magpie_string text = magpie_string_of(part->value);
     if (part->kind != QUERY_TEXT) return model_encode_files(encoder, &file, 1, out, NULL);
     magpie_status status = magpie_utf8_check(text);
     return status == MAGPIE_OK ? magpie_text_encoder_encode(encoder->text, &text, 1, MAGPIE_QUERY, out)
@@ -203,8 +203,7 @@ static magpie_status find_item(const query_part *part, magpie_space space, size_
                                magpie_snapshot *snapshot, bool *missing, float *out) {
     magpie_item item;
     const float *vector = NULL;
-    magpie_status status =
-        magpie_snapshot_get(snapshot, (magpie_string){part->value, strlen(part->value)}, &item);
+    magpie_status status = magpie_snapshot_get(snapshot, magpie_string_of(part->value), &item);
     if (status == MAGPIE_OK) status = magpie_snapshot_vector(snapshot, space, item.row, &vector);
     if (status == MAGPIE_OK && !vector)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%s\" has no vector in the %s space to compare with",
@@ -243,9 +242,9 @@ magpie_status query_make(query *q, magpie_space space, size_t dimension, magpie_
     if (!q->vectors || !q->vector) return MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < q->count; i++) {
         float *vector = q->vectors + i * dimension;
-        status = make_part(q, &given[i], space, dimension, snapshot, missing, vector);
-        if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", given[i].option, magpie_error());
-        q->parts[i] = (magpie_fusion_part){vector, weight_of(q, &given[i])};
+        status = make_part(q, &q->given[i], space, dimension, snapshot, missing, vector);
+        if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", q->given[i].option, magpie_error());
+        q->parts[i] = (magpie_fusion_part){vector, weight_of(q, &q->given[i])};
     }
     if (space == MAGPIE_SPACE_FUSED) return magpie_fusion_mix(q->fusion, q->parts, q->count, q->vector);
     memcpy(q->vector, q->vectors, dimension * sizeof *q->vector); /* the only one */

@@ -22,9 +22,7 @@ static exit_code print_report(magpie_space space, magpie_index *index, double se
         output_json ? "{\"space\": \"%s\", \"kind\": \"%s\", \"vectors\": %llu, \"seconds\": %.3f}\n"
                     : "%s: %s index of %llu vectors, built in %.1f s\n",
         magpie_space_name(space), storage_kind_name(stats.kind), (unsigned long long)stats.vectors, seconds);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static exit_code rebuild_space(magpie_store *store, magpie_space space) {

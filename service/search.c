@@ -69,15 +69,13 @@ static void *open_storage_aside(void *argument) {
  * them. */
 static magpie_status check_moments(const search *s) {
     magpie_space_binding now;
-    const magpie_space_binding *index = magpie_index_get_binding(s->index),
-                               *first = &s->spaces.spaces[s->space];
     magpie_status status = magpie_snapshot_get_binding(s->snapshot, s->space, &now);
     if (status != MAGPIE_OK) return status;
-    bool same = index->since == now.since && strcmp(index->fingerprint, now.fingerprint) == 0 &&
-                first->since == now.since && strcmp(first->fingerprint, now.fingerprint) == 0;
-    return same ? MAGPIE_OK
-                : magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: search again",
-                              magpie_space_name(s->space));
+    if (magpie_space_same_binding(&now, magpie_index_get_binding(s->index)) &&
+        magpie_space_same_binding(&now, &s->spaces.of[s->space]))
+        return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_BUSY, "the %s vectors are being made anew: search again",
+                       magpie_space_name(s->space));
 }
 
 static magpie_status open_all(search *s) {
@@ -213,16 +211,13 @@ static void append_shares(const search *s, const float *shares, magpie_text *out
                 magpie_text_printf(out, "%*.4f %s  ", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
         }
         magpie_text_printf(out, "by %s ", part->option);
-        size_t used = out->size - start, columns = terminal_columns();
-        terminal_append_cut(out, (magpie_string){part->value, strlen(part->value)},
-                            columns > used + 20 ? columns - used : 20);
+        terminal_append_cut(out, magpie_string_of(part->value), terminal_columns_left(out->size - start));
         magpie_text_append(out, "\n", 1);
     }
 }
 
 static void append_table(const search *s, magpie_text *out) {
-    size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
-    size_t text_columns = columns > before_text + 20 ? columns - before_text : 20;
+    const size_t text_columns = terminal_columns_left(4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2);
     for (size_t i = 0; i < s->count; i++) {
         magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
         terminal_append_cell(out, s->items[i].id, ID_COLUMNS);
@@ -240,9 +235,7 @@ static exit_code answer(const search *s) {
         append_json(s, &out);
     else
         append_table(s, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static void close_all(search *s) {
@@ -283,8 +276,7 @@ static const option_row own_options[] = {
      .parse = storage_parse_space,
      .target = &given.space,
      .help = "whose vectors: fused, text, image or audio (default: fused; of a store without heads, that of "
-             "a single "
-             "--image or --audio)"},
+             "a single --image or --audio)"},
     {.letter = 'k',
      .name = "count",
      .argument = "N",
@@ -323,25 +315,21 @@ const command search_command = {
     .operands = "",
     .tables = tables,
     .details =
-        "Each of --text, --image, --audio, --item and their --not-... may be given several times. In a store "
-        "with\n"
-        "a fusion model all are compared with all that an item has: a text finds pictures. In one without, "
-        "a\n"
-        "picture is compared with the items' pictures, a sound with their sounds, a text with their texts; "
-        "with a\n"
-        "joint model (CLIP), --text ... --space image finds pictures by words.\n"
-        "What is not wanted counts half, and against. A part counts what its modality does in items, times\n"
-        "--weight. --explain splits each score into what each part of the query has with the item's text, "
-        "picture\n"
-        "and sound; they sum to it.\n\n"
+        "Each of --text, --image, --audio, --item and their --not-... may be given several times. In a "
+        "store with a fusion model all are compared with all that an item has: a text finds pictures. In "
+        "one without, a picture is compared with the items' pictures, a sound with their sounds, a text "
+        "with their texts; with a joint model (CLIP), --text ... --space image finds pictures by words.\n"
+        "What is not wanted counts half, and against. A part counts what its modality does in items, "
+        "times --weight. --explain splits each score into what each part of the query has with the item's "
+        "text, picture and sound; they sum to it.\n"
+        "\n"
         "A filter, as in Qdrant:\n"
         "  {\"must\": [{\"key\": \"source\", \"match\": {\"value\": \"tuxpaint\"}},\n"
         "            {\"key\": \"price\", \"range\": {\"lt\": 20}}]}\n"
-        "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n\n"
+        "with must, should, must_not; match value, any, except; range gt, gte, lt, lte; exists, has_id.\n"
+        "\n"
         "--json: {\"hits\": [{\"id\", \"score\", \"text\", \"image\", \"audio\", \"attributes\", "
-        "\"timestamp\"}],\n"
-        "\"took_ms\"}, best first; what an item does not have is null; took_ms is encoding and searching. "
-        "With\n"
-        "--explain a hit has \"explain\": [{\"query\": \"--text\", \"value\", \"weight\", \"shares\": "
-        "{\"text\": ...}}].\n",
+        "\"timestamp\"}], \"took_ms\"}, best first; what an item does not have is null; took_ms is "
+        "encoding and searching. With --explain a hit has \"explain\": [{\"query\": \"--text\", "
+        "\"value\", \"weight\", \"shares\": {\"text\": ...}}].\n",
     .run = run_search};

@@ -59,7 +59,7 @@ magpie_status sink_open(sink *s, sink_format format, const char *path, size_t di
 
 /* As much of the words as is UTF-8: they were cut to fit, maybe in the middle of a character. */
 static void append_reason(magpie_text *out, const char *reason) {
-    magpie_string words = {reason, strlen(reason)};
+    magpie_string words = magpie_string_of(reason);
     while (words.size && magpie_utf8_check(words) != MAGPIE_OK) words.size--;
     magpie_text_json_string(out, words.data, words.size);
 }

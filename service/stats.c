@@ -74,9 +74,7 @@ static exit_code print_stats(const magpie_store_stats *store, magpie_index *cons
         append_json(&out, store, indexes);
     else
         append_lines(&out, store, indexes);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static exit_code run_stats(char **operands, int count) {

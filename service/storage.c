@@ -8,7 +8,7 @@ enum { LINKS_MAX = 256, EF_MAX = 100000 };
 
 static const char *directory;
 static size_t links, ef_construction;
-static magpie_index_options index_options;
+static magpie_index_kind kind;
 
 static const char *const kind_names[] = {[MAGPIE_INDEX_AUTO] = "auto",
                                          [MAGPIE_INDEX_FLAT] = "flat",
@@ -41,7 +41,7 @@ const option_row build_options[] = {
     {.name = "index",
      .argument = "KIND",
      .parse = parse_kind,
-     .target = &index_options.kind,
+     .target = &kind,
      .help = "auto, flat, hnsw or ivf (default: auto: what is there, or by the number of items)"},
     {.name = "m",
      .argument = "N",
@@ -74,15 +74,19 @@ static bool has_index_file(magpie_space space) {
     return exists;
 }
 
+static magpie_status open_index(magpie_store *store, magpie_space space, magpie_index_kind wanted,
+                                magpie_index **out) {
+    const magpie_index_options options = {
+        .kind = wanted, .m = (unsigned)links, .ef_construction = (unsigned)ef_construction};
+    return magpie_index_open(store, space, &options, out);
+}
+
 magpie_status storage_open_index(magpie_store *store, magpie_space space, magpie_index **out) {
-    index_options.m = (unsigned)links;
-    index_options.ef_construction = (unsigned)ef_construction;
-    return magpie_index_open(store, space, &index_options, out);
+    return open_index(store, space, kind, out);
 }
 
 magpie_status storage_open_index_to_search(magpie_store *store, magpie_space space, magpie_index **out) {
-    if (!has_index_file(space)) index_options.kind = MAGPIE_INDEX_FLAT;
-    return storage_open_index(store, space, out);
+    return open_index(store, space, has_index_file(space) ? kind : MAGPIE_INDEX_FLAT, out);
 }
 
 bool storage_should_have_index(const magpie_store_stats *stats, magpie_space space) {
@@ -123,7 +127,7 @@ magpie_status storage_update_indexes(magpie_store *store) {
     return status;
 }
 
-const char *storage_kind_name(magpie_index_kind kind) { return kind_names[kind]; }
+const char *storage_kind_name(magpie_index_kind of) { return kind_names[of]; }
 
 magpie_status storage_parse_space(const char *value, void *target) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)

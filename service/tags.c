@@ -5,7 +5,6 @@
 #include "terminal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { TAGS_MOST = 1 << 20 };
 
@@ -47,7 +46,7 @@ static exit_code print_tags(const magpie_audio_encoder *encoder, const tag *tags
     if (output_json) magpie_text_printf(&out, "{\"tags\": [");
     for (size_t i = 0; i < count; i++) {
         const char *name = magpie_audio_encoder_tag(encoder, tags[i].index);
-        magpie_string words = {name, strlen(name)};
+        magpie_string words = magpie_string_of(name);
         if (output_json) {
             magpie_text_printf(&out, "%s{\"tag\": ", i ? ", " : "");
             magpie_text_json_string(&out, words.data, words.size);
@@ -59,9 +58,7 @@ static exit_code print_tags(const magpie_audio_encoder *encoder, const tag *tags
         }
     }
     if (output_json) magpie_text_printf(&out, "], \"took_ms\": %.3f}\n", seconds * 1000);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static exit_code run_tags(char **operands, int count) {

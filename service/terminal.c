@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-enum { BAR_COLUMNS = 24, COLUMNS_WITHOUT_TERMINAL = 100 };
+enum { BAR_COLUMNS = 24, COLUMNS_WITHOUT_TERMINAL = 100, COLUMNS_LEAST = 20 };
 
 static bool progress_shown;
 
@@ -54,8 +54,14 @@ void terminal_clear_progress(void) {
 
 size_t terminal_columns(void) {
     struct winsize window;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col < 20) return COLUMNS_WITHOUT_TERMINAL;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col < COLUMNS_LEAST)
+        return COLUMNS_WITHOUT_TERMINAL;
     return window.ws_col;
+}
+
+size_t terminal_columns_left(size_t used) {
+    const size_t columns = terminal_columns();
+    return columns > used + COLUMNS_LEAST ? columns - used : COLUMNS_LEAST;
 }
 
 static bool is_control(utf8proc_int32_t point) {

@@ -1,8 +1,8 @@
 /* train_fusion.c - magpie train fusion: the heads of a fusion model, out of the vectors that a store has. */
 #include "command.h"
-#include "interrupt.h"
 #include "curve.h"
 #include "features.h"
+#include "interrupt.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
@@ -13,26 +13,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EPOCHS_MAX = 100000, DIMENSION_MOST = 16384, BATCH_MOST = 4096, THREADS_MOST = 1024 };
+enum { EPOCHS_MAX = 100000, BATCH_MOST = 4096, VALIDATION_MOST = 1000000, THREADS_MOST = 1024 };
 
 static struct {
     const char *output, *curve;
-    const char *kind;
-    size_t dimension, epochs, batch, patience, seed, validation, threads;
-    double rate, weight_decay, dropout, temperature;
-    bool all, keep_text, resume, f32;
-    magpie_precision precision;
-} given = {.kind = "linear", /* magpie_fusion_train_defaults, which the help repeats */
-           .epochs = 60,
-           .batch = 512,
-           .patience = 12,
-           .rate = 1e-3,
-           .weight_decay = 0.1,
-           .dropout = 0.1,
-           .temperature = 0.07,
-           .precision = MAGPIE_PRECISION_AUTO,
-           .seed = 1,
-           .validation = 10};
+    size_t dimension; /* 0: the text vectors' */
+    size_t threads;
+} given;
+
+static magpie_fusion_train_options options; /* from the defaults on, which the help repeats */
+
+static void take_defaults(void) { options = magpie_fusion_train_defaults(); }
 
 /* What the progress tells of. */
 typedef struct run {
@@ -139,9 +130,7 @@ static exit_code print_report(const run *r, const magpie_fusion_report *report) 
         append_report_json(&out, r, report, kept);
     else
         append_report(&out, r, report, kept);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 /* ---- training ------------------------------------------------------------------------------------------ */
@@ -165,29 +154,6 @@ static magpie_status take_features(const features *f, magpie_fusion_data *out, m
     return MAGPIE_OK;
 }
 
-static magpie_fusion_train_options options_for(const magpie_fusion_data *data) {
-    magpie_fusion_train_options o = magpie_fusion_train_defaults();
-    size_t text = data->source[MAGPIE_TEXT].dimension;
-    o.kind = given.kind;
-    o.dimension = given.dimension ? given.dimension : text ? text : o.dimension;
-    o.epochs = given.epochs;
-    o.batch = given.batch;
-    o.patience = given.patience;
-    o.rate = given.rate;
-    o.weight_decay = given.weight_decay;
-    o.dropout = given.dropout;
-    o.keep_text = given.keep_text;
-    o.temperature = given.temperature;
-    o.seed = given.seed;
-    o.validation = given.validation;
-    o.threads = (unsigned)given.threads;
-    o.precision = given.precision;
-    o.all = given.all;
-    o.resume = given.resume;
-    o.f32 = given.f32;
-    return o;
-}
-
 static magpie_status write_curve(const run *r) {
     curve_point *points = magpie_alloc(r->count, sizeof *points);
     if (!points) return MAGPIE_E_NO_MEMORY;
@@ -203,7 +169,9 @@ static magpie_status train(const features *f, run *r, magpie_fusion_report *repo
     magpie_fusion_data data;
     magpie_block block = {0};
     magpie_status status = take_features(f, &data, &block);
-    const magpie_fusion_train_options options = options_for(&data);
+    const size_t text = f->source[MAGPIE_TEXT].dimension;
+    if (given.dimension || text) options.dimension = given.dimension ? given.dimension : text;
+    options.threads = (unsigned)given.threads;
     if (status == MAGPIE_OK)
         status = magpie_fusion_train(&data, &options, given.output, take_epoch, r, report);
     if (status == MAGPIE_OK && given.curve) status = write_curve(r);
@@ -250,10 +218,6 @@ static magpie_status parse_real(const char *value, void *target) {
     return MAGPIE_OK;
 }
 
-static magpie_status parse_precision(const char *value, void *target) {
-    return magpie_precision_parse(value, target);
-}
-
 static const option_row own_options[] = {
     {.name = "output",
      .letter = 'o',
@@ -264,72 +228,74 @@ static const option_row own_options[] = {
     {.name = "kind",
      .argument = "K",
      .parse = parse_kind,
-     .target = &given.kind,
+     .target = &options.kind,
      .help = "of the heads: linear (default) or residual, which is two layers"},
     {.name = "dimension",
      .argument = "N",
      .number = &given.dimension,
      .least = 1,
-     .most = DIMENSION_MOST,
+     .most = MAGPIE_DIMENSION_MAX,
      .help = "of the space (default: the text vectors')"},
     {.name = "epochs",
      .argument = "N",
-     .number = &given.epochs,
+     .number = &options.epochs,
      .least = 1,
      .most = EPOCHS_MAX,
      .help = "at most (default: 60)"},
     {.name = "patience",
      .argument = "N",
-     .number = &given.patience,
+     .number = &options.patience,
      .most = EPOCHS_MAX,
      .help = "end after N epochs that were no better (default: 12; 0: run all)"},
     {.name = "batch",
      .argument = "N",
-     .number = &given.batch,
+     .number = &options.batch,
      .least = 2,
      .most = BATCH_MOST,
      .help = "items that are told apart at a time (default: 512)"},
     {.name = "lr",
      .argument = "X",
      .parse = parse_real,
-     .target = &given.rate,
+     .target = &options.rate,
      .help = "the rate of learning at its highest (default: 0.001)"},
     {.name = "weight-decay",
      .argument = "X",
      .parse = parse_real,
-     .target = &given.weight_decay,
+     .target = &options.weight_decay,
      .help = "of the matrices (default: 0.1)"},
     {.name = "dropout",
      .argument = "X",
      .parse = parse_real,
-     .target = &given.dropout,
+     .target = &options.dropout,
      .help = "share of a vector's numbers left out in training (default: 0.1)"},
     {.name = "temperature",
      .argument = "X",
      .parse = parse_real,
-     .target = &given.temperature,
+     .target = &options.temperature,
      .help = "to begin with; it is learned (default: 0.07)"},
     {.name = "seed",
      .argument = "N",
-     .number = &given.seed,
+     .number = &options.seed,
      .most = SIZE_MAX,
      .help = "of all chance (default: 1)"},
     {.name = "validation",
      .argument = "N",
-     .number = &given.validation,
-     .most = 1000000,
+     .number = &options.validation,
+     .most = VALIDATION_MOST,
      .help = "one title in N, a multiple of 5, tells when to stop (default: 10; 0: none)"},
     {.name = "keep-text",
-     .flag = &given.keep_text,
+     .flag = &options.keep_text,
      .help = "leave texts as they are, and bring the rest to them: texts find texts as without heads"},
-    {.name = "all", .flag = &given.all, .help = "train on the titles that are held out for eval, too"},
-    {.name = "f32", .flag = &given.f32, .help = "write numbers of 32 bits, not of 16"},
+    {.name = "all", .flag = &options.all, .help = "train on the titles that are held out for eval, too"},
+    {.name = "f32", .flag = &options.f32, .help = "write numbers of 32 bits, not of 16"},
     {.name = "precision",
      .argument = "P",
-     .parse = parse_precision,
-     .target = &given.precision,
+     .parse = model_parse_precision,
+     .target = &options.precision,
      .help = "of products: f32, or auto: bf16 where the CPU has it (default)"},
-    {.name = "resume", .flag = &given.resume, .help = "go on where a training into this folder was stopped"},
+    {.name = "resume",
+     .flag = &options.resume,
+     .help = "go on where a training into this folder was stopped"},
     {.name = "curve",
      .argument = "FILE",
      .string = &given.curve,
@@ -354,4 +320,5 @@ const command train_fusion_command = {
                "\"title\", else the text) is held out for magpie eval, and one in ten tells\n"
                "which epoch is best. Use the model by --fusion-model DIR.\n"
                "--json: a line an epoch, then one of what was reached.\n",
-    .run = run_train_fusion};
+    .run = run_train_fusion,
+    .prepare = take_defaults};

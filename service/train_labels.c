@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LEVEL_MOST = 64, LEAST_MOST = 1 << 30, NAME_COLUMNS = 24, TRAINED_MAX = 3 };
+enum { LEAST_MOST = 1 << 30, NAME_COLUMNS = 24, TRAINED_MAX = 3 };
 
 static struct {
     const char *attribute, *output;
@@ -39,7 +39,7 @@ typedef struct training {
 /* ---- training ------------------------------------------------------------------------------------------ */
 
 static magpie_status fit(const training *t, trained *m) {
-    const magpie_space_binding *binding = &t->features.spaces.spaces[m->space];
+    const magpie_space_binding *binding = &t->features.spaces.of[m->space];
     const magpie_labels_info about = {.attribute = given.attribute,
                                       .level = given.level,
                                       .space = magpie_space_name(m->space),
@@ -64,7 +64,7 @@ static magpie_status fit(const training *t, trained *m) {
 }
 
 static magpie_status check_space(const training *t, magpie_space space) {
-    if (t->features.spaces.spaces[space].dimension) return MAGPIE_OK;
+    if (t->features.spaces.of[space].dimension) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_NOT_FOUND, "%s has no %s vectors", storage_directory(),
                        magpie_space_name(space));
 }
@@ -232,7 +232,7 @@ static void append_confusion(magpie_text *out, const trained *m) {
     for (size_t k = 0; k < info->count; k++) {
         const label_figures f = figures_of(m, k);
         magpie_text_printf(out, "%4zu ", k + 1);
-        terminal_append_cell(out, (magpie_string){info->labels[k], strlen(info->labels[k])}, NAME_COLUMNS);
+        terminal_append_cell(out, magpie_string_of(info->labels[k]), NAME_COLUMNS);
         magpie_text_printf(out, " %5zu", f.items);
         append_cell(out, f.precision);
         append_cell(out, f.recall);
@@ -267,9 +267,7 @@ static exit_code answer(const training *t) {
         append_json(t, &out);
     else
         append_table(t, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
@@ -316,15 +314,14 @@ static const option_row own_options[] = {
     {.name = "level",
      .argument = "N",
      .number = &given.level,
-     .most = LEVEL_MOST,
+     .most = MAGPIE_LABELS_LEVEL_MAX,
      .help = "of a path, the first N parts: animals of animals/birds (default: 1); 0: the whole value"},
     {.name = "space",
      .argument = "S",
      .parse = parse_space,
      .target = &given.space,
      .help = "fused, text, image or audio: whose vectors are learned from (default: fused); or all: text, "
-             "image and "
-             "fused side by side"},
+             "image and fused side by side"},
     {.name = "least",
      .argument = "N",
      .number = &given.least,
@@ -347,29 +344,23 @@ const command train_labels_command = {
     .tables = tables,
     .details =
         "A multinomial logistic regression over the vectors that the store has: nothing is encoded. Items "
-        "of\n"
-        "held-out titles are not learned from, and are what the report is about. Of the other titles one in "
-        "five\n"
-        "is for validation: how strongly the weights are held back (L2) is what gives the least log loss "
-        "there,\n"
-        "and so is the temperature by which the probabilities are calibrated. The rest is trained on until "
-        "no\n"
-        "component of the gradient is beyond 1e-5. The same store and seed give the same bytes.\n\n"
-        "With --space all, the items are those that have all three vectors, so that the figures compare, and "
-        "the\n"
-        "models are DIR/text, DIR/image and DIR/fused.\n\n"
-        "The report: accuracy, and how often the label is among the three likeliest; log loss; by how much\n"
-        "probabilities and accuracy differ (expected calibration error, 15 ranges); for each label "
-        "precision,\n"
-        "recall, F1, and as what its items were told.\n\n"
+        "of held-out titles are not learned from, and are what the report is about. Of the other titles "
+        "one in five is for validation: how strongly the weights are held back (L2) is what gives the "
+        "least log loss there, and so is the temperature by which the probabilities are calibrated. The "
+        "rest is trained on until no component of the gradient is beyond 1e-5. The same store and seed "
+        "give the same bytes.\n"
+        "\n"
+        "With --space all, the items are those that have all three vectors, so that the figures compare, "
+        "and the models are DIR/text, DIR/image and DIR/fused.\n"
+        "\n"
+        "The report: accuracy, and how often the label is among the three likeliest; log loss; by how "
+        "much probabilities and accuracy differ (expected calibration error, 15 ranges); for each label "
+        "precision, recall, F1, and as what its items were told.\n"
+        "\n"
         "--json: {\"attribute\", \"level\", \"training\", \"validation\", \"held_out\", \"left_out\": "
-        "{\"labels\", "
-        "\"items\"},\n"
-        "\"models\": [{\"space\", \"output\", \"strength\", \"temperature\", \"iterations\", \"gradient\",\n"
-        "\"validation_log_loss\", \"accuracy\", \"top3\", \"log_loss\", \"calibration_error\", \"labels\": "
-        "[{\"label\", \"items\",\n"
-        "\"precision\", \"recall\", \"f1\"}], \"confusion\": [[...]]}]}; confusion: a row a label, a column "
-        "an "
-        "answer;\n"
-        "null where there is nothing to divide by.\n",
+        "{\"labels\", \"items\"}, \"models\": [{\"space\", \"output\", \"strength\", \"temperature\", "
+        "\"iterations\", \"gradient\", \"validation_log_loss\", \"accuracy\", \"top3\", \"log_loss\", "
+        "\"calibration_error\", \"labels\": [{\"label\", \"items\", \"precision\", \"recall\", \"f1\"}], "
+        "\"confusion\": [[...]]}]}; confusion: a row a label, a column an answer; null where there is "
+        "nothing to divide by.\n",
     .run = run_labels};

@@ -481,12 +481,14 @@ static void check_run(magpie_pool *pool, size_t count, size_t fail_at) {
 
 static void test_pool(void **state) {
     (void)state;
-    for (unsigned threads = 1; threads <= WORKERS; threads++) {
+    for (unsigned i = 0; i < 2 * WORKERS; i++) {
         magpie_pool *pool;
+        unsigned threads = 1 + i / 2;
         assert_int_equal(magpie_pool_create(threads, &pool), MAGPIE_OK);
         assert_int_equal(magpie_pool_threads(pool), threads);
+        if (i % 2) magpie_pool_be_eager(pool);
         static const size_t counts[] = {0, 1, 2, 7, TASKS};
-        for (size_t i = 0; i < 5 * 4; i++) check_run(pool, counts[i % 5], SIZE_MAX);
+        for (size_t run = 0; run < 5 * 4; run++) check_run(pool, counts[run % 5], SIZE_MAX);
         for (size_t fail_at = 0; fail_at < TASKS; fail_at = fail_at * 3 + 1) {
             check_run(pool, TASKS, fail_at);
             check_run(pool, 7, SIZE_MAX); /* a failure is of one call */
@@ -543,16 +545,19 @@ static void *run_pool(void *argument) {
 
 static void test_pool_takes_turns(void **state) {
     (void)state;
-    magpie_pool *pool;
-    pthread_t threads[4];
-    assert_int_equal(magpie_pool_create(3, &pool), MAGPIE_OK);
-    for (size_t i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_pool, pool), 0);
-    for (size_t i = 0; i < 4; i++) {
-        void *ok;
-        pthread_join(threads[i], &ok);
-        assert_ptr_equal(ok, pool);
+    for (int eager = 0; eager < 2; eager++) {
+        magpie_pool *pool;
+        pthread_t threads[4];
+        assert_int_equal(magpie_pool_create(3, &pool), MAGPIE_OK);
+        if (eager) magpie_pool_be_eager(pool);
+        for (size_t i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_pool, pool), 0);
+        for (size_t i = 0; i < 4; i++) {
+            void *ok;
+            pthread_join(threads[i], &ok);
+            assert_ptr_equal(ok, pool);
+        }
+        magpie_pool_free(pool);
     }
-    magpie_pool_free(pool);
 }
 
 static void test_thread_counts(void **state) {

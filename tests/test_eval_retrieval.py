@@ -1,78 +1,23 @@
 """magpie eval retrieval says what a plain loop over the vectors finds: in every direction, with and without heads, with
 items that lack a modality and pictures that are there twice, for items by split, by name, and for queries of a file."""
 import json
-import math
 import os
-import re
 import statistics
-import struct
 import sys
-import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import SKIPPED, item, run, run_json, write_catalogue, write_model, write_picture, write_sound  # noqa: E402
+from one_space import MODALITIES, JointStore, dot, held_out, mix, project, write_heads  # noqa: E402
+from sample import item, run, run_json, write_catalogue, write_model, write_picture, write_sound  # noqa: E402
 
-ITEMS, MODALITIES, DIMENSION = 60, ("text", "image", "audio"), 16
-NO_MODELS = {"MAGPIE_MODEL": "", "MAGPIE_IMAGE_MODEL": "", "MAGPIE_AUDIO_MODEL": "", "MAGPIE_FUSION_MODEL": ""}
+ITEMS = 60
 TIE = 1e-6  # texts that are encoded in other company differ by less; of this model, no two scores by 1e-6 to 3e-6
-
-
-def held_out(title):
-    """The split, by its description in encoders.h."""
-    raw = title.encode()
-    key = re.sub(rb"[^a-z\x80-\xff]+", b" ", raw.lower()).strip() or raw
-    value = 0xCBF29CE484222325
-    for byte in key:
-        value = (value ^ byte) * 0x100000001B3 % 2**64
-    return value % 5 == 0
-
-
-def dot(a, b):
-    return math.fsum(x * y for x, y in zip(a, b))
-
-
-def unit(v):
-    length = math.sqrt(dot(v, v))
-    return [x / length for x in v]
-
-
-def write_heads(folder, inputs, weights):
-    """Random linear heads; returns them as {modality: (matrix, bias)}."""
-    import random
-    dice, header, data, heads = random.Random(7), {}, b"", {}
-    for name, size in inputs.items():
-        matrix = [[dice.gauss(0, 1) for _ in range(size)] for _ in range(DIMENSION)]
-        bias = [dice.gauss(0, 1) for _ in range(DIMENSION)]
-        for part, shape, values in ((".weight", [DIMENSION, size], sum(matrix, [])), (".bias", [DIMENSION], bias)):
-            header[name + part] = {"dtype": "F32", "shape": shape,
-                                   "data_offsets": [len(data), len(data) + 4 * len(values)]}
-            data += struct.pack(f"<{len(values)}f", *values)
-        heads[name] = matrix, bias
-    os.mkdir(folder)
-    with open(folder + "/model.safetensors", "wb") as file:
-        text = json.dumps(header).encode()
-        file.write(struct.pack("<Q", len(text)) + text + data)
-    with open(folder + "/config.json", "w", encoding="utf-8") as file:
-        json.dump({"model_type": "magpie-fusion", "dimension": DIMENSION, "temperature": 0.05,
-                   "heads": {name: {"kind": "linear", "input": size, "weight": weights[name]}
-                             for name, size in inputs.items()}}, file)
-    return heads
-
-
-def project(head, vector):
-    matrix, bias = head
-    scale = math.sqrt(len(vector))
-    return unit([scale * dot(row, vector) + b for row, b in zip(matrix, bias)])
 
 
 def fuse(vectors, weights):
     """{modality: {id: vector}} to {id: vector}."""
-    out = {}
-    for one in set().union(*vectors.values()):
-        parts = [[weights[m] * x for x in vectors[m][one]] for m in vectors if one in vectors[m]]
-        out[one] = unit([math.fsum(column) for column in zip(*parts)])
-    return out
+    return {one: mix([(vectors[m][one], weights[m]) for m in vectors if one in vectors[m]])
+            for one in set().union(*vectors.values())}
 
 
 def figures(queries, candidates):
@@ -95,32 +40,19 @@ def chance(n):
             "mrr": sum(1 / rank for rank in range(1, n + 1)) / n, "median_rank": (n + 1) / 2}
 
 
-class Retrieval(unittest.TestCase):
+class Retrieval(JointStore):
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = cls.temporary.name
-        cls.joint = write_model("image", cls.folder + "/joint", 6, "clip-small")
+        super().setUpClass()
         cls.audio = write_model("audio", cls.folder + "/audio", 1)
-        if not cls.joint or not cls.audio:
-            print("SKIPPED: no program that writes models is named: run it through ctest")
-            sys.exit(SKIPPED)
-        cls.models = ("--model", cls.joint, "--audio-model", cls.audio, "--precision", "f32")
-        cls.items = [cls.make_item(i) for i in range(ITEMS)]
-        write_catalogue(cls.folder + "/catalogue.jsonl", cls.items)
-        cls.store = cls.folder + "/store"
-        run_json("ingest", cls.folder + "/catalogue.jsonl", "--store", cls.store, *cls.models, env=NO_MODELS)
+        cls.fill(ITEMS, "--audio-model", cls.audio)
         cls.features = {m: cls.encode(m, cls.items) for m in MODALITIES}
         inputs = {m: len(next(iter(cls.features[m].values()))) for m in MODALITIES}
         cls.weights = {"text": 1.0, "image": 0.5, "audio": 2.0}
         cls.heads = write_heads(cls.folder + "/heads", inputs, cls.weights)
         cls.with_heads = ("--fusion-model", cls.folder + "/heads")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     @classmethod
     def make_item(cls, i):
@@ -141,19 +73,15 @@ class Retrieval(unittest.TestCase):
     def encode(cls, modality, lines, *more):
         lines = [line for line in lines if modality in line]
         write_catalogue(cls.folder + "/lines.jsonl", lines)
-        code, out, err = run("encode", cls.folder + "/lines.jsonl", *cls.models, "--modality", modality, *more,
-                             env=NO_MODELS)
+        code, out, err = run("encode", cls.folder + "/lines.jsonl", *cls.models, "--modality", modality, *more)
         assert code == 0, err
         return {line["id"]: line["vector"] for line in map(json.loads, out.splitlines())}
 
     def eval(self, *arguments, expected=0):
-        return run_json("eval", "retrieval", "--store", self.store, *arguments, expected=expected, env=NO_MODELS)
+        return run_json("eval", "retrieval", "--store", self.store, *arguments, expected=expected)
 
     def fails(self, code, words, *arguments):
-        got, out, err = run("eval", "retrieval", "--store", self.store, *arguments, env=NO_MODELS)
-        self.assertEqual((got, out), (code, ""), err)
-        self.assertTrue(err.startswith("magpie: ") and err.count("\n") == 1, err)
-        self.assertIn(words, err)
+        super().fails(code, words, "eval", "retrieval", "--store", self.store, *arguments)
 
     def kinds(self, ids, heads):
         """The vectors of these items in the one space, by kind."""
@@ -205,7 +133,7 @@ class Retrieval(unittest.TestCase):
 
     def test_joint_model_needs_no_heads(self):
         self.check({one["id"] for one in self.items}, False, "--split", "all")
-        out = run("eval", "retrieval", "--store", self.store, "--split", "all", env=NO_MODELS)[1]
+        out = run("eval", "retrieval", "--store", self.store, "--split", "all")[1]
         self.assertIn("audio is left out", out)
 
     def test_split(self):
@@ -258,7 +186,7 @@ class Retrieval(unittest.TestCase):
         lines = [{"id": self.items[1]["id"], "text": "fine"}, {"id": self.items[1]["id"], "audio": "none.wav"}]
         write_catalogue(path, lines)
         arguments = ("--queries", path, "--split", "all", *self.models, *self.with_heads)
-        code, out, err = run("eval", "retrieval", "--store", self.store, *arguments, env=NO_MODELS)
+        code, out, err = run("eval", "retrieval", "--store", self.store, *arguments)
         self.assertEqual(code, 3)
         self.assertRegex(err, r"^magpie: .*queries\.jsonl, line 2: .*none\.wav.*; left out\n$")
         self.assertIn("1 that could not be read", out)
@@ -285,8 +213,8 @@ class Retrieval(unittest.TestCase):
         store = self.folder + "/apart"
         pictures = write_model("image", self.folder + "/pictures", 3)
         run_json("ingest", self.folder + "/catalogue.jsonl", "--store", store, "--image-model", pictures,
-                 "--audio-model", self.audio, env=NO_MODELS)
-        code, out, err = run("eval", "retrieval", "--store", store, "--split", "all", env=NO_MODELS)
+                 "--audio-model", self.audio)
+        code, out, err = run("eval", "retrieval", "--store", store, "--split", "all")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("it takes heads", err)
         self.fails(1, "head", "--split", "all", "--fusion-model", self.wrong_heads())
@@ -297,7 +225,7 @@ class Retrieval(unittest.TestCase):
 
     def test_table_says_what_json_says(self):
         arguments = ("--split", "all", *self.with_heads)
-        out = run("eval", "retrieval", "--store", self.store, *arguments, env=NO_MODELS)[1]
+        out = run("eval", "retrieval", "--store", self.store, *arguments)[1]
         for d in self.eval(*arguments)["directions"]:
             line = next(line for line in out.splitlines() if line.split()[:3] == [d["query"], ">", d["among"]])
             cells = line.split()[3:]

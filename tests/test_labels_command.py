@@ -7,41 +7,26 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import unittest
 
-TESTS = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [TESTS, os.path.join(TESTS, "kill")]
-from sample import SKIPPED, binary, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
-from test_eval_retrieval import NO_MODELS, dot, fuse, held_out, project, write_heads  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
+from one_space import JointStore, dot, held_out, mix, project, write_heads  # noqa: E402
+from sample import NO_MODELS, binary, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
 
 ITEMS = 240
 WORDS = {"animals/pets": "cat dog rabbit", "animals/farm": "cow horse sheep", "food": "apple bread cheese",
          "things/tools": "hammer saw drill", "rare/one": "quark"}
 
 
-class Labels(unittest.TestCase):
+class Labels(JointStore):
     maxDiff = None
 
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = cls.temporary.name
-        cls.joint = write_model("image", cls.folder + "/joint", 6, "clip-small")
-        if not cls.joint:
-            print("SKIPPED: no program that writes models is named: run it through ctest")
-            sys.exit(SKIPPED)
-        cls.models = ("--model", cls.joint, "--precision", "f32")
-        cls.items = [cls.make_item(i) for i in range(ITEMS)]
-        write_catalogue(cls.folder + "/catalogue.jsonl", cls.items)
-        cls.store = cls.folder + "/store"
-        run_json("ingest", cls.folder + "/catalogue.jsonl", "--store", cls.store, *cls.models, env=NO_MODELS)
+        super().setUpClass()
+        cls.fill(ITEMS)
         cls.trained = cls.folder + "/trained"
         cls.report = cls.train("--space", "text", "--output", cls.trained)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     @classmethod
     def make_item(cls, i):
@@ -61,22 +46,16 @@ class Labels(unittest.TestCase):
 
     @classmethod
     def train(cls, *arguments):
-        return run_json("train", "labels", "--store", cls.store, "--attribute", "category", *arguments, env=NO_MODELS)
+        return run_json("train", "labels", "--store", cls.store, "--attribute", "category", *arguments)
 
     def classify(self, *arguments, k=100):
-        answer = run_json("classify", "-k", k, *arguments, env=NO_MODELS)
+        answer = run_json("classify", "-k", k, *arguments)
         chances = [one["probability"] for one in answer["labels"]]
         self.assertEqual(chances, sorted(chances, reverse=True))
         return {one["label"]: one["probability"] for one in answer["labels"]}
 
     def by_item(self, one, labels=None, store=None):
         return self.classify("--labels-model", labels or self.trained, "--store", store or self.store, "--item", one["id"])
-
-    def fails(self, code, words, *arguments):
-        got, out, err = run(*arguments, env=NO_MODELS)
-        self.assertEqual((got, out), (code, ""), err)
-        self.assertTrue(err.startswith("magpie: ") and err.count("\n") == 1, err)
-        self.assertIn(words, err)
 
     def labelled(self, level):
         """(item, label) of those that have one."""
@@ -175,7 +154,7 @@ class Labels(unittest.TestCase):
             for label in by_item:
                 self.assertAlmostEqual(by_text[label], by_item[label], 3)
         self.assertEqual(len(self.classify("--labels-model", self.trained, *self.models, "--text", "cat", k=2)), 2)
-        out = run("classify", "--labels-model", self.trained, *self.models, "--text", "cat", env=NO_MODELS)[1]
+        out = run("classify", "--labels-model", self.trained, *self.models, "--text", "cat")[1]
         self.assertRegex(out, r"^   1  [01]\.\d{4}  \w+\n   2  0\.\d{4}  \w+\n   3  0\.\d{4}  \w+\n$")
 
     def test_training_does_not_see_what_is_held_out(self):
@@ -185,16 +164,15 @@ class Labels(unittest.TestCase):
                 one["attributes"]["category"] = "animals/pets"
         store, path = self.folder + "/relabelled", self.folder + "/relabelled.jsonl"
         write_catalogue(path, items)
-        run_json("ingest", path, "--store", store, *self.models, env=NO_MODELS)
+        run_json("ingest", path, "--store", store, *self.models)
         run_json("train", "labels", "--store", store, "--attribute", "category", "--space", "text", "--output",
-                 self.folder + "/blind", env=NO_MODELS)
+                 self.folder + "/blind")
         for name in ("config.json", "model.safetensors"):
             with open(f"{self.trained}/{name}", "rb") as one, open(f"{self.folder}/blind/{name}", "rb") as other:
                 self.assertEqual(one.read(), other.read())
 
     def vector(self, modality, **line):
-        code, out, err = run("encode", *self.models, "--modality", modality, stdin=json.dumps({"id": "x", **line}),
-                             env=NO_MODELS)
+        code, out, err = run("encode", *self.models, "--modality", modality, stdin=json.dumps({"id": "x", **line}))
         self.assertEqual(code, 0, err)
         return json.loads(out)["vector"]
 
@@ -215,12 +193,11 @@ class Labels(unittest.TestCase):
                           "0.2")
         size = len(text)
         heads = write_heads(self.folder + "/heads", {"text": size, "image": size}, {"text": 1, "image": 0.5})
-        parts = {"text": {1: project(heads["text"], text)}, "image": {1: project(heads["image"], image)}}
-        mixed = fuse(parts, {"text": 1, "image": 0.5})[1]
+        text, image = project(heads["text"], text), project(heads["image"], image)
         projected = [project(heads["text"], v) for v in plain]
         named = ("--fusion-model", self.folder + "/heads")
-        self.assert_words(parts["image"][1], labels, projected, 0.05, "--image", picture, *named)
-        self.assert_words(mixed, labels, projected, 0.05, "--image", picture, "--text", "dog", *named)
+        self.assert_words(image, labels, projected, 0.05, "--image", picture, *named)
+        self.assert_words(mix([(text, 1), (image, 0.5)]), labels, projected, 0.05, "--image", picture, "--text", "dog", *named)
 
     def test_words_for_an_item(self):
         one = self.items[3]  # without a picture: fused is the text's
@@ -245,7 +222,7 @@ class Labels(unittest.TestCase):
     def ingest(self, store, items, *arguments, **more):
         path = f"{self.folder}/{store}.jsonl"
         write_catalogue(path, items)
-        return run_json("ingest", path, "--store", f"{self.folder}/{store}", *self.models, *arguments, env=NO_MODELS, **more)
+        return run_json("ingest", path, "--store", f"{self.folder}/{store}", *self.models, *arguments, **more)
 
     def stored(self, store, items):
         code, out, err = run("get", "--store", f"{self.folder}/{store}", "--json", *(one["id"] for one in items))
@@ -286,7 +263,7 @@ class Labels(unittest.TestCase):
             wanted = {"must": [{"key": "category", "match": {"value": label}},
                                {"key": "category_probability", "range": {"gte": 0.8}}]}
             found = run_json("search", "--store", self.folder + "/told", *self.models, "--text", "x", "-k", n,
-                             "--filter", json.dumps(wanted), env=NO_MODELS)
+                             "--filter", json.dumps(wanted))
             self.assertEqual({hit["id"] for hit in found["hits"]},
                              {one["id"] for one, got in zip(items, stored) if "category_probability" in got and
                               got["category"] == label})
@@ -335,7 +312,7 @@ class Labels(unittest.TestCase):
                                 "--acknowledge"], env={**os.environ, **NO_MODELS}, stdout=full, stderr=subprocess.PIPE,
                                check=False)
             self.assertEqual(run_json("stats", "--store", store)["items"], 20)
-            report = run_json("ingest", path, "--store", store, *self.models, *every, self.trained, env=NO_MODELS)
+            report = run_json("ingest", path, "--store", store, *self.models, *every, self.trained)
             self.assertEqual((report["resumed_at"], report["lines"]), (resumed_at, 60 - resumed_at))
             self.assertGreater(self.assert_told(stopped, items, 0, (self.trained, "text")), 30)
 
@@ -345,7 +322,7 @@ class Labels(unittest.TestCase):
         for store, more in (("plain", ()), ("taught", ("--labels-model", self.trained, "--labels-least", "0"))):
             self.ingest(store, items, *more)
             run_json("train", "labels", "--store", f"{self.folder}/{store}", "--attribute", "category", "--space", "text",
-                     "--output", f"{self.folder}/from-{store}", env=NO_MODELS)
+                     "--output", f"{self.folder}/from-{store}")
         for name in ("config.json", "model.safetensors"):
             with open(f"{self.folder}/from-plain/{name}", "rb") as one, open(f"{self.folder}/from-taught/{name}", "rb") as two:
                 self.assertEqual(one.read(), two.read())
@@ -353,26 +330,26 @@ class Labels(unittest.TestCase):
     def test_models_info(self):
         with open(self.trained + "/config.json", encoding="utf-8") as file:
             config = json.load(file)
-        info = run_json("models", "info", self.trained, env=NO_MODELS)
+        info = run_json("models", "info", self.trained)
         self.assertEqual(info.pop("sense"), "labels")
         self.assertEqual(info.pop("name"), "trained")
         self.assertEqual(info.pop("fingerprint"), config.pop("weights"))
         self.assertEqual(info.pop("learned_on"), config.pop("fingerprint"))
         del config["model_type"]
         self.assertEqual(info, config)
-        out = run("models", "info", self.trained, env=NO_MODELS)[1]
+        out = run("models", "info", self.trained)[1]
         self.assertTrue(out.endswith("labels          animals\n                food\n                things\n"), out)
 
     def test_misused_ingest(self):
         store, path = self.folder + "/wrong", self.folder + "/catalogue.jsonl"
         other = write_model("image", self.folder + "/stranger", 3, "clip-small")
         ingest = ("ingest", path, "--store", store)
-        info = run_json("models", "info", self.trained, env=NO_MODELS)
-        code, out, err = run("models", "info", other, "--json", env=NO_MODELS)
+        info = run_json("models", "info", self.trained)
+        code, out, err = run("models", "info", other, "--json")
         self.assertEqual(code, 0, err)
         self.fails(1, info["learned_on"], *ingest, "--model", other, "--labels-model", self.trained)
         self.fails(1, json.loads(out.splitlines()[0])["fingerprint"], *ingest, "--model", other, "--labels-model", self.trained)
-        run_json(*ingest, *self.models, "--labels-model", self.trained, env=NO_MODELS)  # nothing was bound to the other
+        run_json(*ingest, *self.models, "--labels-model", self.trained)  # nothing was bound to the other
         self.fails(2, "from 0 to 1", *ingest, *self.models, "--labels-least", "1.5")
         self.fails(1, "nowhere", *ingest, *self.models, "--labels-model", self.folder + "/nowhere")
 
@@ -389,10 +366,12 @@ class Labels(unittest.TestCase):
         for of in (("--labels-model", self.trained), words):
             self.fails(3, 'no item "none"', "classify", *of, *self.models, "--store", self.store, "--item", "none")
         self.fails(1, "nowhere", "classify", "--labels-model", self.folder + "/nowhere", *self.models, *text)
+        self.fails(1, "trained is a model of labels: name it by --labels-model", "classify", *words, *text,
+                   "--model", self.trained)
         other = write_model("image", self.folder + "/other", 2, "clip-small")
         self.fails(1, "trained", "classify", "--labels-model", self.trained, "--model", other, *text)
         store = self.folder + "/foreign"
-        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", store, "--model", other, env=NO_MODELS)
+        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", store, "--model", other)
         self.fails(1, "train it again", "classify", "--labels-model", self.trained, "--store", store, "--item", "i001")
 
     def test_nothing_to_learn_from(self):
@@ -406,7 +385,7 @@ class Labels(unittest.TestCase):
 
     def test_table(self):
         out = run("train", "labels", "--store", self.store, "--attribute", "category", "--space", "all", "--output",
-                  self.folder + "/table", env=NO_MODELS)[1]
+                  self.folder + "/table")[1]
         report = self.train("--space", "all", "--output", self.folder + "/table")
         rows = [line.split() for line in out.splitlines()]
         accuracy = next(row for row in rows if row[:1] == ["accuracy"])

@@ -3,9 +3,7 @@ pictures are JPEGs of the size that is said, and nothing in it runs or leads els
 import base64
 import html.parser
 import json
-import math
 import os
-import random
 import re
 import struct
 import subprocess
@@ -14,6 +12,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
+from one_space import write_heads  # noqa: E402
 from sample import (item, model_or_skip, run, run_json, write_catalogue, write_model, write_picture,  # noqa: E402
                     write_sound)
 
@@ -80,26 +79,6 @@ def jpeg_size(data):
 def data_of(uri, kind):
     assert uri.startswith(f"data:{kind};base64,"), uri[:40]
     return base64.b64decode(uri.split(",", 1)[1], validate=True)
-
-
-def write_fusion(folder, inputs, dimension):
-    """Linear heads out of nothing, of these modalities and the widths of their vectors."""
-    dice, header, data = random.Random("fusion"), {}, b""
-    os.mkdir(folder)
-    for modality, width in inputs.items():
-        for name, shape in ((modality + ".weight", [dimension, width]), (modality + ".bias", [dimension])):
-            count = math.prod(shape)
-            values = struct.pack(f"<{count}f", *(dice.gauss(0, 1) for _ in range(count)))
-            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
-            data += values
-    header = json.dumps(header).encode()
-    header += b" " * (-len(header) % 8)
-    with open(folder + "/model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header + data)
-    with open(folder + "/config.json", "w", encoding="utf-8") as file:
-        json.dump({"model_type": "magpie-fusion", "dimension": dimension, "temperature": 0.05,
-                   "heads": {modality: {"kind": "linear", "input": width, "weight": 1.0}
-                             for modality, width in inputs.items()}}, file)
 
 
 def fitted(width, height):
@@ -234,8 +213,6 @@ class Pages(unittest.TestCase):
     def test_query_by_picture_and_sound(self):
         model = write_model("image", self.folder.name + "/model")
         sounds = write_model("audio", self.folder.name + "/sounds")
-        if not model or not sounds:
-            self.skipTest("MAGPIE_WRITE_IMAGE_MODEL and MAGPIE_WRITE_AUDIO_MODEL are not set: run it through ctest")
         models = ("--model", MODEL, "--image-model", model, "--audio-model", sounds)
         store, path = self.folder.name + "/both", self.folder.name + "/both.html"
         run_json("ingest", self.folder.name + "/catalogue.jsonl", "--store", store, *models, expected=3)
@@ -249,11 +226,9 @@ class Pages(unittest.TestCase):
 
     def test_shares(self):
         model = write_model("image", self.folder.name + "/model")
-        if not model:
-            self.skipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
         dimension = run_json("models", "info", model)["dimension"]
         heads, store = self.folder.name + "/heads", self.folder.name + "/fused"
-        write_fusion(heads, {"text": 384, "image": dimension}, 384)
+        write_heads(heads, {"text": 384, "image": dimension}, {"text": 1, "image": 1})
         models = ("--model", MODEL, "--image-model", model, "--fusion-model", heads)
         run_json("ingest", self.folder.name + "/catalogue.jsonl", "--store", store, *models, expected=3)
         path = self.folder.name + "/shares.html"

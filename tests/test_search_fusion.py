@@ -10,24 +10,14 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import (item, model_or_skip, run, run_json, write_catalogue, write_model, write_picture,  # noqa: E402
+from one_space import MODALITIES, dot, mix, unit, write_fusion  # noqa: E402
+from sample import (Case, item, model_or_skip, run, run_json, write_catalogue, write_model, write_picture,  # noqa: E402
                     write_sound)
 
 MODEL = model_or_skip()
-NO_MODELS = {name: "" for name in ("MAGPIE_MODEL", "MAGPIE_IMAGE_MODEL", "MAGPIE_AUDIO_MODEL", "MAGPIE_FUSION_MODEL")}
-MODALITIES = ("text", "image", "audio")
 ENDINGS = {"image": "png", "audio": "wav"}
 DIMENSION, ITEMS, BARE = 24, 30, 3
 UNWANTED = -0.5
-
-
-def unit(vector):
-    length = math.sqrt(math.fsum(x * x for x in vector))
-    return [x / length for x in vector]
-
-
-def dot(a, b):
-    return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
 
 def as_f32(values):
@@ -49,22 +39,11 @@ class Heads:
         self.tensors["text.inner.bias"] = as_f32([dice.gauss(0, 0.1) for _ in range(DIMENSION)])
 
     def write(self, folder, encoders):
-        os.mkdir(folder)
         heads = {name: {"kind": "residual" if name == "text" else "linear", "input": size,
                         "weight": self.weights[name], "encoder": encoders[name]} for name, size in self.inputs.items()}
-        with open(folder + "/config.json", "w", encoding="utf-8") as file:
-            json.dump({"model_type": "magpie-fusion", "dimension": DIMENSION, "temperature": 0.05, "heads": heads}, file)
-        header, data = {}, b""
-        for name, values in self.tensors.items():
-            rows = len(values) // DIMENSION
-            shape = [DIMENSION] if name.endswith("bias") else [DIMENSION, rows]
-            bits = struct.pack(f"<{len(values)}f", *values)
-            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(bits)]}
-            data += bits
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        with open(folder + "/model.safetensors", "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text + data)
+        write_fusion(folder, DIMENSION, heads, {
+            name: ([DIMENSION] if name.endswith("bias") else [DIMENSION, len(values) // DIMENSION], values)
+            for name, values in self.tensors.items()})
 
     def layer(self, name, x):
         matrix, bias = self.tensors[name + "weight"], self.tensors[name + "bias"]
@@ -79,20 +58,13 @@ class Heads:
         return unit(y)
 
 
-def mix(parts):
-    """parts: (vector, weight)"""
-    return unit([math.fsum(w * v[i] for v, w in parts) for i in range(DIMENSION)])
-
-
-class Fused(unittest.TestCase):
+class Fused(Case):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         models = {"text": MODEL}
         for kind in ("image", "audio"):
             models[kind] = write_model(kind, f"{cls.folder.name}/{kind}-model")
-            if not models[kind]:
-                raise unittest.SkipTest(f"MAGPIE_WRITE_{kind.upper()}_MODEL is not set: run it through ctest")
         cls.info = {name: run_json("models", "info", folder) for name, folder in models.items()}
         cls.set = cls.folder.name + "/set"
         os.mkdir(cls.set)
@@ -105,7 +77,7 @@ class Fused(unittest.TestCase):
         cls.make_items()
         cls.z = cls.encode_all()
         cls.store = cls.folder.name + "/store"
-        cls.ingested = run_json("ingest", cls.catalogue, "--store", cls.store, *cls.models, env=NO_MODELS)
+        cls.ingested = run_json("ingest", cls.catalogue, "--store", cls.store, *cls.models)
 
     @classmethod
     def tearDownClass(cls):
@@ -139,7 +111,7 @@ class Fused(unittest.TestCase):
         if not values:
             return
         lines = "".join(json.dumps({"id": value, name: value}) + "\n" for value in values)
-        code, out, err = run("encode", "--modality", name, *cls.models, stdin=lines, env=NO_MODELS)
+        code, out, err = run("encode", "--modality", name, *cls.models, stdin=lines)
         assert code == 0, err
         cls.known.update({(name, v["id"]): cls.heads.project(name, v["vector"]) for v in map(json.loads, out.splitlines())})
 
@@ -161,8 +133,7 @@ class Fused(unittest.TestCase):
         return mix(parts) if parts else None
 
     def search(self, *arguments, store=None):
-        return run_json("search", "--store", store or self.store, *self.models, *arguments, "-k", "100",
-                        env=NO_MODELS)["hits"]
+        return run_json("search", "--store", store or self.store, *self.models, *arguments, "-k", "100")["hits"]
 
     def project(self, name, value):
         self.encode(name, [value])
@@ -233,7 +204,7 @@ class Fused(unittest.TestCase):
 
     def test_table_tells_it_too(self):
         code, out, _ = run("search", "--store", self.store, *self.models, "--text", "red", "--not-image",
-                           self.path("image", 90), "-k", "3", "--explain", env=NO_MODELS)
+                           self.path("image", 90), "-k", "3", "--explain")
         self.assertEqual((code, len(out.splitlines())), (0, 3 * 3 + 1))
         self.assertRegex(out.splitlines()[1], r"^ +-?0\.\d{4} (text|image|audio).*  by --text red$")
         self.assertRegex(out.splitlines()[2], r"^ +-?0\.\d{4} (text|image|audio).*  by --not-image ")
@@ -247,20 +218,14 @@ class Fused(unittest.TestCase):
 
     def test_models_that_a_query_does_not_need(self):
         """Neither is opened: an item needs none, a text no other's."""
-        by_item = run_json("search", "--store", self.store, "--item", self.items[4]["id"], "-k", "100", env=NO_MODELS)
+        by_item = run_json("search", "--store", self.store, "--item", self.items[4]["id"], "-k", "100")
         self.assertEqual([h["id"] for h in by_item["hits"]], [h["id"] for h in self.search("--item", self.items[4]["id"])])
         one = ("--model", MODEL, "--fusion-model", self.set + "/fusion", "--image-model", "/none", "--audio-model", "/none")
-        hits = run_json("search", "--store", self.store, *one, "--text", "red", env=NO_MODELS)["hits"]
+        hits = run_json("search", "--store", self.store, *one, "--text", "red")["hits"]
         self.assertEqual(len(hits), 10)
         for env in ({"MAGPIE_MODEL": self.set}, {"MAGPIE_MODEL": MODEL, "MAGPIE_FUSION_MODEL": self.set + "/fusion"}):
-            again = run_json("search", "--store", self.store, "--text", "red", env={**NO_MODELS, **env})["hits"]
+            again = run_json("search", "--store", self.store, "--text", "red", env=env)["hits"]
             self.assertEqual(again, hits)
-
-    def fails(self, code, words, *arguments):
-        got, out, err = run(*arguments, env=NO_MODELS)
-        self.assertEqual((got, out), (code, ""), err)
-        self.assertTrue(err.startswith("magpie: ") and err.count("\n") == 1, err)
-        self.assertIn(words, err)
 
     def test_errors_name_the_option(self):
         search = ("search", "--store", self.store, *self.models)
@@ -271,18 +236,17 @@ class Fused(unittest.TestCase):
         self.fails(1, "--fusion-model DIR", "search", "--store", self.store, "--model", MODEL, "--text", "a")
         self.fails(1, "--audio-model DIR", "search", "--store", self.store, "--model", MODEL, "--audio", "a.wav")
         self.fails(1, "--fusion-model DIR", "search", "--store", self.store, "--item", self.items[0]["id"], "--explain")
-        other = write_model("image", self.folder.name + "/another", 2) if not os.path.exists(
-            self.folder.name + "/another") else self.folder.name + "/another"
+        other = write_model("image", self.folder.name + "/another", 2)
         self.fails(1, "head for image", *search, "--image-model", other, "--image", self.path("image", 90))
 
     def test_store_without_heads_says_so(self):
         with tempfile.TemporaryDirectory() as folder:
             plain = ("--model", MODEL, "--image-model", self.set + "/image", "--precision", "f32")
-            run_json("ingest", self.catalogue, "--store", folder + "/s", *plain, env=NO_MODELS)
+            run_json("ingest", self.catalogue, "--store", folder + "/s", *plain)
             search = ("search", "--store", folder + "/s", *plain)
             self.fails(1, "--image: the fused space has no head for pictures", *search, "--text", "a", "--image",
                        self.path("image", 90))
-            hits = run_json(*search, "--text", self.items[3]["text"], "--not-text", "cheese", "--explain", env=NO_MODELS)
+            hits = run_json(*search, "--text", self.items[3]["text"], "--not-text", "cheese", "--explain")
             self.assertEqual(hits["hits"][0]["id"], self.items[3]["id"])
             self.assertIsNone(run_json("stats", "--store", folder + "/s")["spaces"]["text"]["index"])
             self.fails(1, "magpie fuse", "search", "--store", folder + "/s", *self.models, "--text", "a")
@@ -292,13 +256,13 @@ class Fused(unittest.TestCase):
 
     def test_ingest_and_info(self):
         self.assertEqual((self.ingested["encoded"], self.ingested["updated"]), (ITEMS - BARE, BARE))
-        again = run_json("ingest", self.catalogue, "--store", self.store, *self.models, env=NO_MODELS)
+        again = run_json("ingest", self.catalogue, "--store", self.store, *self.models)
         self.assertEqual((again["unchanged"], again["committed"]), (ITEMS, 0))
         spaces = run_json("stats", "--store", self.store)["spaces"]
         self.assertEqual((spaces["fused"]["vectors"], spaces["fused"]["dimension"]), (ITEMS - BARE, DIMENSION))
         self.assertTrue(all(space["index"]["loaded"] for space in spaces.values()))  # the text's too
         self.assertEqual(run_json("check", "--store", self.store)["problems"], [])
-        code, out, _ = run("models", "info", self.set, "--json", env=NO_MODELS)
+        code, out, _ = run("models", "info", self.set, "--json")
         self.assertEqual((code, [json.loads(line)["sense"] for line in out.splitlines()]), (0, [*MODALITIES, "fusion"]))
 
     def test_fuse(self):
@@ -306,33 +270,33 @@ class Fused(unittest.TestCase):
             store, query = folder + "/s", self.query([("text", "red cheese")], {})[0]
             plain = [word for name in MODALITIES for word in
                      (f"--{name}-model" if name != "text" else "--model", f"{self.set}/{name}")]
-            run_json("ingest", self.catalogue, "--store", store, *plain, "--precision", "f32", env=NO_MODELS)
+            run_json("ingest", self.catalogue, "--store", store, *plain, "--precision", "f32")
             fuse = ("fuse", "--store", store, "--fusion-model", self.set + "/fusion", "--commit", "4")
-            self.assertEqual(run_json(*fuse, env=NO_MODELS)["fused"], ITEMS - BARE)
+            self.assertEqual(run_json(*fuse)["fused"], ITEMS - BARE)
             self.assert_found(self.search("--text", "red cheese", store=store), query)
             before = run_json("stats", "--store", store)["sequence"]
-            again = run_json(*fuse, env=NO_MODELS)
+            again = run_json(*fuse)
             self.assertEqual((again["fused"], again["kept"], again["bare"]), (0, ITEMS - BARE, BARE))
             self.assertEqual(run_json("stats", "--store", store)["sequence"], before)
-            run_json(*fuse, "--weight", "image=2.5", "--weight", "audio=0.1", env=NO_MODELS)
+            run_json(*fuse, "--weight", "image=2.5", "--weight", "audio=0.1")
             weights = {"text": 1, "image": 2.5, "audio": 0.1}
             self.assert_found(self.search("--text", "red cheese", store=store), query, weights=weights)
             self.assertEqual(run_json("check", "--store", store)["problems"], [])
             # ... which the store remembers
             ingest = ("ingest", self.catalogue, "--store", store, *self.models)
-            self.assertEqual(run_json(*ingest, env=NO_MODELS)["unchanged"], ITEMS)
+            self.assertEqual(run_json(*ingest)["unchanged"], ITEMS)
             self.fails(1, "magpie fuse", *ingest, "--weight", "image=1")
-            code, out, _ = run("fuse", "--store", store, env=NO_MODELS)  # without heads: the text's, as at first
+            code, out, _ = run("fuse", "--store", store)  # without heads: the text's, as at first
             self.assertEqual((code, "kept" in out), (0, True))
             texts = run_json("search", "--store", store, "--model", MODEL, "--precision", "f32", "--text",
-                             self.items[3]["text"], env=NO_MODELS)["hits"]
+                             self.items[3]["text"])["hits"]
             self.assertEqual(texts[0]["id"], self.items[3]["id"])
             self.assertAlmostEqual(texts[0]["score"], 1, places=4)
 
     def test_weights_of_an_ingest(self):
         with tempfile.TemporaryDirectory() as folder:
             ingest = ("ingest", self.catalogue, "--store", folder + "/s", *self.models, "--weight", "text=0")
-            run_json(*ingest, env=NO_MODELS)
+            run_json(*ingest)
             weights = {**self.heads.weights, "text": 0}
             self.assert_found(self.search("--text", "cheese", store=folder + "/s"),
                               self.project("text", "cheese"), weights=weights)
@@ -350,8 +314,6 @@ class Joint(unittest.TestCase):
     def test_joint(self):
         with tempfile.TemporaryDirectory() as folder:
             model = write_model("image", folder + "/clip", 1, "clip-small")
-            if not model:
-                self.skipTest("MAGPIE_WRITE_IMAGE_MODEL is not set: run it through ctest")
             pictures = [f"{folder}/{i}.png" for i in range(6)]
             for i, path in enumerate(pictures):
                 write_picture(path, i)
@@ -359,17 +321,17 @@ class Joint(unittest.TestCase):
                      for i, path in enumerate(pictures)]
             lines = "".join(json.dumps(one) + "\n" for one in items)
             models = ("--model", model, "--precision", "f32")
-            run_json("ingest", "-", "--store", folder + "/s", *models, stdin=lines, env=NO_MODELS)
+            run_json("ingest", "-", "--store", folder + "/s", *models, stdin=lines)
             vectors = {}
             for kind in ("text", "image"):
                 part = "".join(json.dumps(one) + "\n" for one in items if kind in one)
-                out = run("encode", "--modality", kind, *models, stdin=part, env=NO_MODELS)[1]
+                out = run("encode", "--modality", kind, *models, stdin=part)[1]
                 for v in map(json.loads, out.splitlines()):
                     vectors.setdefault(v["id"], []).append(v["vector"])
-            query = json.loads(run("encode", "--modality", "image", *models, env=NO_MODELS,
+            query = json.loads(run("encode", "--modality", "image", *models,
                                    stdin=json.dumps({"id": "q", "image": pictures[0]}))[1])["vector"]
             expected = {key: dot(unit([sum(column) for column in zip(*v)]), query) for key, v in vectors.items()}
-            hits = run_json("search", "--store", folder + "/s", *models, "--image", pictures[0], env=NO_MODELS)["hits"]
+            hits = run_json("search", "--store", folder + "/s", *models, "--image", pictures[0])["hits"]
             self.assertEqual({hit["id"] for hit in hits}, set(expected))
             for hit in hits:
                 self.assertAlmostEqual(hit["score"], expected[hit["id"]], delta=1e-5)

@@ -17,7 +17,6 @@ Writes to ~/.cache/magpie/starter/lines/:
 import json
 import random
 import sys
-from pathlib import Path
 
 import soundfile
 

@@ -1,5 +1,7 @@
 """The starter encoders' networks in PyTorch, named as the C side reads them (torchvision's names)."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -58,8 +60,6 @@ def averaged(average, model, decay):
 
 def schedule(step, steps, warm):
     """Of the learning rate: up in a line, down by a cosine."""
-    import math
-
     return step / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 

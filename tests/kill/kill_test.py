@@ -32,11 +32,10 @@ def ingest_arguments(catalogue, store):
 
 
 def add_files(kind, folder, items):
-    """Pictures or sounds for some items, where there is a model for them; the ids of those whose is whole, and of those
-    whose is broken."""
+    """Pictures or sounds for some items, and a model for them; the ids of those whose is whole, and of those whose is
+    broken."""
     every, ending, write, _ = FILES[kind]
-    if not write_model(kind, os.path.join(folder, kind + "-model")):
-        return [], []
+    write_model(kind, os.path.join(folder, kind + "-model"))
     whole, broken = [], []
     for number in range(0, len(items), every):
         name = f"{number}.{ending}"

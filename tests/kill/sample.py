@@ -6,10 +6,13 @@ import random
 import struct
 import subprocess
 import sys
+import unittest
 import wave
 import zlib
 
 SKIPPED = 77
+# Those that the environment of a person names are not to be found.
+NO_MODELS = {name: "" for name in ("MAGPIE_MODEL", "MAGPIE_IMAGE_MODEL", "MAGPIE_AUDIO_MODEL", "MAGPIE_FUSION_MODEL")}
 
 WORDS = """red blue green old small bright wooden round quiet heavy cat dog bird horse fish tree river mountain house
 bridge boat train lamp table chair violin drum trumpet apple bread cheese garden window letter clock mirror basket
@@ -30,10 +33,9 @@ def model_or_skip():
 
 
 def write_model(kind, folder, seed=1, *name):
-    """A small model of "image" or "audio"; each seed is another. None where the program that writes it is not named."""
-    program = os.environ.get(f"MAGPIE_WRITE_{kind.upper()}_MODEL")
-    if not program:
-        return None
+    """A small model of "image" or "audio"; each seed is another."""
+    name_of_it = f"MAGPIE_WRITE_{kind.upper()}_MODEL"
+    program = os.environ.get(name_of_it) or sys.exit(f"{name_of_it} is not set: run it through ctest, or set it")
     subprocess.run([program, folder, str(seed), *name], check=True)
     return folder
 
@@ -86,7 +88,7 @@ def write_catalogue(path, items):
 def run(*arguments, stdin=None, text=True, env=None, **more):
     """The command's code, standard output and standard error."""
     done = subprocess.run([binary(), *map(str, arguments)], input=stdin, capture_output=True, text=text, timeout=300,
-                          env={**os.environ, **(env or {})}, check=False, **more)
+                          env={**os.environ, **NO_MODELS, **(env or {})}, check=False, **more)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -115,3 +117,12 @@ def assert_complete(store, items):
     vectors = {name: space["vectors"] for name, space in stats["spaces"].items()}
     assert stats["items"] == check["items"] == vectors["fused"] == vectors["text"] == len(items), stats
     assert check["indexed"] == vectors["fused"] + vectors.get("image", 0) + vectors.get("audio", 0), stats
+
+
+class Case(unittest.TestCase):
+    def fails(self, code, words, *arguments, **more):
+        """The command ends with `code`, says one line with `words` in it, and prints nothing."""
+        got, out, err = run(*arguments, **more)
+        self.assertEqual((got, out), (code, ""), err)
+        self.assertTrue(err.startswith("magpie: ") and err.count("\n") == 1, err)
+        self.assertIn(words, err)
