@@ -126,9 +126,10 @@ magpie_status magpie_batch_create(magpie_batch **out) {
 void magpie_batch_clear(magpie_batch *batch) {
     for (size_t i = 0; i < batch->count; i++) {
         magpie_posting_set_free(&batch->changes[i].postings);
+        magpie_interaction_group_free(batch->changes[i].group);
         magpie_block_free(&batch->changes[i].memory);
     }
-    batch->count = batch->checkpoints = 0;
+    batch->count = batch->checkpoints = batch->groups = batch->interactions = 0;
     memset(batch->expected, 0, sizeof batch->expected);
 }
 
@@ -139,7 +140,9 @@ void magpie_batch_free(magpie_batch *batch) {
     free(batch);
 }
 
-size_t magpie_batch_count(const magpie_batch *batch) { return batch->count - batch->checkpoints; }
+size_t magpie_batch_count(const magpie_batch *batch) {
+    return batch->count - batch->checkpoints - batch->groups + batch->interactions;
+}
 
 magpie_status magpie_batch_put(magpie_batch *batch, const magpie_item *item,
                                const float *const vectors[MAGPIE_SPACES],
@@ -204,4 +207,47 @@ magpie_status magpie_batch_checkpoint(magpie_batch *batch, const char *job, magp
                            name.size);
     return append_change(
         batch, &(magpie_change){.kind = MAGPIE_CHANGE_CHECKPOINT, .item.id = name, .checkpoint = checkpoint});
+}
+
+/* ---- interactions ---- */
+
+/* The group that the batch ends with; a new one where it ends with something else. */
+static magpie_status last_group(magpie_batch *batch, magpie_interaction_group **out) {
+    const magpie_change *last = batch->count ? &batch->changes[batch->count - 1] : NULL;
+    if (last && last->kind == MAGPIE_CHANGE_INTERACTIONS) return *out = last->group, MAGPIE_OK;
+    *out = magpie_alloc(1, sizeof **out);
+    if (!*out) return MAGPIE_E_NO_MEMORY;
+    magpie_status status =
+        append_change(batch, &(magpie_change){.kind = MAGPIE_CHANGE_INTERACTIONS, .group = *out});
+    if (status == MAGPIE_OK)
+        batch->groups++;
+    else
+        free(*out);
+    return status;
+}
+
+magpie_status magpie_batch_put_interaction(magpie_batch *batch, magpie_string user, magpie_string item,
+                                           magpie_interaction_kind kind, float weight, int64_t time) {
+    magpie_interaction_group *group;
+    magpie_status status = validate_id(user);
+    if (status != MAGPIE_OK) return magpie_fail(status, "user: %s", magpie_error());
+    status = validate_id(item);
+    if (status != MAGPIE_OK) return magpie_fail(status, "item: %s", magpie_error());
+    if ((unsigned)kind >= MAGPIE_INTERACTION_KINDS)
+        return magpie_fail(MAGPIE_E_INPUT, "there is no kind %d of interactions", (int)kind);
+    if (!isfinite(weight)) return magpie_fail(MAGPIE_E_INPUT, "the weight is not finite");
+    if (time < 0) return magpie_fail(MAGPIE_E_INPUT, "the time %lld is before 1970", (long long)time);
+    status = last_group(batch, &group);
+    if (status == MAGPIE_OK)
+        status = magpie_interaction_group_add(
+            group, user, item, &(magpie_interaction){.kind = kind, .weight = weight, .time = time});
+    batch->interactions += status == MAGPIE_OK;
+    return status;
+}
+
+magpie_status magpie_batch_delete_user(magpie_batch *batch, magpie_string user) {
+    magpie_status status = validate_id(user);
+    return status == MAGPIE_OK
+               ? append_change(batch, &(magpie_change){.kind = MAGPIE_CHANGE_DELETE_USER, .item.id = user})
+               : status;
 }

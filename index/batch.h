@@ -3,13 +3,16 @@
 #define MAGPIE_BATCH_H
 
 #include "index.h"
+#include "interactions.h"
 #include "postings.h"
 
 typedef enum magpie_change_kind {
     MAGPIE_CHANGE_PUT,
     MAGPIE_CHANGE_VECTOR,
     MAGPIE_CHANGE_DELETE,
-    MAGPIE_CHANGE_CHECKPOINT
+    MAGPIE_CHANGE_CHECKPOINT,
+    MAGPIE_CHANGE_INTERACTIONS,
+    MAGPIE_CHANGE_DELETE_USER
 } magpie_change_kind;
 
 /* One change, with all that it speaks of, in one block of memory but for the posting keys. Those are made
@@ -17,8 +20,8 @@ typedef enum magpie_change_kind {
 typedef struct magpie_change {
     magpie_change_kind kind;
     magpie_block memory;
-    /* Of a put. A delete has its id alone, a checkpoint its job's name there, a vector id, row and the hash
-     * of its space. */
+    /* Of a put. A delete has its id alone, of a user too, a checkpoint its job's name there, a vector id, row
+     * and the hash of its space. */
     magpie_item item;
     magpie_string checkpoint;      /* of a checkpoint; empty: remove it */
     bool keep_vectors;             /* a put that keeps its row */
@@ -26,12 +29,14 @@ typedef struct magpie_change {
     float *vectors[MAGPIE_SPACES]; /* [dimensions[s]], NULL: none */
     size_t dimensions[MAGPIE_SPACES];
     magpie_posting_set postings;
+    magpie_interaction_group *group; /* of interactions: all that were put one after the other */
 } magpie_change;
 
 struct magpie_batch {
     magpie_change *changes; /* [count], in the order in which they were asked for */
     size_t count, capacity;
-    size_t checkpoints;                /* of the count */
+    size_t checkpoints, groups;        /* of the count */
+    size_t interactions;               /* in the groups */
     char expected[MAGPIE_SPACES][128]; /* fingerprints; "": any */
 };
 

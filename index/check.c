@@ -4,6 +4,7 @@
  * where every item has its own row in `rows`, and both have as many entries, no row is left over. Only where
  * the counts of postings differ is the whole inverted index walked, to name the surplus. */
 #include <math.h>
+#include <string.h>
 
 #include "batch.h"
 #include "postings.h"
@@ -17,6 +18,7 @@ typedef struct check {
     void *context;
     magpie_check_report *report;
     uint64_t sequence;
+    uint32_t numbers[2]; /* given to users, and to items of interactions */
 } check;
 
 static void problem(check *c, const char *format, ...) MAGPIE_PRINTF(2, 3);
@@ -198,6 +200,66 @@ static void check_tombstone(check *c, unsigned which, MDB_val key, MDB_val value
                 (int)id.mv_size, (const char *)id.mv_data);
 }
 
+/* ---- interactions ---- */
+
+/* `names` is MAGPIE_TABLE_USERS or _SUBJECTS, and has its table of ids behind it. */
+static void check_name(check *c, unsigned names, MDB_val id, MDB_val value) {
+    uint32_t number;
+    MDB_val named;
+    magpie_string words = {id.mv_data, id.mv_size};
+    if (!magpie_valid_utf8(words)) problem(c, "the id of a user or item of interactions is not valid UTF-8");
+    if (!magpie_interaction_number(&value, &number))
+        problem(c, "the number of \"%.*s\" has %zu bytes in place of 4", (int)words.size, words.data,
+                value.mv_size);
+    else if (number >= c->numbers[names == MAGPIE_TABLE_SUBJECTS])
+        problem(c, "\"%.*s\" has number %u, which was never given", (int)words.size, words.data, number);
+    else if (get(c, names + 1, &number, sizeof number, &named) || named.mv_size != id.mv_size ||
+             memcmp(named.mv_data, id.mv_data, id.mv_size) != 0)
+        problem(c, "\"%.*s\" has number %u, which names somebody else", (int)words.size, words.data, number);
+}
+
+static void check_interaction(check *c, unsigned which, MDB_val key, MDB_val value) {
+    (void)which;
+    magpie_interaction one;
+    MDB_val id;
+    c->report->interactions++;
+    if (!magpie_interaction_read(&key, &value, &one)) {
+        problem(c, "an interaction has a key of %zu bytes and a value of %zu", key.mv_size, value.mv_size);
+        return;
+    }
+    if (get(c, MAGPIE_TABLE_USER_IDS, &one.user, sizeof one.user, &id))
+        problem(c, "there is an interaction of user %u, who is not there", one.user);
+    if (get(c, MAGPIE_TABLE_SUBJECT_IDS, &one.item, sizeof one.item, &id))
+        problem(c, "user %u has an interaction with item %u, which is not there", one.user, one.item);
+    if ((unsigned)one.kind >= MAGPIE_INTERACTION_KINDS || !isfinite(one.weight) || one.time < 0)
+        problem(c, "user %u, item %u: kind %d, weight %g, time %lld are not possible", one.user, one.item,
+                (int)one.kind, (double)one.weight, (long long)one.time);
+}
+
+static magpie_status check_names(check *c, magpie_table names, const char *what) {
+    uint64_t numbers, ids;
+    magpie_status status = walk(c, names, check_name, names);
+    if (status == MAGPIE_OK) status = entries(c, names, &numbers);
+    if (status == MAGPIE_OK) status = entries(c, names + 1, &ids);
+    if (status == MAGPIE_OK && numbers != ids)
+        problem(c, "there are %llu %s of interactions, but %llu numbers", (unsigned long long)numbers, what,
+                (unsigned long long)ids);
+    return status;
+}
+
+static magpie_status check_interactions(check *c) {
+    magpie_interaction_counts counts;
+    if (!magpie_store_has_interactions(c->store)) return MAGPIE_OK;
+    magpie_status status = magpie_snapshot_interaction_counts(c->snapshot, &counts);
+    if (status != MAGPIE_OK) return status;
+    c->report->users = counts.live_users;
+    c->numbers[0] = counts.users;
+    c->numbers[1] = counts.items;
+    status = check_names(c, MAGPIE_TABLE_USERS, "users");
+    if (status == MAGPIE_OK) status = check_names(c, MAGPIE_TABLE_SUBJECTS, "items");
+    return status == MAGPIE_OK ? walk(c, MAGPIE_TABLE_INTERACTIONS, check_interaction, 0) : status;
+}
+
 /* ---- the vector index ---- */
 
 /* One held vector against the store's. */
@@ -256,6 +318,7 @@ static magpie_status check_all(check *c, magpie_index *const *indexes) {
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
         status = walk(c, MAGPIE_TABLE_VECTORS + s, check_vector, s);
     if (status == MAGPIE_OK) status = walk(c, MAGPIE_TABLE_TOMBSTONES, check_tombstone, 0);
+    if (status == MAGPIE_OK) status = check_interactions(c);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++)
         if (indexes[s]) status = check_index(c, indexes[s]);
     return status;

@@ -223,8 +223,24 @@ static magpie_status write_checkpoint(writer *w, const magpie_change *change) {
     return outcome(w, code, "write the checkpoint of job", job);
 }
 
+static magpie_status change_interactions(writer *w, const magpie_change *change) {
+    magpie_interaction_writer writer = {.store = w->store, .txn = w->txn};
+    bool there = true;
+    magpie_status status = change->kind == MAGPIE_CHANGE_INTERACTIONS
+                               ? magpie_interaction_group_write(&writer, change->group)
+                               : magpie_interaction_delete_user(&writer, change->item.id, &there);
+    w->map_full |= writer.map_full;
+    if (change->kind == MAGPIE_CHANGE_INTERACTIONS)
+        w->done.interactions += change->group->count;
+    else
+        ++*(there ? &w->done.users_deleted : &w->done.missing);
+    return status;
+}
+
 static magpie_status apply(writer *w, const magpie_change *change) {
     if (change->kind == MAGPIE_CHANGE_CHECKPOINT) return write_checkpoint(w, change);
+    if (change->kind == MAGPIE_CHANGE_INTERACTIONS || change->kind == MAGPIE_CHANGE_DELETE_USER)
+        return change_interactions(w, change);
     if (change->kind == MAGPIE_CHANGE_VECTOR) return change_vector(w, change);
     former old;
     magpie_status status = read_former(w, change->item.id, &old);

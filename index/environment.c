@@ -12,7 +12,6 @@
 #define GIB ((size_t)1 << 30)
 
 enum {
-    TABLES_MAX = 16,
     READERS_MAX = 512,
     LOCK_FILE_BYTES = 36864, /* no less than what LMDB wants for that many readers */
     GROW_PATIENCE_SECONDS = 5,
@@ -132,7 +131,7 @@ static magpie_status reserve_lock_file(magpie_environment *environment) {
 static int open_lmdb(magpie_environment *environment, size_t map_bytes) {
     unsigned flags = MDB_NOTLS | (environment->read_only ? MDB_RDONLY : 0);
     int code = mdb_env_create(&environment->lmdb);
-    if (!code) code = mdb_env_set_maxdbs(environment->lmdb, TABLES_MAX);
+    if (!code) code = mdb_env_set_maxdbs(environment->lmdb, MAGPIE_TABLES_MAX);
     if (!code) code = mdb_env_set_maxreaders(environment->lmdb, READERS_MAX);
     if (!code) code = mdb_env_set_mapsize(environment->lmdb, map_bytes);
     if (!code) code = mdb_env_open(environment->lmdb, environment->directory, flags, 0666);
@@ -153,6 +152,27 @@ static magpie_status open_largest(magpie_environment *environment, size_t initia
     while ((code == ENOMEM || code == EINVAL) && bytes / 2 >= file_bytes && bytes >= GIB / 4)
         code = open_lmdb(environment, bytes /= 2);
     return code ? magpie_lmdb_fail(code, "cannot open the store %s", environment->directory) : MAGPIE_OK;
+}
+
+/* A reader opens data.mdb before it waits for a compaction, which puts another file in its place. */
+static bool was_replaced(const magpie_environment *environment) {
+    char *path = magpie_path_join(environment->directory, "data.mdb");
+    struct stat opened, named;
+    int fd;
+    bool other = path && !mdb_env_get_fd(environment->lmdb, &fd) && fstat(fd, &opened) == 0 &&
+                 stat(path, &named) == 0 && (opened.st_ino != named.st_ino || opened.st_dev != named.st_dev);
+    free(path);
+    return other;
+}
+
+static magpie_status open_current(magpie_environment *environment, size_t initial_bytes, size_t file_bytes) {
+    magpie_status status;
+    while ((status = open_largest(environment, initial_bytes, file_bytes)) == MAGPIE_OK &&
+           was_replaced(environment)) {
+        mdb_env_close(environment->lmdb);
+        environment->lmdb = NULL;
+    }
+    return status;
 }
 
 /* A file shorter than its own count of pages would be read past its end, which kills the process (SIGBUS). */
@@ -194,7 +214,7 @@ magpie_status magpie_environment_open(magpie_environment *environment, const cha
     pthread_cond_init(&environment->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     status = reserve_lock_file(environment);
-    if (status == MAGPIE_OK) status = open_largest(environment, initial_bytes, file_bytes);
+    if (status == MAGPIE_OK) status = open_current(environment, initial_bytes, file_bytes);
     if (status == MAGPIE_OK) status = check_length(environment);
     int stale; /* snapshots of processes that died: they would keep space from reuse */
     if (status == MAGPIE_OK) (void)mdb_reader_check(environment->lmdb, &stale);

@@ -19,6 +19,8 @@
 
 #include "core.h"
 
+enum { MAGPIE_TABLES_MAX = 32 };
+
 typedef struct magpie_environment {
     MDB_env *lmdb;
     char *directory;

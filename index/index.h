@@ -37,6 +37,14 @@
  *     postings    attribute path and value -> rows (DUPSORT, fixed size): see index/postings.h.
  *     tombstones  sequence -> u64 row that died. Pruned when every index file on disk is past it.
  *     jobs        name of a job -> its checkpoint, opaque bytes, written with the items that it speaks of.
+ *     i.users     id of a user -> u32 number;   i.user_ids   u32 native integer key -> that id.
+ *     i.items     id of an item -> u32 number;  i.item_ids   u32 native integer key -> that id.
+ *     interactions    {user u32, item u32, big-endian; kind u8} -> {weight f32, time i64}, packed.
+ *                 "meta" counts for these: "users", "items": u64, the next number. "interactions": u64, grows
+ *                 with every commit that writes one.
+ * The last five are younger than version 1, which they leave as it is: a program that does not know them
+ * neither reads nor harms them. A store without them gets them when it is opened for writing, and is one
+ * without interactions when it is opened for reading.
  * STORE/NAME.index is a vector index: see index/index_file.h. */
 #ifndef MAGPIE_INDEX_H
 #define MAGPIE_INDEX_H
@@ -116,7 +124,8 @@ typedef struct magpie_store_stats {
     uint64_t vectors[MAGPIE_SPACES];
     size_t dimension[MAGPIE_SPACES]; /* 0: not bound */
     char model[MAGPIE_SPACES][128], fingerprint[MAGPIE_SPACES][128];
-    uint64_t file_bytes; /* used in data.mdb */
+    uint64_t users, interactions; /* users that are there; all interactions of theirs */
+    uint64_t file_bytes;          /* used in data.mdb */
     uint64_t map_bytes;
 } magpie_store_stats;
 
@@ -151,7 +160,7 @@ typedef struct magpie_batch magpie_batch;
 MAGPIE_CHECK_RESULT magpie_status magpie_batch_create(magpie_batch **out);
 void magpie_batch_free(magpie_batch *batch);
 void magpie_batch_clear(magpie_batch *batch);
-size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes */
+size_t magpie_batch_count(const magpie_batch *batch); /* puts and deletes, of interactions and users too */
 
 /* Inserts or replaces an item. vectors[s] is [dimension of s], unit length, NULL where the item has none in
  * s. `vectors` NULL: keep the vectors and the row that the item has (its attributes changed, say); then the
@@ -181,11 +190,12 @@ typedef struct magpie_commit {
     uint64_t sequence; /* the last one given out */
     size_t inserted, replaced, deleted;
     size_t missing; /* deletes of ids that were not there, and put_vectors of rows that were not */
+    size_t interactions, users_deleted; /* see "interactions" */
 } magpie_commit;
 
 /* Makes the whole batch durable in one transaction, or nothing of it. Changes are made in their order, each
  * to what the one before has left: of several puts of an id the last wins, and each counts as what it did in
- * its turn, so that the four counts add up to magpie_batch_count. The batch is left as it was. `out` may be
+ * its turn, so that the counts add up to magpie_batch_count. The batch is left as it was. `out` may be
  * NULL.
  *     MAGPIE_E_NO_SPACE   the disk is full: the store is as before, and the same commit can be tried again
  *     MAGPIE_E_NOT_FOUND  an item was to keep its vectors, but is not there
@@ -223,6 +233,94 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each(magpie_snapshot *snapshot
 /* A job's checkpoint; MAGPIE_E_NOT_FOUND where there is none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_checkpoint(magpie_snapshot *snapshot, const char *job,
                                                              magpie_string *out);
+
+/* ---- interactions ---- */
+
+/* Who did what with which item, how much, when.
+ *
+ * A user and an item are named by ids (1-511 bytes of UTF-8) and have a number each, dense from 0, given at
+ * first sight: what a model's tables are indexed by. The item need not be in the catalogue, now or ever. A
+ * number is never given again, so what is kept outside by number (a model) cannot come to speak of somebody
+ * else; that of a deleted user is a gap.
+ *
+ * One user has at most one interaction of a kind with an item: putting it again replaces it. They lie in one
+ * table by user, item and kind, so that an upsert is a plain put, a user's are neighbours, and a walk over
+ * all is a walk over pages: 32 bytes each where pages are full (24 as DUPFIXED values, but then each user of
+ * a hundred takes a page of their own, half empty, and an upsert has to look first).
+ *
+ * DELETED means that nothing can be read any more. LMDB keeps the bytes in its free pages until they are
+ * written over: magpie_store_compact leaves no trace in the folder. */
+typedef enum magpie_interaction_kind {
+    MAGPIE_VIEW,
+    MAGPIE_LIKE,
+    MAGPIE_BUY,
+    MAGPIE_RATING,
+    MAGPIE_INTERACTION_KINDS
+} magpie_interaction_kind;
+
+const char *magpie_interaction_kind_name(magpie_interaction_kind kind); /* "view", "like", "buy", "rating" */
+/* MAGPIE_E_INPUT, naming those there are. */
+MAGPIE_CHECK_RESULT magpie_status magpie_interaction_kind_parse(magpie_string name,
+                                                                magpie_interaction_kind *out);
+
+typedef struct magpie_interaction {
+    uint32_t user, item; /* numbers */
+    magpie_interaction_kind kind;
+    float weight; /* finite; a rating, a count, 1 */
+    int64_t time; /* milliseconds since 1970; 0: not known */
+} magpie_interaction;
+
+/* Inserts or replaces the interaction of this user, item and kind. MAGPIE_E_INPUT: a bad id, kind or time, a
+ * weight that is not finite. Costs a batch some 50 bytes. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_put_interaction(magpie_batch *batch, magpie_string user,
+                                                               magpie_string item,
+                                                               magpie_interaction_kind kind, float weight,
+                                                               int64_t time);
+/* Id, number and interactions; what comes later in the batch is a new user of that name. */
+MAGPIE_CHECK_RESULT magpie_status magpie_batch_delete_user(magpie_batch *batch, magpie_string user);
+
+/* MAGPIE_E_NOT_FOUND where there is no such user, item or number (any more). Ids lie in the store. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_user_number(magpie_snapshot *snapshot, magpie_string id,
+                                                              uint32_t *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_item_number(magpie_snapshot *snapshot, magpie_string id,
+                                                              uint32_t *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_user_id(magpie_snapshot *snapshot, uint32_t number,
+                                                          magpie_string *out);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_item_id(magpie_snapshot *snapshot, uint32_t number,
+                                                          magpie_string *out);
+
+typedef struct magpie_interaction_counts {
+    uint32_t users, items; /* the highest number and one: rows of a table by number */
+    uint64_t live_users;   /* without the gaps that deleted ones left */
+    uint64_t interactions;
+    uint64_t sequence; /* another one after every commit that wrote or deleted an interaction */
+} magpie_interaction_counts;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_interaction_counts(magpie_snapshot *snapshot,
+                                                                     magpie_interaction_counts *out);
+
+/* A user's interactions in order of time, then item, then kind. (*array) [*capacity] is the caller's, grows
+ * as is needed (magpie_grow), and may begin as NULL and 0. A number that no user has: *count 0. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_history(magpie_snapshot *snapshot, uint32_t user,
+                                                          magpie_interaction **array, size_t *capacity,
+                                                          size_t *count);
+
+/* Calls for each user from number `first` to before `end` that has interactions, in order of number, with all
+ * of them [count], in order of item, then kind; those are valid during the call. Any status but MAGPIE_OK
+ * ends it and is returned. Tens of millions of interactions a second. */
+typedef magpie_status (*magpie_user_callback)(void *context, const magpie_interaction *interactions,
+                                              size_t count);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each_user(magpie_snapshot *snapshot, uint32_t first,
+                                                            uint32_t end, magpie_user_callback callback,
+                                                            void *context);
+
+/* Writes data.mdb anew with what is alive in it and nothing else: the space of what was deleted comes back,
+ * and its bytes are gone from the folder (rejects files, which quote lines, are not looked at). The store
+ * must be open nowhere, MAGPIE_E_BUSY otherwise; whoever opens it meanwhile waits. Needs the disk space of
+ * the new file. Killed on its way, it leaves the store as it was and data.mdb.tmp, which the next one
+ * replaces. `before`, `after`: bytes of data.mdb; may be NULL. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_compact(const char *directory, uint64_t *before,
+                                                       uint64_t *after);
 
 /* ---- filters ---- */
 
@@ -346,12 +444,13 @@ MAGPIE_CHECK_RESULT magpie_status magpie_index_search(magpie_index *index, size_
 typedef void (*magpie_problem_callback)(void *context, const char *problem);
 
 typedef struct magpie_check_report {
-    uint64_t items, vectors, postings, indexed, problems;
+    uint64_t items, vectors, postings, indexed, users, interactions, problems;
 } magpie_check_report;
 
 /* Reads everything: every item has one row and every row its item, ids are valid, every vector is finite, of
- * unit length and of a live row, the inverted index is what the attributes say, no tombstoned row lives, and
- * each index holds exactly the live vectors of its space, bit for bit. `indexes` by space, NULL where one is
+ * unit length and of a live row, the inverted index is what the attributes say, no tombstoned row lives, the
+ * numbers of users and items are one each, interactions are valid and of numbers that are there, and each
+ * index holds exactly the live vectors of its space, bit for bit. `indexes` by space, NULL where one is
  * not to be checked; all of it NULL: the store alone. report->indexed counts the vectors of all of them.
  * MAGPIE_OK where it could read it all, whatever it found: see report->problems. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_check(magpie_store *store,

@@ -24,6 +24,11 @@ static const struct {
     [MAGPIE_TABLE_VECTORS + MAGPIE_SPACE_TEXT] = {"v.text", MDB_INTEGERKEY},
     [MAGPIE_TABLE_VECTORS + MAGPIE_SPACE_IMAGE] = {"v.image", MDB_INTEGERKEY},
     [MAGPIE_TABLE_VECTORS + MAGPIE_SPACE_AUDIO] = {"v.audio", MDB_INTEGERKEY},
+    [MAGPIE_TABLE_USERS] = {"i.users", 0},
+    [MAGPIE_TABLE_USER_IDS] = {"i.user_ids", MDB_INTEGERKEY},
+    [MAGPIE_TABLE_SUBJECTS] = {"i.items", 0},
+    [MAGPIE_TABLE_SUBJECT_IDS] = {"i.item_ids", MDB_INTEGERKEY},
+    [MAGPIE_TABLE_INTERACTIONS] = {"interactions", 0},
 };
 
 const char *magpie_space_name(magpie_space space) {
@@ -65,8 +70,8 @@ magpie_status magpie_store_set_number(magpie_store *store, MDB_txn *txn, const c
 }
 
 magpie_status magpie_store_entries(magpie_store *store, MDB_txn *txn, magpie_table table, uint64_t *out) {
-    MDB_stat stat;
-    int code = mdb_stat(txn, store->table[table], &stat);
+    MDB_stat stat = {0};
+    int code = store->table[table] == MAGPIE_NO_TABLE ? 0 : mdb_stat(txn, store->table[table], &stat);
     if (code)
         return magpie_lmdb_fail(code, "cannot read the table %s of %s", tables[table].name,
                                 store->environment.directory);
@@ -79,6 +84,10 @@ magpie_status magpie_store_entries(magpie_store *store, MDB_txn *txn, magpie_tab
 static magpie_status open_tables(magpie_store *store, MDB_txn *txn, unsigned create) {
     for (unsigned t = 0; t < MAGPIE_TABLES; t++) {
         int code = mdb_dbi_open(txn, tables[t].name, tables[t].flags | create, &store->table[t]);
+        if (code == MDB_NOTFOUND && t >= MAGPIE_TABLE_USERS) {
+            store->table[t] = MAGPIE_NO_TABLE;
+            continue;
+        }
         if (code == MDB_NOTFOUND)
             return magpie_fail(MAGPIE_E_CORRUPT, "%s is not a Magpie store: it has no table %s",
                                store->environment.directory, tables[t].name);
@@ -126,7 +135,8 @@ static magpie_status is_empty(magpie_store *store, MDB_txn *txn, bool *out) {
     return MAGPIE_OK;
 }
 
-/* Opens the tables, or with `write` makes them. *empty: there are none, and nothing was done. */
+/* Opens the tables, or with `write` makes those that are missing. *empty: there were none; nothing is done about it
+ * without `write`. */
 static magpie_status open_in(magpie_store *store, bool write, bool *empty) {
     magpie_environment *environment = &store->environment;
     MDB_txn *txn;
@@ -136,7 +146,7 @@ static magpie_status open_in(magpie_store *store, bool write, bool *empty) {
     if (status == MAGPIE_OK && *empty && write)
         status = initialise(store, txn);
     else if (status == MAGPIE_OK && !*empty)
-        status = open_tables(store, txn, 0);
+        status = open_tables(store, txn, write ? MDB_CREATE : 0);
     if (status == MAGPIE_OK && (write || !*empty)) status = check_format(store, txn);
     if (status != MAGPIE_OK) {
         magpie_environment_abort(environment, txn);
@@ -148,11 +158,12 @@ static magpie_status open_in(magpie_store *store, bool write, bool *empty) {
 }
 
 /* Reading first: an open must not wait for its turn among the writers. An environment without any table is
- * new, or its making was cut off. */
+ * new, or its making was cut off; one without interactions is from before there were any. */
 static magpie_status open_or_make(magpie_store *store) {
     bool empty = false;
     magpie_status status = open_in(store, false, &empty);
-    if (status != MAGPIE_OK || !empty) return status;
+    bool whole = !empty && (store->environment.read_only || magpie_store_has_interactions(store));
+    if (status != MAGPIE_OK || whole) return status;
     if (store->environment.read_only)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "there is no store in %s (it is empty)",
                            store->environment.directory);
@@ -410,6 +421,9 @@ static magpie_status read_stats(magpie_store *store, MDB_txn *txn, magpie_store_
     if (status == MAGPIE_OK) status = magpie_store_entries(store, txn, MAGPIE_TABLE_ITEMS, &out->items);
     if (status == MAGPIE_OK)
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_TOMBSTONES, &out->tombstones);
+    if (status == MAGPIE_OK) status = magpie_store_entries(store, txn, MAGPIE_TABLE_USERS, &out->users);
+    if (status == MAGPIE_OK)
+        status = magpie_store_entries(store, txn, MAGPIE_TABLE_INTERACTIONS, &out->interactions);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
         magpie_space_binding state;
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_VECTORS + s, &out->vectors[s]);

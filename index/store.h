@@ -12,12 +12,18 @@ typedef enum magpie_table {
     MAGPIE_TABLE_POSTINGS,
     MAGPIE_TABLE_TOMBSTONES,
     MAGPIE_TABLE_JOBS,
-    MAGPIE_TABLE_VECTORS, /* + space */
-    MAGPIE_TABLES = MAGPIE_TABLE_VECTORS + MAGPIE_SPACES
+    MAGPIE_TABLE_VECTORS,                                      /* + space */
+    MAGPIE_TABLE_USERS = MAGPIE_TABLE_VECTORS + MAGPIE_SPACES, /* from here on: may be missing */
+    MAGPIE_TABLE_USER_IDS,
+    MAGPIE_TABLE_SUBJECTS, /* items, as interactions name them */
+    MAGPIE_TABLE_SUBJECT_IDS,
+    MAGPIE_TABLE_INTERACTIONS,
+    MAGPIE_TABLES
 } magpie_table;
 
 enum {
     MAGPIE_FORMAT = 1,
+    MAGPIE_NO_TABLE = 0, /* a handle that LMDB keeps for itself */
     MAGPIE_IDENTITY_BYTES = 16,
     MAGPIE_MODEL_MAX = 127,       /* bytes of a model's name */
     MAGPIE_FINGERPRINT_MAX = 127, /* bytes of a fingerprint */
@@ -26,7 +32,7 @@ enum {
 
 struct magpie_store {
     magpie_environment environment;
-    MDB_dbi table[MAGPIE_TABLES];
+    MDB_dbi table[MAGPIE_TABLES];                  /* MAGPIE_NO_TABLE: missing */
     unsigned char identity[MAGPIE_IDENTITY_BYTES]; /* drawn when the store was made: an index file names it */
 };
 
@@ -39,7 +45,12 @@ struct magpie_snapshot {
 MAGPIE_CHECK_RESULT magpie_status magpie_store_space(magpie_store *store, MDB_txn *txn, magpie_space space,
                                                      magpie_space_binding *out);
 
-/* Numbers in the meta table: "sequence" and "pruned". 0 where there is none. */
+/* Whether it has the tables of interactions: one that is open for writing has. */
+static inline bool magpie_store_has_interactions(const magpie_store *store) {
+    return store->table[MAGPIE_TABLE_INTERACTIONS] != MAGPIE_NO_TABLE;
+}
+
+/* Numbers in the meta table, "sequence" for one. 0 where there is none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_number(magpie_store *store, MDB_txn *txn, const char *name,
                                                       uint64_t *out);
 MAGPIE_CHECK_RESULT magpie_status magpie_store_set_number(magpie_store *store, MDB_txn *txn, const char *name,

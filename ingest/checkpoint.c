@@ -10,7 +10,7 @@
 
 enum { VERSION = 2 };
 
-magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,
+magpie_status magpie_catalogue_identify(const char *job, const char *catalogue, uint64_t salt,
                                         magpie_catalogue_identity *out) {
     struct stat st;
     *out = (magpie_catalogue_identity){.salt = salt};
@@ -24,12 +24,19 @@ magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,
     out->device = (uint64_t)st.st_dev;
     out->modified = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     XXH128_hash_t hash = XXH3_128bits(out->path, strlen(out->path));
-    snprintf(out->job, sizeof out->job, "ingest %016llx%016llx", (unsigned long long)hash.high64,
+    snprintf(out->job, sizeof out->job, "%s %016llx%016llx", job, (unsigned long long)hash.high64,
              (unsigned long long)hash.low64);
     return MAGPIE_OK;
 }
 
 void magpie_catalogue_identity_free(magpie_catalogue_identity *identity) { free(identity->path); }
+
+magpie_status magpie_catalogue_check_rejects(const magpie_catalogue_identity *identity, const char *rejects) {
+    struct stat st;
+    if (!identity->path || !rejects || stat(rejects, &st) != 0) return MAGPIE_OK;
+    if ((uint64_t)st.st_dev != identity->device || (uint64_t)st.st_ino != identity->inode) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_ARGUMENT, "the rejects file %s is the catalogue itself", rejects);
+}
 
 /* One text for both: what is the same catalogue has the same one. */
 static void append_identity(magpie_text *text, const magpie_catalogue_identity *identity) {

@@ -25,9 +25,13 @@ typedef struct magpie_checkpoint {
     uint64_t rejects_bytes;         /* of the rejects file that speak of them */
 } magpie_checkpoint;
 
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_identify(const char *catalogue, uint64_t salt,
-                                                            magpie_catalogue_identity *out);
+/* `job`: "ingest" or "import". */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_identify(const char *job, const char *catalogue,
+                                                            uint64_t salt, magpie_catalogue_identity *out);
 void magpie_catalogue_identity_free(magpie_catalogue_identity *identity);
+/* To write the rejects (NULL: none) over the catalogue would be the end of it: MAGPIE_E_ARGUMENT. */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_check_rejects(const magpie_catalogue_identity *identity,
+                                                                 const char *rejects);
 
 /* *stored: there is one under this job's name. *out is all zero unless it is of exactly this catalogue. */
 MAGPIE_CHECK_RESULT magpie_status magpie_checkpoint_load(magpie_snapshot *snapshot,

@@ -1,5 +1,5 @@
 /* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped
- * anywhere.
+ * anywhere. And one that does so with interactions: see the end.
  *
  * A CATALOGUE is a file of lines, one JSON object an item; all but the id may be absent or null:
  *
@@ -198,6 +198,62 @@ typedef struct magpie_fuse_options {
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_fuse(magpie_store *store, const magpie_fusion *fusion,
                                                      const magpie_fuse_options *options,
                                                      magpie_fuse_progress *report);
+
+/* ---- importing interactions ---- */
+
+/* A FILE OF INTERACTIONS (index.h) is one of lines, in one of these formats. Ids are text, and where JSON has
+ * a whole number, its digits. A weight that is left out is 1, a time 0 (not known); a time is a number of
+ * seconds, of milliseconds where it is more than 1e11, or RFC 3339. Blank lines are passed over.
+ *     csv, tsv   the first line names the columns, in any order: user or user_id, item or item_id, and maybe
+ *                kind, weight or rating, time or timestamp; others are passed over. Fields may be quoted as
+ *                RFC 4180 has it, within a line.
+ *     jsonl      {"user", "item", "kind"?, "weight"?, "time"?}, or by the other names; no other keys
+ *     inter      RecBole's: a tsv whose columns are named "user_id:token"; nothing is quoted
+ *     rating     the NCF repository's .train.rating and .test.rating: user, item, rating, seconds; no names
+ *     negative   its .test.negative: "(user,item)" and ids of items that were never touched, with tabs
+ *                between; the pair is the interaction
+ *
+ * GOING ON, BAD LINES and the rejects file are as in an ingest; "id" there is the user's. Of several lines
+ * with one user, item and kind the last counts. A second run writes what is there already once more. */
+typedef enum magpie_import_format {
+    MAGPIE_IMPORT_BY_NAME, /* .csv, .tsv, .jsonl, .ndjson, .json, .inter, .rating, .negative */
+    MAGPIE_IMPORT_CSV,
+    MAGPIE_IMPORT_TSV,
+    MAGPIE_IMPORT_JSONL,
+    MAGPIE_IMPORT_INTER,
+    MAGPIE_IMPORT_RATING,
+    MAGPIE_IMPORT_NEGATIVE
+} magpie_import_format;
+
+/* "csv" and so on, as above. MAGPIE_E_ARGUMENT names them all. */
+MAGPIE_CHECK_RESULT magpie_status magpie_import_format_parse(const char *name, magpie_import_format *out);
+
+typedef struct magpie_import_progress {
+    size_t lines;                /* read, in this run, with the one that names columns */
+    size_t interactions;         /* made durable by this run */
+    size_t rejected;             /* lines: with those of the run that this one goes on from */
+    uint64_t bytes, total_bytes; /* of the file; total 0: not known (a pipe) */
+    double seconds, commit_seconds;
+    size_t resumed_at; /* lines skipped because an earlier run had committed them; 0: from the start */
+} magpie_import_progress;
+
+typedef struct magpie_import_options {
+    const char *path; /* or "-" for standard input, which needs a format */
+    magpie_import_format format;
+    /* Of lines that name none. MAGPIE_INTERACTION_KINDS: a rating where there is a column of that name, and
+     * in the NCF repository's files; a view elsewhere. */
+    magpie_interaction_kind kind;
+    const char *rejects; /* a path; NULL: none is written. Made when there is the first line for it. */
+    size_t commit_lines; /* a transaction; 0 for 262,144: less only costs time */
+    /* Called after each commit and some times a second between; false stops the job after what is durable,
+     * with MAGPIE_E_CANCELLED. NULL: none. */
+    bool (*progress)(void *context, const magpie_import_progress *progress);
+    void *context;
+} magpie_import_options;
+
+/* Runs the job to its end. `report` (may be NULL) is filled in any case. */
+MAGPIE_CHECK_RESULT magpie_status magpie_import_run(magpie_store *store, const magpie_import_options *options,
+                                                    magpie_import_progress *report);
 
 #ifdef __cplusplus
 }

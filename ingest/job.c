@@ -24,7 +24,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 enum {
@@ -480,15 +479,6 @@ static magpie_status read_models(job *j) {
     return status;
 }
 
-/* To write the rejects over the catalogue would be the end of it. */
-static magpie_status check_rejects_path(const job *j) {
-    struct stat st;
-    if (!j->identity.path || !j->options->rejects || stat(j->options->rejects, &st) != 0) return MAGPIE_OK;
-    if ((uint64_t)st.st_dev != j->identity.device || (uint64_t)st.st_ino != j->identity.inode)
-        return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "the rejects file %s is the catalogue itself", j->options->rejects);
-}
-
 static magpie_status take_encoders(job *j, const magpie_ingest_encoders *encoders) {
     if (!encoders->text && !encoders->image && !encoders->audio)
         return magpie_fail(MAGPIE_E_ARGUMENT,
@@ -505,8 +495,8 @@ static magpie_status begin(job *j, const magpie_ingest_encoders *encoders) {
     if (status == MAGPIE_OK) status = take_fusion(j, encoders->fusion);
     if (status == MAGPIE_OK) status = take_labels(j);
     if (status == MAGPIE_OK)
-        status = magpie_catalogue_identify(j->options->catalogue, salt_of(j), &j->identity);
-    if (status == MAGPIE_OK) status = check_rejects_path(j);
+        status = magpie_catalogue_identify("ingest", j->options->catalogue, salt_of(j), &j->identity);
+    if (status == MAGPIE_OK) status = magpie_catalogue_check_rejects(&j->identity, j->options->rejects);
     if (status == MAGPIE_OK) status = bind_spaces(j);
     if (status == MAGPIE_OK) status = read_models(j);
     if (status == MAGPIE_OK) status = magpie_batch_create(&j->batch);

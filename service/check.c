@@ -21,13 +21,15 @@ static exit_code print_report(const magpie_check_report *report, const magpie_te
     const char *format =
         output_json
             ? "{\"ok\": %s, \"items\": %llu, \"vectors\": %llu, \"postings\": %llu, \"indexed\": %llu, "
-              "\"problems\": [%s]}\n"
-            : "%s: %llu items, %llu vectors, %llu postings, %llu in the indexes%s\n";
+              "\"users\": %llu, \"interactions\": %llu, \"problems\": [%s]}\n"
+            : "%s: %llu items, %llu vectors, %llu postings, %llu in the indexes, %llu users, "
+              "%llu interactions%s\n";
     const char *verdict =
         output_json ? (report->problems ? "false" : "true") : (report->problems ? "damaged" : "sound");
     magpie_text_printf(&out, format, verdict, (unsigned long long)report->items,
                        (unsigned long long)report->vectors, (unsigned long long)report->postings,
-                       (unsigned long long)report->indexed, problems->size ? problems->data : "");
+                       (unsigned long long)report->indexed, (unsigned long long)report->users,
+                       (unsigned long long)report->interactions, problems->size ? problems->data : "");
     exit_code code = output_text(&out);
     magpie_text_free(&out);
     return code == EXIT_FINE && report->problems ? EXIT_PROBLEMS : code;

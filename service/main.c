@@ -8,7 +8,7 @@ static void print_help(void) {
     printf("magpie %s - multimodal recommendation and retrieval\n\nUsage: magpie COMMAND "
            "[options]\n\nCommands:\n",
            MAGPIE_VERSION);
-    for (const command *const *c = all_commands; *c; c++) printf("  %-9s %s\n", (*c)->name, (*c)->summary);
+    for (const command *const *c = all_commands; *c; c++) printf("  %-13s %s\n", (*c)->name, (*c)->summary);
     printf("\nmagpie COMMAND --help explains one. magpie --version prints the version.\n\n%s",
            exit_code_help);
 }

@@ -26,10 +26,10 @@ static void append_index_json(magpie_text *out, magpie_index *index) {
 
 static void append_json(magpie_text *out, const magpie_store_stats *store, magpie_index *const *indexes) {
     magpie_text_printf(out,
-                       "{\"items\": %llu, \"sequence\": %llu, \"tombstones\": %llu, \"file_bytes\": %llu, "
-                       "\"map_bytes\": %llu, \"spaces\": {",
-                       (big)store->items, (big)store->sequence, (big)store->tombstones,
-                       (big)store->file_bytes, (big)store->map_bytes);
+                       "{\"items\": %llu, \"sequence\": %llu, \"tombstones\": %llu, \"users\": %llu, "
+                       "\"interactions\": %llu, \"file_bytes\": %llu, \"map_bytes\": %llu, \"spaces\": {",
+                       (big)store->items, (big)store->sequence, (big)store->tombstones, (big)store->users,
+                       (big)store->interactions, (big)store->file_bytes, (big)store->map_bytes);
     const char *comma = "";
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
         if (!is_bound(store, s)) continue;
@@ -57,6 +57,9 @@ static void append_lines(magpie_text *out, const magpie_store_stats *store, magp
     magpie_text_printf(out, "items       %llu\nsequence    %llu, %llu tombstones\nfile        %.1f MB\n",
                        (big)store->items, (big)store->sequence, (big)store->tombstones,
                        (double)store->file_bytes / 1e6);
+    if (store->interactions)
+        magpie_text_printf(out, "users       %llu, %llu interactions\n", (big)store->users,
+                           (big)store->interactions);
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
         if (!is_bound(store, s)) continue;
         magpie_text_printf(out, "%-12s%llu vectors x %zu by %s\n", magpie_space_name(s),

@@ -1,0 +1,178 @@
+/* interactions.c - magpie interactions: import (in its own file), history, delete. */
+#include "interactions.h"
+#include "command.h"
+#include "item.h"
+#include "output.h"
+#include "storage.h"
+#include "terminal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { REJECT_MAX = 1 << 16 /* bytes of a line of the rejects */ };
+
+static const char *user;
+
+char *interactions_rejects_path(void) {
+    return magpie_path_join(storage_directory(), "import-rejects.jsonl");
+}
+
+/* ---- history ------------------------------------------------------------------------------------------- */
+
+static void append_json(magpie_text *out, const magpie_interaction *one, magpie_string item) {
+    magpie_text_printf(out, "{\"item\": ");
+    magpie_text_json_string(out, item.data, item.size);
+    magpie_text_printf(out, ", \"kind\": \"%s\", \"weight\": %.9g, \"time\": ",
+                       magpie_interaction_kind_name(one->kind), (double)one->weight);
+    if (!one->time) {
+        magpie_text_printf(out, "null}\n");
+        return;
+    }
+    magpie_text_append(out, "\"", 1);
+    item_append_time(out, one->time);
+    magpie_text_printf(out, "\"}\n");
+}
+
+static void append_line(magpie_text *out, const magpie_interaction *one, magpie_string item) {
+    magpie_text time = {0};
+    if (one->time) item_append_time(&time, one->time);
+    magpie_text_printf(out, "%-24s  %-6s  %6g  ", time.size ? time.data : "-",
+                       magpie_interaction_kind_name(one->kind), (double)one->weight);
+    terminal_append(out, item);
+    magpie_text_append(out, "\n", 1);
+    magpie_text_free(&time);
+}
+
+static magpie_status append_history(magpie_text *out, magpie_snapshot *snapshot) {
+    magpie_interaction *history = NULL;
+    size_t capacity = 0, count = 0;
+    uint32_t number;
+    magpie_status status =
+        magpie_snapshot_user_number(snapshot, (magpie_string){user, strlen(user)}, &number);
+    if (status == MAGPIE_OK) status = magpie_snapshot_history(snapshot, number, &history, &capacity, &count);
+    for (size_t i = 0; i < count && status == MAGPIE_OK; i++) {
+        magpie_string item;
+        status = magpie_snapshot_item_id(snapshot, history[i].item, &item);
+        if (status == MAGPIE_OK) (output_json ? append_json : append_line)(out, &history[i], item);
+    }
+    free(history);
+    return status;
+}
+
+static exit_code run_history(char **operands, int count) {
+    (void)operands;
+    (void)count;
+    magpie_store *store = NULL;
+    magpie_snapshot *snapshot = NULL;
+    magpie_text out = {0};
+    magpie_status status = storage_open(STORAGE_READ, &store);
+    if (status == MAGPIE_OK) status = magpie_snapshot_open(store, &snapshot);
+    if (status == MAGPIE_OK) status = append_history(&out, snapshot);
+    exit_code code = status == MAGPIE_OK ? output_text(&out) : print_failure();
+    bool missing = status == MAGPIE_E_NOT_FOUND && snapshot;
+    magpie_text_free(&out);
+    magpie_snapshot_close(snapshot);
+    magpie_store_close(store);
+    return missing ? EXIT_MISSING : code;
+}
+
+/* ---- delete -------------------------------------------------------------------------------------------- */
+
+/* Lines of the rejects that are known to be of the user go too: rejects.c writes the id so. */
+static magpie_status filter_rejects(magpie_lines *lines, magpie_atomic_file *file) {
+    magpie_text member = {0};
+    magpie_line line;
+    bool got;
+    magpie_status status;
+    magpie_text_printf(&member, ", \"id\": ");
+    magpie_text_json_string(&member, user, strlen(user));
+    magpie_text_printf(&member, ", \"start\": ");
+    status = magpie_text_status(&member);
+    while (status == MAGPIE_OK && (status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got)
+        if (!line.too_long && !strstr(line.data, member.data))
+            fprintf(magpie_atomic_stream(file), "%s\n", line.data);
+    magpie_text_free(&member);
+    return status;
+}
+
+static magpie_status scrub_rejects(void) {
+    char *path = interactions_rejects_path();
+    magpie_lines *lines = NULL;
+    magpie_atomic_file *file = NULL;
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = MAGPIE_OK;
+    if (magpie_path_exists(path)) {
+        status = magpie_lines_open(path, REJECT_MAX, 0, 0, &lines);
+        if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+        if (status == MAGPIE_OK) status = filter_rejects(lines, file);
+        if (status == MAGPIE_OK)
+            status = magpie_atomic_commit(file);
+        else if (file)
+            magpie_atomic_abort(file);
+        magpie_lines_close(lines);
+    }
+    free(path);
+    return status;
+}
+
+/* All places in which something is known of the user: a model that has a row of them belongs here too. */
+static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
+    magpie_batch *batch;
+    magpie_status status = magpie_batch_create(&batch);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_batch_delete_user(batch, (magpie_string){user, strlen(user)});
+    if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
+    if (status == MAGPIE_OK) status = scrub_rejects();
+    magpie_batch_free(batch);
+    return status;
+}
+
+static exit_code run_delete(char **operands, int count) {
+    (void)operands;
+    (void)count;
+    magpie_store *store = NULL;
+    magpie_commit done = {0};
+    magpie_text out = {0};
+    magpie_status status = storage_open(STORAGE_WRITE, &store);
+    if (status == MAGPIE_OK) status = delete_user(store, &done);
+    magpie_store_close(store);
+    if (status != MAGPIE_OK) return print_failure();
+    magpie_text_printf(
+        &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
+        done.users_deleted, done.missing);
+    exit_code code = output_text(&out);
+    magpie_text_free(&out);
+    return code == EXIT_FINE && done.missing ? EXIT_MISSING : code;
+}
+
+/* ---- the parts ----------------------------------------------------------------------------------------- */
+
+static const option_row user_options[] = {
+    {.name = "user", .argument = "U", .string = &user, .help = "the user's id", .required = true}, {0}};
+
+static const option_row *const tables[] = {storage_options, user_options, json_options, NULL};
+
+static const command history_command = {
+    .name = "interactions history",
+    .summary = "what a user did, the oldest first",
+    .operands = "",
+    .tables = tables,
+    .details = "--json: {\"item\", \"kind\", \"weight\", \"time\"}, one a line; time null: not known.\n",
+    .run = run_history};
+
+static const command delete_part = {
+    .name = "interactions delete",
+    .summary = "delete a user and all interactions of theirs",
+    .operands = "",
+    .tables = tables,
+    .details =
+        "They are gone for every reader. Their bytes stay in free pages of the file until magpie compact\n"
+        "writes it anew. Lines that were rejected go too where the user could be read in them.\n",
+    .run = run_delete};
+
+extern const command interactions_import_command;
+
+static const command *const parts[] = {&interactions_import_command, &history_command, &delete_part, NULL};
+
+const command interactions_command = {
+    .name = "interactions", .summary = "who did what with which item", .details = "", .parts = parts};
