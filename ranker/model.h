@@ -5,6 +5,7 @@
 #ifndef MAGPIE_MODEL_H
 #define MAGPIE_MODEL_H
 
+#include "random.h"
 #include "ranker.h"
 
 typedef enum ranker_rows { ROWS_OTHER, ROWS_USERS, ROWS_ITEMS } ranker_rows;
@@ -93,25 +94,6 @@ MAGPIE_CHECK_RESULT magpie_status ranker_validate(const magpie_ranker *ranker,
 
 static inline magpie_status ranker_fail_no_history(void) {
     return magpie_fail(MAGPIE_E_NOT_FOUND, "the user likes nothing that the model knows");
-}
-
-/* Seeded random numbers: splitmix64 (Steele et al. 2014). */
-static inline uint64_t ranker_random(uint64_t *state) {
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-/* 0 .. n-1, n below 2^32 (Lemire 2019, without its rejection: off by less than n / 2^32). */
-static inline uint32_t ranker_draw(uint64_t *state, uint32_t n) {
-    return (uint32_t)(((ranker_random(state) >> 32) * n) >> 32);
-}
-
-/* A seed for what is numbered `b` of what is seeded by `a`. */
-static inline uint64_t ranker_seed(uint64_t a, uint64_t b) {
-    uint64_t first = ranker_random(&a) ^ b;
-    return ranker_random(&first);
 }
 
 #endif

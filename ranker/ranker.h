@@ -207,7 +207,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_forget(const char *directory, ui
  * seeded. */
 typedef enum magpie_ranker_split {
     MAGPIE_SPLIT_LAST,       /* the last like of each user who has two */
-    MAGPIE_SPLIT_RANDOM,     /* `share` of each user's, rounded */
+    MAGPIE_SPLIT_RANDOM,     /* `share` of each user's; what stays is rounded, halves to the even number */
     MAGPIE_SPLIT_TIME,       /* the last `share` of all, by time */
     MAGPIE_SPLIT_COLD_ITEMS, /* all likes of `share` of the items */
     MAGPIE_SPLIT_COLD_USERS  /* all likes of `share` of the users */
@@ -234,7 +234,9 @@ typedef struct magpie_figure {
 } magpie_figure;
 
 /* ONE AMONG NEGATIVES (He et al. 2017): each case is a user, the item that is right, and `negatives` others.
- * The rank counts those that score as high or higher, so ties are against the model; not a number loses. */
+ * The rank counts those that score as high or higher, so ties are against the model; what is not finite loses,
+ * and is no hit among whatever others. Who is not served counts as a miss. Cases are taken to be of one user
+ * each: those are what the bootstrap draws. */
 typedef struct magpie_one_case {
     uint32_t user, item;
     const uint32_t *negatives;
@@ -250,8 +252,11 @@ MAGPIE_CHECK_RESULT magpie_status magpie_evaluate_one(const magpie_scorer *score
                                                       const magpie_one_case *cases, size_t n, size_t k,
                                                       unsigned threads, magpie_one_figures *out);
 
-/* ALL ITEMS are ranked but those that the user has in `seen`, ties by item number; users with nothing in
- * `test` are left out. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
+/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the
+ * user's own (a model that scores all alike comes out at chance); what is not finite is not
+ * recommended, so there may be fewer than k. Users with nothing in `test` are left out; who is not served
+ * counts with zeros (in reco_utils they are left out too). Items of `test` may have numbers beyond all items:
+ * what nobody can recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
  * MovieLens follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of
  * min(k, |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit
  * among k. */
@@ -259,7 +264,8 @@ typedef struct magpie_all_figures {
     size_t users, served;
     magpie_figure precision, recall, ndcg, map, mrr, hit_rate;
     double coverage;   /* the share of items that are in somebody's first k */
-    double novelty;    /* mean of -log2(share of users who have it in `seen`) of what is recommended */
+    double novelty;    /* mean of -log2(share of users who have it in `seen`, one at least) of what is
+                          recommended; users without any in `seen` are not counted */
     double popularity; /* mean count in `seen` of what is recommended, over that of what is in `test` */
 } magpie_all_figures;
 

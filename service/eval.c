@@ -3,9 +3,9 @@
 
 #include <stddef.h>
 
-extern const command eval_retrieval_command;
+extern const command eval_ranker_command, eval_retrieval_command;
 
-static const command *const parts[] = {&eval_retrieval_command, NULL};
+static const command *const parts[] = {&eval_ranker_command, &eval_retrieval_command, NULL};
 
 const command eval_command = {
     .name = "eval", .summary = "measure how well things are found", .details = "", .parts = parts};
