@@ -20,5 +20,13 @@ static inline void blas_restore(int before) {
 /* LAPACK's, which libopenblas has and declares nowhere: column-major, everything by pointer, *info 0 is well. */
 void spotrf_(const char *triangle, const int *n, float *a, const int *stride, int *info);
 void spotri_(const char *triangle, const int *n, float *a, const int *stride, int *info);
+void spotrs_(const char *triangle, const int *n, const int *columns, const float *a, const int *stride,
+             float *b, const int *b_stride, int *info);
+void sgelqf_(const int *rows, const int *columns, float *a, const int *stride, float *scale, float *work,
+             const int *work_size, int *info);
+void sorglq_(const int *rows, const int *columns, const int *reflectors, float *a, const int *stride,
+             const float *scale, float *work, const int *work_size, int *info);
+void ssyev_(const char *vectors, const char *triangle, const int *n, float *a, const int *stride,
+            float *values, float *work, const int *work_size, int *info);
 
 #endif

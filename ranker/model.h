@@ -8,6 +8,8 @@
 #include "random.h"
 #include "ranker.h"
 
+#include <math.h>
+
 typedef enum ranker_rows { ROWS_OTHER, ROWS_USERS, ROWS_ITEMS } ranker_rows;
 
 typedef struct ranker_tensor {
@@ -18,7 +20,7 @@ typedef struct ranker_tensor {
     float *values;
 } ranker_tensor;
 
-enum { RANKER_TENSORS_MAX = 32 };
+enum { RANKER_TENSORS_MAX = 32, RANKER_FACTORS_MOST = 1024 };
 
 /* One training: what it is given, and how it tells of itself. */
 typedef struct ranker_training {
@@ -94,6 +96,23 @@ MAGPIE_CHECK_RESULT magpie_status ranker_validate(const magpie_ranker *ranker,
 
 static inline magpie_status ranker_fail_no_history(void) {
     return magpie_fail(MAGPIE_E_NOT_FOUND, "the user likes nothing that the model knows");
+}
+
+/* scores = vector [d] . rows [known, d] of the items asked for; eight sums at a time, always in the same order. */
+static inline void ranker_score_by_dot(const float *vector, const float *rows, size_t d, size_t known,
+                                       const uint32_t *items, size_t n, float *scores) {
+    for (size_t k = 0; k < n; k++) {
+        const size_t item = items ? items[k] : k;
+        float sums[8] = {0};
+        size_t f = 0;
+        scores[k] = -INFINITY;
+        if (item >= known) continue;
+        const float *row = rows + item * d;
+        for (; f + 8 <= d; f += 8)
+            for (size_t i = 0; i < 8; i++) sums[i] += vector[f + i] * row[f + i];
+        for (size_t i = 0; f < d; f++, i++) sums[i] += vector[f] * row[f];
+        scores[k] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    }
 }
 
 #endif

@@ -28,7 +28,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
     ROW("neighbours", neighbours, 1, 10000, true, true, ITEMKNN, "that are kept of each item"),
     ROW("shrink", shrink, 0, 1e6, false, false, ITEMKNN, "is added to what the cosine divides by"),
     ROW("bm25", bm25, 0, 1, true, false, ITEMKNN, "1: weights of BM25; 0: the cosine"),
-    ROW("factors", factors, 1, 1024, true, true, PURESVD | IALS | NETWORKS,
+    ROW("factors", factors, 1, RANKER_FACTORS_MOST, true, true, PURESVD | IALS | NETWORKS,
         "numbers of a user and of an item"),
     ROW("regularisation", regularisation, 0, 1e6, false, true, EASE | IALS | NETWORKS,
         "how strongly weights are held back"),
@@ -66,15 +66,16 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
     magpie_ranker_options o = {.kind = kind, .seed = 1};
     switch (kind) {
     case MAGPIE_RANKER_ITEMKNN:
-        o.neighbours = 100;
+        o.neighbours = 50;
         o.shrink = 10;
+        o.bm25 = 1;
         return o;
     case MAGPIE_RANKER_PURESVD: o.factors = 20; return o;
     case MAGPIE_RANKER_EASE: o.regularisation = 400; return o;
     case MAGPIE_RANKER_IALS:
-        o.factors = 64;
-        o.regularisation = 0.01;
-        o.alpha = 0.1;
+        o.factors = 32;
+        o.regularisation = 0.015;
+        o.alpha = 0.3;
         o.epochs = 16;
         return o;
     case MAGPIE_RANKER_POPULARITY: o.half_life = 90; return o;

@@ -5,8 +5,11 @@
 
 static const ranker_model *const models[MAGPIE_RANKER_KINDS] = {[MAGPIE_RANKER_POPULARITY] =
                                                                     &ranker_popularity,
+                                                                [MAGPIE_RANKER_ITEMKNN] = &ranker_itemknn,
+                                                                [MAGPIE_RANKER_PURESVD] = &ranker_puresvd,
                                                                 [MAGPIE_RANKER_EASE] = &ranker_ease,
                                                                 [MAGPIE_RANKER_MF] = &ranker_neural,
+                                                                [MAGPIE_RANKER_IALS] = &ranker_ials,
                                                                 [MAGPIE_RANKER_GMF] = &ranker_neural,
                                                                 [MAGPIE_RANKER_MLP] = &ranker_neural,
                                                                 [MAGPIE_RANKER_NEUMF] = &ranker_neural,

@@ -293,6 +293,30 @@ static void test_fingerprint(void **state) {
 
 /* ---- a real model -------------------------------------------------------------------------------------- */
 
+/* Columns of one table as two tensors, in f32 and in f16: rows lie apart in memory and together in the file. */
+static void test_writes_rows_apart(void **state) {
+    (void)state;
+    float table[3][5], out[6];
+    uint64_t fingerprint;
+    for (size_t i = 0; i < 15; i++) table[i / 5][i % 5] = (float)i;
+    const tensor_values tensors[] = {{"left", 3, 2, table[0], 5}, {"last", 3, 0, table[0] + 4, 5}};
+    for (int half = 0; half < 2; half++) {
+        assert_int_equal(safetensors_write(path, tensors, 2, half, &fingerprint), MAGPIE_OK);
+        safetensors *file = open_file();
+        const tensor *left = safetensors_find(file, "left"), *last = safetensors_find(file, "last");
+        assert_true(left->elements == 6 && left->rank == 2 && last->elements == 3 && last->rank == 1);
+        tensor_read_f32(left, 0, 6, out);
+        for (size_t i = 0; i < 6; i++) assert_true(out[i] == table[i / 2][i % 2]);
+        tensor_read_f32(last, 0, 3, out);
+        for (size_t i = 0; i < 3; i++) assert_true(out[i] == table[i][4]);
+        safetensors_close(file);
+    }
+    table[2][2] = NAN; /* between them: nobody's */
+    assert_int_equal(safetensors_write(path, tensors, 2, false, &fingerprint), MAGPIE_OK);
+    table[2][4] = NAN;
+    assert_int_equal(safetensors_write(path, tensors, 2, false, &fingerprint), MAGPIE_E_INPUT);
+}
+
 static void test_model(void **state) {
     (void)state;
     char model[PATH_BYTES];
@@ -326,7 +350,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_FILE(test_reads),        WITH_FILE(test_empty),           WITH_FILE(test_other_types),
         WITH_FILE(test_expectations), cmocka_unit_test(test_widening), WITH_FILE(test_bad_headers),
-        WITH_FILE(test_bad_sizes),    WITH_FILE(test_fingerprint),     cmocka_unit_test(test_model),
+        WITH_FILE(test_bad_sizes),    WITH_FILE(test_fingerprint),     WITH_FILE(test_writes_rows_apart),
+        cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
