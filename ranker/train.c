@@ -121,7 +121,9 @@ magpie_status magpie_ranker_train(const magpie_likes *likes, const magpie_ranker
     const double begun = magpie_seconds();
     magpie_ranker_report own = {0};
     magpie_ranker *ranker = NULL;
-    const magpie_ranker_content *known = content && content->dimension ? content : NULL;
+    /* The others must open in a store whose content is of another space by now. */
+    const bool reads = options->kind == MAGPIE_RANKER_MAGPIE && content && content->dimension;
+    const magpie_ranker_content *known = reads ? content : NULL;
     ranker_training training = {
         .likes = likes, .content = known, .callback = callback, .context = context, .report = &own};
     const magpie_ranker_info info = {.kind = options->kind,

@@ -5,7 +5,7 @@
 
 enum { WIDTH = 760, HEIGHT = 420, LEFT = 70, RIGHT = 70, TOP = 48, BOTTOM = 56, TICKS = 6 };
 
-static const char loss_colour[] = "#1f5fa8", recall_colour[] = "#c2571a";
+static const char loss_colour[] = "#1f5fa8", measure_colour[] = "#c2571a";
 
 /* What an axis shows: `least` at its beginning, a mark every `step`. */
 typedef struct axis {
@@ -65,72 +65,77 @@ static void print_across(FILE *out, const axis *a) {
     print_words(out, (LEFT + WIDTH - RIGHT) / 2.0, y + 42, "middle", "#333", "epoch");
 }
 
-static double value_of(const magpie_fusion_epoch *epoch, bool recall) {
-    return recall ? epoch->recall : epoch->loss;
+static double value_of(const curve_point *point, bool measure) {
+    return measure ? point->measure : point->loss;
 }
 
-static void print_curve(FILE *out, const axis *x, const axis *y, const magpie_fusion_epoch *epochs, size_t n,
-                        bool recall, const char *colour) {
+static void print_curve(FILE *out, const axis *x, const axis *y, const curve_point *points, size_t n,
+                        bool measure, const char *colour) {
     fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", colour);
     for (size_t i = 0; i < n; i++)
-        fprintf(out, "%s%.1f,%.1f", i ? " " : "", x_of(x, (double)epochs[i].epoch),
-                y_of(y, value_of(&epochs[i], recall)));
+        fprintf(out, "%s%.1f,%.1f", i ? " " : "", x_of(x, (double)points[i].epoch),
+                y_of(y, value_of(&points[i], measure)));
     fprintf(out, "\"/>\n");
     for (size_t i = 0; i < n && n == 1; i++) /* a line of one point is not seen */
         fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n",
-                x_of(x, (double)epochs[i].epoch), y_of(y, value_of(&epochs[i], recall)), colour);
+                x_of(x, (double)points[i].epoch), y_of(y, value_of(&points[i], measure)), colour);
 }
 
 /* The last of those that were better than all before them. */
-static const magpie_fusion_epoch *kept_of(const magpie_fusion_epoch *epochs, size_t n) {
-    const magpie_fusion_epoch *kept = epochs;
+static const curve_point *kept_of(const curve_point *points, size_t n) {
+    const curve_point *kept = points;
     for (size_t i = 0; i < n; i++)
-        if (epochs[i].best) kept = &epochs[i];
+        if (points[i].best) kept = &points[i];
     return kept;
 }
 
-static void print_kept(FILE *out, const axis *x, const axis *y, const magpie_fusion_epoch *kept) {
+static void print_kept(FILE *out, const axis *x, const axis *y, const char *measure,
+                       const curve_point *kept) {
     char words[80];
     double at = x_of(x, (double)kept->epoch);
     bool late = at > WIDTH / 2.0;
     fprintf(out,
             "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" stroke=\"#888\" stroke-dasharray=\"4 4\"/>\n",
             at, TOP, at, HEIGHT - BOTTOM);
-    fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", at, y_of(y, kept->recall),
-            recall_colour);
-    snprintf(words, sizeof words, "kept: epoch %zu, recall@10 %.3f", kept->epoch, kept->recall);
+    fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", at, y_of(y, kept->measure),
+            measure_colour);
+    snprintf(words, sizeof words, "kept: epoch %zu, %s %.3f", kept->epoch, measure, kept->measure);
     print_words(out, late ? at - 8 : at + 8, TOP + 16, late ? "end" : "start", "#333", words);
 }
 
-static void print(FILE *out, const magpie_fusion_epoch *epochs, size_t n) {
-    double most_loss = 0, most_recall = 0;
+static void print(FILE *out, const char *title, const char *measure, const curve_point *points, size_t n) {
+    double most_loss = 0, most_measure = 0;
     for (size_t i = 0; i < n; i++) {
-        most_loss = fmax(most_loss, epochs[i].loss);
-        most_recall = fmax(most_recall, epochs[i].recall);
+        most_loss = fmax(most_loss, points[i].loss);
+        most_measure = fmax(most_measure, points[i].measure);
     }
     const axis across = axis_of(0, (double)(n ? n : 1)), loss = axis_of(0, most_loss > 0 ? most_loss : 1),
-               recall = axis_of(0, most_recall > 0 ? most_recall : 1);
+               height = axis_of(0, most_measure > 0 ? most_measure : 1);
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
-            "font-family=\"sans-serif\" font-size=\"12\">\n<title>Training of a fusion model</title>\n"
+            "font-family=\"sans-serif\" font-size=\"12\">\n<title>%s</title>\n"
             "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n",
-            WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
+            WIDTH, HEIGHT, WIDTH, HEIGHT, title, WIDTH, HEIGHT);
     print_upright(out, &loss, true, loss_colour);
     print_words(out, LEFT, TOP - 18, "middle", loss_colour, "loss");
-    if (most_recall > 0) print_upright(out, &recall, false, recall_colour);
-    if (most_recall > 0)
-        print_words(out, WIDTH - RIGHT, TOP - 18, "middle", recall_colour, "recall@10, validation");
+    if (most_measure > 0) {
+        char words[80];
+        print_upright(out, &height, false, measure_colour);
+        snprintf(words, sizeof words, "%s, validation", measure);
+        print_words(out, WIDTH - RIGHT, TOP - 18, "middle", measure_colour, words);
+    }
     print_across(out, &across);
-    print_curve(out, &across, &loss, epochs, n, false, loss_colour);
-    if (most_recall > 0) print_curve(out, &across, &recall, epochs, n, true, recall_colour);
-    if (most_recall > 0) print_kept(out, &across, &recall, kept_of(epochs, n));
+    print_curve(out, &across, &loss, points, n, false, loss_colour);
+    if (most_measure > 0) print_curve(out, &across, &height, points, n, true, measure_colour);
+    if (most_measure > 0) print_kept(out, &across, &height, measure, kept_of(points, n));
     fprintf(out, "</svg>\n");
 }
 
-magpie_status curve_write(const char *path, const magpie_fusion_epoch *epochs, size_t n) {
+magpie_status curve_write(const char *path, const char *title, const char *measure, const curve_point *points,
+                          size_t n) {
     magpie_atomic_file *file;
     magpie_status status = magpie_atomic_open(path, &file);
     if (status != MAGPIE_OK) return status;
-    print(magpie_atomic_stream(file), epochs, n);
+    print(magpie_atomic_stream(file), title, measure, points, n);
     return magpie_atomic_commit(file);
 }

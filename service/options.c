@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 40, HELP_COLUMN = 28, FIRST_VALUE = 256 /* above every letter */ };
+enum { OPTIONS_MAX = 48, HELP_COLUMN = 28, FIRST_VALUE = 256 /* above every letter */ };
 
 const char exit_code_help[] =
     "Exit codes:\n"
@@ -161,6 +161,7 @@ static exit_code run_part(const command *self, int argc, char **argv) {
 
 exit_code command_main(const command *self, int argc, char **argv) {
     if (self->parts) return run_part(self, argc, argv);
+    if (self->prepare) self->prepare();
     const option_row *rows[OPTIONS_MAX];
     bool given[OPTIONS_MAX] = {0};
     struct option options[OPTIONS_MAX + 2] = {0};

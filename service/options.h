@@ -44,6 +44,7 @@ typedef struct command {
     const option_row *const *tables; /* ends with NULL: tables are shared among commands */
     const char *details;             /* more help; may be "" */
     exit_code (*run)(char **operands, int count);
+    void (*prepare)(void); /* NULL, or fills in tables that are made of others; called first */
     /* Of a command that is several: each is named "COMMAND PART", and has the rest of this. Ends with
      * NULL; a command of parts has neither options nor `run`. */
     const struct command *const *parts;

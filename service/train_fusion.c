@@ -188,6 +188,17 @@ static magpie_fusion_train_options options_for(const magpie_fusion_data *data) {
     return o;
 }
 
+static magpie_status write_curve(const run *r) {
+    curve_point *points = magpie_alloc(r->count, sizeof *points);
+    if (!points) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < r->count; i++)
+        points[i] = (curve_point){r->curve[i].epoch, r->curve[i].loss, r->curve[i].recall, r->curve[i].best};
+    magpie_status status =
+        curve_write(given.curve, "Training of a fusion model", "recall@10", points, r->count);
+    free(points);
+    return status;
+}
+
 static magpie_status train(const features *f, run *r, magpie_fusion_report *report) {
     magpie_fusion_data data;
     magpie_block block = {0};
@@ -195,7 +206,7 @@ static magpie_status train(const features *f, run *r, magpie_fusion_report *repo
     const magpie_fusion_train_options options = options_for(&data);
     if (status == MAGPIE_OK)
         status = magpie_fusion_train(&data, &options, given.output, take_epoch, r, report);
-    if (status == MAGPIE_OK && given.curve) status = curve_write(given.curve, r->curve, r->count);
+    if (status == MAGPIE_OK && given.curve) status = write_curve(r);
     magpie_block_free(&block);
     return status;
 }

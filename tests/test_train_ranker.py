@@ -1,0 +1,85 @@
+"""magpie train ranker: every model has its folder, the same bytes for any number of threads; what makes no sense is said;
+a model that goes on takes in who came since. Run by ctest."""
+import json
+import os
+import random
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
+from sample import run  # noqa: E402
+
+MODELS = ["popularity", "itemknn", "puresvd", "ease", "ials"]
+
+
+class TrainRanker(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.store = os.path.join(self.folder, "store")
+        dice = random.Random("train ranker")
+        self.bring_in([(f"u{user}", f"i{item}") for user in range(40) for item in dice.sample(range(20), 6)])
+
+    def bring_in(self, pairs):
+        path = os.path.join(self.folder, "likes.tsv")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("user\titem\n" + "".join(f"{user}\t{item}\n" for user, item in pairs))
+        code, _, err = run("interactions", "import", path, "--store", self.store)
+        self.assertEqual(code, 0, err)
+
+    def train(self, model, *options):
+        code, out, err = run("train", "ranker", "--store", self.store, "--model", model, "--json", *options)
+        self.assertEqual(code, 0, err)
+        return [json.loads(line) for line in out.splitlines()]
+
+    def files(self, model):
+        contents = []
+        for name in ("config.json", "model.safetensors"):
+            with open(os.path.join(self.store, "ranker", model, name), "rb") as file:
+                contents.append(file.read())
+        return contents
+
+    def test_models(self):
+        for model in MODELS:
+            report = self.train(model, "--threads", "1")[-1]
+            self.assertEqual([report[key] for key in ("model", "users", "items", "likes")], [model, 40, 20, 240])
+            one = self.files(model)
+            self.assertEqual(json.loads(one[0])["model"], model)
+            self.train(model, "--threads", "2")
+            self.assertEqual(self.files(model), one, model)
+            self.assertEqual(sorted(os.listdir(os.path.join(self.store, "ranker", model))),
+                             ["config.json", "model.safetensors"])
+
+    def test_parameters_and_curve(self):
+        curve = os.path.join(self.folder, "curve.svg")
+        lines = self.train("ials", "--factors", "5", "--epochs", "4", "--regularisation", "2e-2", "--curve", curve)
+        self.assertEqual([line["epoch"] for line in lines[:-1]], [1, 2, 3, 4])
+        self.assertEqual(lines[-1]["parameters"], 60 * 5)
+        options = json.loads(self.files("ials")[0])["options"]
+        self.assertEqual((options["factors"], options["regularisation"]), (5, 0.02))
+        self.assertIn("Training of a ranker", "".join(xml.etree.ElementTree.parse(curve).getroot().itertext()))
+
+    def test_goes_on(self):
+        self.train("ials", "--epochs", "8")
+        kept = self.train("ials", "--epochs", "1", "--continue")[-1]
+        anew = self.train("ials", "--epochs", "1")[-1]
+        self.assertLess(kept["loss"], anew["loss"])
+        self.bring_in([("somebody new", "i3"), ("somebody new", "something new")])
+        self.assertEqual(self.train("ials", "--epochs", "1", "--continue")[-1]["parameters"], (41 + 21) * 32)
+
+    def test_senseless(self):
+        for options, expected, words in ((["--model", "best"], 2, "popularity, itemknn"),
+                                         (["--model", "ease", "--alpha", "1"], 1, "--alpha is nothing to ease"),
+                                         (["--model", "ials", "--epochs", "1.5"], 2, "a whole number from 1"),
+                                         (["--model", "ials", "--continue"], 1, "model.safetensors"),
+                                         ([], 2, "--model M is needed")):
+            code, _, err = run("train", "ranker", "--store", self.store, *options)
+            self.assertEqual(code, expected, err)
+            self.assertIn(words, err)
+
+
+if __name__ == "__main__":
+    unittest.main()
