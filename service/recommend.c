@@ -74,6 +74,10 @@ static magpie_status open_all(recommending *x) {
 }
 
 static magpie_status ask(recommending *x) {
+    const double start = magpie_seconds();
+    magpie_status status = open_all(x);
+    x->opening = magpie_seconds() - start;
+    if (status != MAGPIE_OK) return status;
     const recommend_request request = {.user = string_of(given.user),
                                        .liked = given.liked,
                                        .liked_n = given.liked_n,
@@ -82,11 +86,7 @@ static magpie_status ask(recommending *x) {
                                        .exclude_seen = given.exclude_seen,
                                        .diversity = (float)given.diversity,
                                        .explain = given.explain};
-    const double start = magpie_seconds();
-    magpie_status status = open_all(x);
-    x->opening = magpie_seconds() - start;
-    if (status == MAGPIE_OK)
-        status = recommender_ask(x->recommender, x->snapshot, x->index, x->fusion, &request, &x->answer);
+    status = recommender_ask(x->recommender, x->snapshot, x->index, x->fusion, &request, &x->answer);
     x->answering = magpie_seconds() - start - x->opening;
     return status;
 }

@@ -5,7 +5,7 @@
  * candidate, so neither costs results.
  *
  * RANKED by the model; what it knows nothing of comes last. Where it knows nothing of the user, or there is no
- * model, by content: the best of w_j cos(candidate, liked_j), w_j less for what was liked earlier. Where nothing
+ * model, by content: the best of w_j cos(candidate, another liked_j), w_j less for what was liked earlier. Where nothing
  * is liked either, by popularity, every fourth one new. So nobody is an error, and the answer says which it was.
  *
  * DIVERSITY d picks one after the other by (1 - d) relevance - d (the largest cosine to what is picked already):

@@ -202,22 +202,18 @@ static magpie_status take_hits(asking *a, const magpie_hit *hits, size_t n) {
     return status;
 }
 
+/* One like after the other: together they would be searched by a team of threads, which takes longer to
+ * come together than to search while others are served. */
 static magpie_status find_near(asking *a) {
     const size_t k = at_least(NEAR, a->request->k);
-    size_t counts[RECENT];
-    if (!a->liked_n) return MAGPIE_OK;
-    float *queries = magpie_alloc(a->liked_n, a->dimension * sizeof *queries);
-    magpie_hit *hits = magpie_alloc(a->liked_n, k * sizeof *hits);
-    magpie_status status = queries && hits ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    for (size_t i = 0; i < a->liked_n && status == MAGPIE_OK; i++)
-        for (size_t f = 0; f < a->dimension; f++) queries[i * a->dimension + f] = a->liked[i].vector[f];
-    if (status == MAGPIE_OK)
-        status =
-            magpie_index_search(a->index, a->liked_n, queries, k, a->request->filter, NULL, hits, counts);
-    for (size_t i = 0; i < a->liked_n && status == MAGPIE_OK; i++)
-        status = take_hits(a, hits + i * k, counts[i]);
+    size_t n;
+    magpie_hit *hits = magpie_alloc(k, sizeof *hits);
+    magpie_status status = hits ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < a->liked_n && status == MAGPIE_OK; i++) {
+        status = magpie_index_search(a->index, 1, a->liked[i].vector, k, a->request->filter, NULL, hits, &n);
+        if (status == MAGPIE_OK) status = take_hits(a, hits, n);
+    }
     free(hits);
-    free(queries);
     return status;
 }
 
@@ -288,8 +284,10 @@ static magpie_status find_listed(asking *a, const recommender_listed *list, size
 
 /* ---- ranking ------------------------------------------------------------------------------------------- */
 
+/* An item that is liked does not speak for itself. */
 static void find_nearest(const asking *a, candidate *c) {
     for (size_t i = 0; i < a->liked_n && c->vector; i++) {
+        if (a->liked[i].row == c->made.item.row) continue;
         const float value = a->liked[i].weight * dot(a->liked[i].vector, c->vector, a->dimension);
         if (value <= c->content) continue; /* never of the first: that is NAN */
         c->content = value;
