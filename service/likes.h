@@ -7,8 +7,8 @@
 
 typedef struct likes {
     magpie_snapshot *snapshot; /* what it was read from, and where the content lies */
-    /* Numbers are the store's. One like a user and item, of whatever kinds: weights summed up, the latest time. What comes
-     * to 0 or less is none. `time` is NULL where no time is known. */
+    /* Numbers are the store's. One like a user and item, of whatever kinds: weights summed up, the latest
+     * time. What comes to 0 or less is none. `time` is NULL where no time is known. */
     magpie_likes all;
     magpie_ranker_content
         content; /* fused vectors of the items that are in the catalogue; dimension 0: none */
@@ -16,9 +16,9 @@ typedef struct likes {
     size_t bytes;
 } likes;
 
-/* In memory where that is little. Else in a file of the store's folder that is mapped and has no name, so that the
- * system writes out what it needs the memory of. `out` is to be closed whatever is returned. MAGPIE_E_NOT_FOUND: the
- * store has no interactions. */
+/* In memory where that is little. Else in a file of the store's folder that is mapped and has no name, so
+ * that the system writes out what it needs the memory of. `out` is to be closed whatever is returned.
+ * MAGPIE_E_NOT_FOUND: the store has no interactions. */
 MAGPIE_CHECK_RESULT magpie_status likes_open(magpie_store *store, const char *directory, likes *out);
 void likes_close(likes *likes);
 

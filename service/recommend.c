@@ -197,8 +197,8 @@ static void append_explanation(const recommending *x, const recommendation *r, m
         magpie_text_printf(out, "\n%6s", "");
     }
     if (!isnan(r->behaviour))
-        magpie_text_printf(out, "%*.4f by what others like: number %zu of all\n%6s", SCORE_COLUMNS,
-                           (double)r->behaviour, r->rank, "");
+        magpie_text_printf(out, "%*.4f by %s: number %zu of all\n%6s", SCORE_COLUMNS, (double)r->behaviour,
+                           model_of(x), r->rank, "");
     magpie_text_printf(out, "%*s ", SCORE_COLUMNS, "from");
     append_sources(out, r->from, "");
     magpie_text_append(out, "\n", 1);
@@ -239,7 +239,7 @@ static exit_code answer(const recommending *x) {
 
 /* ---- the page ------------------------------------------------------------------------------------------ */
 
-/* What was liked last is what was asked with. Scores of a model mean nothing to people: ranks alone are shown. */
+/* What was liked last is what was asked with. A model's scores mean nothing to people: ranks are shown. */
 static magpie_status write_page(const recommending *x) {
     const recommend_answer *a = &x->answer;
     page_part parts[SHOWN_LIKED + 1];

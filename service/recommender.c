@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Those that knew best what comes next on MovieLens-100k first; tests/bench/README.md. */
+/* Where several are trained. First what takes in most: content and history, then networks. */
 static const magpie_ranker_kind best_first[] = {
     MAGPIE_RANKER_MAGPIE, MAGPIE_RANKER_NEUMF,   MAGPIE_RANKER_EASE,    MAGPIE_RANKER_IALS, MAGPIE_RANKER_MF,
     MAGPIE_RANKER_GMF,    MAGPIE_RANKER_ITEMKNN, MAGPIE_RANKER_PURESVD, MAGPIE_RANKER_MLP};

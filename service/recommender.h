@@ -1,19 +1,22 @@
 /* recommender.h - what somebody may like next: candidates, ranked by a model of the store, and why.
  *
- * CANDIDATES are some hundreds: what lies near in the fused space to what was liked last, the model's own best,
- * what is popular, and what is new and nobody has met yet. What is seen or does not pass the filter is no
- * candidate, so neither costs results.
+ * CANDIDATES are some hundreds: what lies near in the fused space to what was liked last, the model's own
+ * best, what is popular, and what is new and liked by nobody yet. What is not wanted (filter, seen) is none,
+ * so it costs no results. What is in interactions and not in the catalogue is one only where there is no
+ * catalogue.
  *
- * RANKED by the model; what it knows nothing of comes last. Where it knows nothing of the user, or there is no
- * model, by content: the best of w_j cos(candidate, another liked_j), w_j less for what was liked earlier. Where nothing
- * is liked either, by popularity, every fourth one new. So nobody is an error, and the answer says which it was.
+ * RANKED by the model; what it knows nothing of comes last. Where it knows nothing of the user, or there is
+ * no model, by content: the best of w_j cos(candidate, another liked_j), w_j less for what was liked earlier.
+ * Where nothing is liked either, by popularity, every fourth one new. So nobody is an error, and the answer
+ * says which it was.
  *
- * DIVERSITY d picks one after the other by (1 - d) relevance - d (the largest cosine to what is picked already):
- * maximal marginal relevance (Carbonell and Goldstein 1998), relevance being the scores scaled to 0 .. 1.
+ * DIVERSITY d picks one after the other by (1 - d) relevance - d (the largest cosine to what is picked
+ * already): maximal marginal relevance (Carbonell and Goldstein 1998), relevance being the scores scaled to
+ * 0 .. 1.
  *
  * MOMENTS. What takes a walk over the whole store (who has how many likes, what is new, an item's number, the
- * model) is gathered once; what a user liked is read in the moment of the answer. An item that came later is
- * not recommended until the recommender is opened anew. */
+ * model) is gathered once; what a user liked is read in the moment of the answer. An item that was put later
+ * is not recommended until the recommender is opened anew. */
 #ifndef MAGPIE_RECOMMENDER_H
 #define MAGPIE_RECOMMENDER_H
 
@@ -43,8 +46,8 @@ typedef struct recommender {
 
 #define RECOMMENDER_NOWHERE UINT64_MAX
 
-/* `models` is the folder of models, `name` one of them; NULL: the best that is trained, which may be none (never
- * popularity, since content says more of a user). The snapshot is not kept. */
+/* `models` is the folder of models, `name` one of them; NULL: the best that is trained, which may be none
+ * (never popularity, since content says more of a user). The snapshot is not kept. */
 MAGPIE_CHECK_RESULT magpie_status recommender_open(magpie_snapshot *snapshot, const char *models,
                                                    const char *name, recommender **out);
 void recommender_close(recommender *r);
@@ -86,7 +89,7 @@ typedef struct recommendation {
     magpie_string nearest;           /* the liked item that speaks for it; empty: none has a vector */
     float cosine;                    /* of the two in the fused space */
     float shares[MAGPIE_MODALITIES]; /* NAN: none */
-    float behaviour;                 /* the model's score; NAN: none */
+    float behaviour;                 /* what others' likes say, the model's score; NAN: nothing */
     size_t rank;                     /* of that among all items */
 } recommendation;
 
@@ -100,8 +103,8 @@ typedef struct recommend_answer {
     bool shares_sum; /* shares add up to the cosine; else each is a cosine in its own space */
 } recommend_answer;
 
-/* `index` is of the fused space, NULL: the store has none. `fusion`, NULL: shares are cosines; else the one that
- * made the fused vectors. The answer lies in the snapshot, and is to be freed whatever is returned.
+/* `index` is of the fused space, NULL: the store has none. `fusion`, NULL: shares are cosines; else the one
+ * that made the fused vectors. The answer lies in the snapshot, and is to be freed whatever is returned.
  * MAGPIE_E_BUSY: the fused vectors are being made anew. */
 MAGPIE_CHECK_RESULT magpie_status recommender_ask(const recommender *r, magpie_snapshot *snapshot,
                                                   magpie_index *index, const magpie_fusion *fusion,

@@ -245,6 +245,8 @@ class Recommend(unittest.TestCase):
                 self.assertEqual(why["behaviour"]["rank"], rank)
         text = run("recommend", "--store", self.store, "--user", "u0", "--explain", env=NO_MODELS)[1]
         nearest = answer["hits"][0]["explain"]["nearest"]
+        behaviour = answer["hits"][0]["explain"]["behaviour"]
+        self.assertIn(f'{behaviour["score"]:.4f} by ease: number {behaviour["rank"]} of all', text)
         self.assertIn(f'{nearest["cosine"]:.4f} like {nearest["id"]}: {nearest["cosines"]["text"]:.4f} text', text)
 
     def by_ease_of_ghost(self, user):
