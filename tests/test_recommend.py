@@ -320,7 +320,8 @@ class Recommend(unittest.TestCase):
                 self.assertEqual(data, old[:USERS * row] + bytes(row))
                 self.assertNotIn(mine, files)
         self.assertNotIn(b"somebody distinct", files)
-        self.assertEqual(self.ask("--user", "u2")["by"], "model")
+        hits = self.ask("--user", "u2", "--model", "mf", "-k", EVERYTHING)["hits"]
+        self.assertEqual({hit["id"] for hit in hits if hit["score"] is None}, set(self.cold))
 
     def test_ids_alone(self):
         """A store without a catalogue recommends ids."""
@@ -331,6 +332,30 @@ class Recommend(unittest.TestCase):
         self.train("itemknn")
         answer = self.ask("--user", "a", "--exclude-seen")
         self.assertEqual([(h["id"], h["text"]) for h in answer["hits"]], [("z", None)])
+
+    def test_many(self):
+        """The model's best out of many more than there are candidates, among those that pass the filter."""
+        self.store = tempfile.mkdtemp(dir=self.folder) + "/bare"
+        self.numbers, self.likes, dice = {}, {}, random.Random("many")
+        self.bring_in([(f"u{i % 50}", f"i{i}", 1) for i in range(2000)])
+        scores = dice.sample(range(10000), len(self.numbers))
+        os.makedirs(self.store + "/ranker/mine")
+        header = json.dumps({"item.popularity": {"dtype": "F32", "shape": [len(scores)],
+                                                 "data_offsets": [0, 4 * len(scores)]}}).encode()
+        header += b" " * (-len(header) % 8)
+        with open(self.store + "/ranker/mine/model.safetensors", "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(scores)}f", *scores))
+        with open(self.store + "/ranker/mine/config.json", "w", encoding="utf-8") as file:
+            json.dump({"model_type": "magpie-ranker", "model": "popularity", "users": 50, "items": len(scores),
+                       "content": 0, "options": {}}, file)
+        ranked = sorted(self.numbers, key=lambda item: -scores[self.numbers[item]])
+        few = dice.sample(ranked, 500)
+        arguments = ("--user", "u1", "--model", "mine")
+        self.assertEqual([h["id"] for h in self.ask(*arguments, "-k", 200)["hits"]], ranked[:200])
+        self.assertEqual([h["id"] for h in self.ask(*arguments, "-k", 300)["hits"]], ranked[:300])
+        hits = self.ask(*arguments, "-k", 150, "--filter", json.dumps({"must": [{"has_id": few}]}))["hits"]
+        self.assertEqual([h["id"] for h in hits], [item for item in ranked if item in few][:150])
+        self.assertEqual(self.ask("--user", "u1")["by"], "popularity")  # is not a model that is taken unasked
 
     def test_nobody_yet(self):
         """A catalogue without any interaction: the newest, and what is like what is liked."""
