@@ -147,7 +147,7 @@ static int put(magpie_interaction_writer *w, magpie_table table, MDB_val key, MD
     return mdb_put(w->txn, w->store->table[table], &key, &value, 0);
 }
 
-/* Adds to a number of the meta table. */
+/* A number of the meta table. Not magpie_store_set_number, which does not say that the map is full. */
 static magpie_status set_number(magpie_interaction_writer *w, const char *name, uint64_t value) {
     uint64_t stored = htole64(value);
     return outcome(

@@ -135,8 +135,8 @@ static magpie_status is_empty(magpie_store *store, MDB_txn *txn, bool *out) {
     return MAGPIE_OK;
 }
 
-/* Opens the tables, or with `write` makes those that are missing. *empty: there were none; nothing is done about it
- * without `write`. */
+/* Opens the tables, or with `write` makes those that are missing. *empty: there were none; nothing is done
+ * about it without `write`. */
 static magpie_status open_in(magpie_store *store, bool write, bool *empty) {
     magpie_environment *environment = &store->environment;
     MDB_txn *txn;

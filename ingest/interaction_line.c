@@ -125,7 +125,9 @@ static magpie_status read_field(magpie_interaction_reader *reader, const char **
     return MAGPIE_OK;
 }
 
-static magpie_string without_line_end(magpie_string line) {
+/* Without what Windows begins files and ends lines with. */
+static magpie_string trimmed(magpie_string line) {
+    if (line.size >= 3 && memcmp(line.data, "\xEF\xBB\xBF", 3) == 0) line.data += 3, line.size -= 3;
     if (line.size && line.data[line.size - 1] == '\r') line.size--;
     return line;
 }
@@ -138,8 +140,7 @@ static magpie_status make_room(magpie_interaction_reader *reader, size_t size) {
 magpie_status magpie_interaction_reader_header(magpie_interaction_reader *reader, magpie_string line) {
     for (unsigned r = 0; r < MAGPIE_ROLES; r++) reader->column[r] = SIZE_MAX;
     reader->columns = 0;
-    line = without_line_end(line);
-    if (line.size >= 3 && memcmp(line.data, "\xEF\xBB\xBF", 3) == 0) line.data += 3, line.size -= 3;
+    line = trimmed(line);
     magpie_status status = make_room(reader, line.size);
     const char *at = line.data, *end = line.data + line.size;
     for (size_t c = 0; at && status == MAGPIE_OK; c++) {
@@ -307,7 +308,7 @@ magpie_status magpie_interaction_reader_parse(magpie_interaction_reader *reader,
                                               magpie_interaction_line *out) {
     bool rated = reader->rated;
     *out = (magpie_interaction_line){.kind = MAGPIE_INTERACTION_KINDS, .weight = 1};
-    line = without_line_end(line);
+    line = trimmed(line);
     magpie_status status = make_room(reader, line.size);
     if (status != MAGPIE_OK) return status;
     if (reader->format == MAGPIE_IMPORT_JSONL)

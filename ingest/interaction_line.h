@@ -41,7 +41,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_interaction_reader_begin(magpie_interac
 bool magpie_interaction_reader_has_header(const magpie_interaction_reader *reader);
 MAGPIE_CHECK_RESULT magpie_status magpie_interaction_reader_header(magpie_interaction_reader *reader,
                                                                    magpie_string line);
-/* MAGPIE_E_INPUT in words; out->user is set where it could be read. What makes an id is the batch's to say. */
+/* MAGPIE_E_INPUT in words; out->user is set where it could be read. What an id is the batch says. */
 MAGPIE_CHECK_RESULT magpie_status magpie_interaction_reader_parse(magpie_interaction_reader *reader,
                                                                   magpie_string line,
                                                                   magpie_interaction_line *out);

@@ -1,5 +1,4 @@
 /* interactions.c - magpie interactions: import (in its own file), history, delete. */
-#include "interactions.h"
 #include "command.h"
 #include "item.h"
 #include "output.h"
@@ -14,10 +13,6 @@
 enum { REJECT_MAX = 1 << 16 /* bytes of a line of the rejects */ };
 
 static const char *user;
-
-char *interactions_rejects_path(void) {
-    return magpie_path_join(storage_directory(), "import-rejects.jsonl");
-}
 
 /* ---- history ------------------------------------------------------------------------------------------- */
 
@@ -98,7 +93,7 @@ static magpie_status filter_rejects(magpie_lines *lines, magpie_atomic_file *fil
 }
 
 static magpie_status scrub_rejects(void) {
-    char *path = interactions_rejects_path();
+    char *path = magpie_path_join(storage_directory(), STORAGE_IMPORT_REJECTS);
     magpie_lines *lines = NULL;
     magpie_atomic_file *file = NULL;
     if (!path) return MAGPIE_E_NO_MEMORY;

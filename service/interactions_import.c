@@ -1,7 +1,6 @@
 /* interactions_import.c - magpie interactions import: a file of interactions into a store. */
 #include "command.h"
 #include "ingest.h"
-#include "interactions.h"
 #include "interrupt.h"
 #include "output.h"
 #include "storage.h"
@@ -91,7 +90,7 @@ static magpie_status check_file(const char *path) {
 static exit_code run_import(char **operands, int count) {
     (void)count;
     magpie_store *store = NULL;
-    char *own_rejects = given.rejects ? NULL : interactions_rejects_path();
+    char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), STORAGE_IMPORT_REJECTS);
     const char *rejects = given.rejects ? given.rejects : own_rejects;
     magpie_status status = rejects ? check_file(operands[0]) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, &store);

@@ -142,7 +142,7 @@ static void print_parts(const command *self) {
     printf("magpie %s - %s\n\nUsage: magpie %s PART [options]\n\nParts:\n", self->name, self->summary,
            self->name);
     for (const command *const *part = self->parts; *part; part++)
-        printf("  %-18s%s\n", (*part)->name, (*part)->summary);
+        printf("  %-22s%s\n", (*part)->name, (*part)->summary);
     printf("\nmagpie %s PART --help explains one.\n", self->name);
     if (*self->details) printf("\n%s", self->details);
     printf("\n%s", exit_code_help);

@@ -14,6 +14,9 @@ extern const option_row storage_options[]; /* --store */
 extern const option_row storage_optional_options[];
 extern const option_row build_options[]; /* --index, --m, --ef-construction */
 
+/* In the store's folder: where the bad lines of interactions go unless told otherwise. */
+#define STORAGE_IMPORT_REJECTS "import-rejects.jsonl"
+
 typedef enum storage_mode { STORAGE_READ, STORAGE_WRITE, STORAGE_CREATE } storage_mode;
 
 const char *storage_directory(void);

@@ -1,5 +1,5 @@
-"""magpie interactions against the same in Python: every format gives the same store, bad lines are told and cost nothing
-else, the last of several lines counts, a deleted user leaves no trace. Run by ctest."""
+"""magpie interactions against the same in Python: every format gives the same store, bad lines are told and cost
+nothing else, the last of several lines counts, a deleted user leaves no trace. Run by ctest."""
 import csv
 import io
 import json
@@ -83,6 +83,7 @@ def written(rows, seed=1):
     table = "".join(f"{user}\t{item}\t{rating}\t{seconds}\n" for user, item, rating, seconds in rows)
     return {"a.csv": write_columns(rows, ",", dice), "a.tsv": write_columns(rows, "\t", dice),
             "b.csv": "\ufeff" + write_columns(rows, ",", dice), "a.jsonl": write_jsonl(rows, dice),
+            "b.jsonl": "\ufeff" + write_jsonl(rows, dice),
             "ml.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + table,
             "ml.train.rating": table}
 
@@ -133,13 +134,15 @@ class Import(unittest.TestCase):
         self.assertTrue(all(one[1:] == ("rating", 1, None) for of in histories.values() for one in of))
 
     def test_times_and_weights(self):
-        lines = [('"1.5"', "1970-01-01T00:00:01.500Z"), ("1.5", "1970-01-01T00:00:01.500Z"), ("0", None), ("null", None),
+        lines = [('"1.5"', "1970-01-01T00:00:01.500Z"), ("1.5", "1970-01-01T00:00:01.500Z"), ("0", None),
+                 ("null", None),
                  ("99999999999", "5138-11-16T09:46:39.000Z"), ("1700000000123", iso(1700000000123)),
                  ('"1700000000123"', iso(1700000000123)), ('"2024-02-29T12:30:00+02:00"', "2024-02-29T10:30:00.000Z")]
         text = "".join(f'{{"user": 1, "item": {i}, "time": {time}, "weight": -1.5e1}}\n'
                        for i, (time, _) in enumerate(lines))
         self.imported("a.jsonl", text)
-        got = {int(item): (kind, weight, time) for item, kind, weight, time in stored_histories(self.store(), ["1"])["1"]}
+        history = stored_histories(self.store(), ["1"])["1"]
+        got = {int(item): (kind, weight, time) for item, kind, weight, time in history}
         self.assertEqual(got, {i: ("view", -15, time) for i, (_, time) in enumerate(lines)})
 
     def test_kinds(self):
@@ -165,7 +168,8 @@ class Import(unittest.TestCase):
                "u,i,,1,yesterday", "u,i,,1,1e17", '"u,i,,1,1', '"u"x,i,,1,1', "u" * 512 + ",i,,1,1",
                "u," + "i" * 512 + ",,1,1", "u,i\udcff,,1,1"]),
            "a.jsonl": (None, [
-               "{", "[]", "7", '{"user": "u"}', '{"item": "i"}', '{"user": 1.5, "item": "i"}', '{"user": {}, "item": "i"}',
+               "{", "[]", "7", '{"user": "u"}', '{"item": "i"}', '{"user": 1.5, "item": "i"}',
+               '{"user": {}, "item": "i"}',
                '{"user": "u", "item": "i", "weihgt": 1}', '{"user": "u", "user_id": "v", "item": "i"}',
                '{"user": "u", "item": "i", "kind": 1}', '{"user": "u", "item": "i", "kind": "hate"}',
                '{"user": "u", "item": "i", "time": "1969-01-01T00:00:00Z"}', '{"user": "u", "item": "i", "weight": []}',

@@ -374,7 +374,7 @@ static void a_compaction_leaves_no_trace(void **state) {
     remove_folder(folder);
 }
 
-/* Opens and reads, again and again, in a process of its own. Its exit status: whether all was always there. */
+/* Opens and reads, again and again, in a process of its own. Exits with 0 where all was always there. */
 static void open_again_and_again(const char *folder, unsigned seed) {
     for (unsigned i = 0; i < 150; i++) {
         const magpie_store_options options = {.read_only = (i + seed) % 3 != 0};

@@ -38,6 +38,10 @@ def expected(rows):
     return users
 
 
+def seconds_of(time_words):
+    return int(time_words[14:16]) * 60 + int(time_words[17:19])  # of 1970-01-01T00
+
+
 def stored(store):
     users = {}
     for number in range(USERS):
@@ -46,8 +50,7 @@ def stored(store):
         if code == 0:
             lines = [json.loads(line) for line in out.splitlines()]
             assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
-            users[f"u{number}"] = {line["item"]: (line["weight"], int(line["time"][14:16]) * 60 + int(line["time"][17:19]))
-                                   for line in lines}
+            users[f"u{number}"] = {line["item"]: (line["weight"], seconds_of(line["time"])) for line in lines}
     return users
 
 
