@@ -1,5 +1,6 @@
-/* blas.h - BLAS and LAPACK on the calling thread alone: sums do not depend on the number of threads then, and what
- * is parallel is so by the pool. OpenBLAS with OpenMP asks the calling thread's setting. Private to ranker/. */
+/* blas.h - BLAS and LAPACK on the calling thread alone: sums do not depend on the number of threads then,
+ * and what is parallel is so by the pool. OpenBLAS with OpenMP asks the calling thread's setting. Private to
+ * ranker/. */
 #ifndef MAGPIE_BLAS_H
 #define MAGPIE_BLAS_H
 
@@ -17,7 +18,8 @@ static inline void blas_restore(int before) {
     if (before != 1) omp_set_num_threads(before);
 }
 
-/* LAPACK's, which libopenblas has and declares nowhere: column-major, everything by pointer, *info 0 is well. */
+/* LAPACK's, which libopenblas has and declares nowhere: column-major, everything by pointer, *info 0 is
+ * well. */
 void spotrf_(const char *triangle, const int *n, float *a, const int *stride, int *info);
 void spotri_(const char *triangle, const int *n, float *a, const int *stride, int *info);
 void spotrs_(const char *triangle, const int *n, const int *columns, const float *a, const int *stride,

@@ -1,7 +1,7 @@
-/* ease.c - Steck 2019, "Embarrassingly Shallow Autoencoders": the item-item matrix B, its diagonal zero, that
- * minimises |X - X B|^2 + regularisation |B|^2 over the likes X (1 or 0: weights do not count). In closed form:
- * P = inverse of X^T X + regularisation; B[i, j] = -P[i, j] / P[j, j]. A user's score is the sum of the rows of B
- * of the history.
+/* ease.c - Steck 2019, "Embarrassingly Shallow Autoencoders": the item-item matrix B, its diagonal zero,
+ * that minimises |X - X B|^2 + regularisation |B|^2 over the likes X (1 or 0: weights do not count). In
+ * closed form: P = inverse of X^T X + regularisation; B[i, j] = -P[i, j] / P[j, j]. A user's score is the
+ * sum of the rows of B of the history.
  *
  *     item.weights [items, items]: B */
 #include "blas.h"
@@ -95,13 +95,14 @@ static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user
                            size_t n, float *scores) {
     const size_t known = ranker->info.items;
     const float *weights = ranker->state;
+    const size_t in_order = items ? 0 : n < known ? n : known; /* one plain loop, which gets vectors */
     size_t used = 0;
     for (size_t k = 0; k < n; k++) scores[k] = (items ? items[k] : k) < known ? 0 : -INFINITY;
     for (size_t h = 0; h < user->n; h++) {
         if (user->history[h] >= known) continue;
         const float *row = weights + user->history[h] * known;
         used++;
-        for (size_t k = 0; !items && k < n && k < known; k++) scores[k] += row[k];
+        for (size_t k = 0; k < in_order; k++) scores[k] += row[k];
         for (size_t k = 0; items && k < n; k++)
             if (items[k] < known) scores[k] += row[items[k]];
     }

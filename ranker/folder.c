@@ -1,8 +1,8 @@
 /* folder.c - a model's folder, read and written.
  *
- * config.json is written last and names the weights that it belongs to, so that after a crash two that do not go
- * together are an error. What names them is a hash of all tensors but the users': those a user may be forgotten
- * from (forget.c) without config.json having to follow. Weights of elsewhere need no such name. */
+ * config.json is written last and names the weights that it belongs to, so that after a crash two that do
+ * not go together are an error. What names them is a hash of all tensors but the users': those a user may be
+ * forgotten from (forget.c) without config.json having to follow. Weights of elsewhere need no such name. */
 #include "model.h"
 #include "model_files.h"
 #include "safetensors.h"

@@ -1,6 +1,6 @@
-/* forget.c - a user's rows become zeros where they lie, so that no older copy of the file is left behind on the
- * disk. Tables of users are those whose name begins with "user.": neither the model nor its tables have to be
- * read. */
+/* forget.c - a user's rows become zeros where they lie, so that no older copy of the file is left behind on
+ * the disk. Tables of users are those whose name begins with "user.": neither the model nor its tables have
+ * to be read. */
 #include "model.h"
 #include "safetensors.h"
 

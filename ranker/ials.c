@@ -1,22 +1,22 @@
-/* ials.c - Hu et al. 2008, in the form of Rendle et al. 2022 ("Revisiting the Performance of iALS"): user and item
- * factors x, y that minimise
+/* ials.c - Hu et al. 2008, in the form of Rendle et al. 2022 ("Revisiting the Performance of iALS"): user
+ * and item factors x, y that minimise
  *
  *     sum over likes  weight (x.y - 1)^2  +  alpha  sum over all users and items  (x.y)^2
  *     + regularisation (sum over users  m |x|^2  +  sum over items  m |y|^2),
  *     m = the weights of the row's likes + alpha times the number of rows on the other side
  *
- * by solving for all users, then for all items, and so on. A user with a history is solved for anew at scoring, so
- * that what was liked since counts.
+ * by solving for all users, then for all items, and so on. A user with a history is solved for anew at
+ * scoring, so that what was liked since counts.
  *
  *     user.factors [users, factors], item.factors [items, factors] */
-#include "blas.h"
+#include "ials_solve.h"
 #include "model.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_A_TASK = 16, GATHERED = 128 };
+enum { ROWS_A_TASK = 16 };
 
 static const double INIT = 0.1; /* over sqrt(factors): the paper's */
 
@@ -58,77 +58,11 @@ static bool is_zero(const float *x, size_t d) {
     return true;
 }
 
-/* ---- one row ------------------------------------------------------------------------------------------- */
-
-/* What a row is solved against: the other side's factors. */
-typedef struct side {
-    const float *factors, *gram; /* [rows, d], [d, d]: the upper triangle of factors^T factors */
-    size_t rows, d;
-    double alpha, regularisation;
-} side;
-
-static void make_gram(const float *factors, size_t rows, size_t d, float *gram) {
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)d, (int)rows, 1, factors, (int)d, 0, gram,
-                (int)d);
-}
-
-static size_t scratch_floats(size_t d) { return d * d + d * GATHERED; }
-
-/* matrix += weight y y^T, target += weight y, for the likes of a row; returns the sum of weights. Weights that are
- * not above 0 are no likes. */
-static double gather(const side *s, const uint32_t *liked, const float *weights, size_t n, float *matrix,
-                     float *rows, float *target) {
-    const size_t d = s->d;
-    double sum = 0;
-    for (size_t i = 0, filled = 0; i < n; i++) {
-        const float weight = weights ? weights[i] : 1, root = sqrtf(weight > 0 ? weight : 0);
-        if (liked[i] < s->rows && weight > 0) {
-            const float *y = s->factors + liked[i] * d;
-            for (size_t f = 0; f < d; f++) rows[filled * d + f] = root * y[f];
-            for (size_t f = 0; f < d; f++) target[f] += weight * y[f];
-            sum += (double)weight;
-            filled++;
-        }
-        if (filled < GATHERED && i + 1 < n) continue;
-        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)d, (int)filled, 1, rows, (int)d, 1, matrix,
-                    (int)d);
-        filled = 0;
-    }
-    return sum;
-}
-
-/* x [d] for the likes of a row; zero where there are none. *loss is the row's share of what is minimised, the other
- * side's |y|^2 apart. */
-static magpie_status solve(const side *s, const uint32_t *liked, const float *weights, size_t n,
-                           float *scratch, float *x, double *loss) {
-    const int d = (int)s->d, one = 1;
-    float *matrix = scratch, *rows = scratch + s->d * s->d;
-    double product = 0;
-    int info;
-    for (size_t i = 0; i < s->d * s->d; i++) matrix[i] = (float)s->alpha * s->gram[i];
-    float target[RANKER_FACTORS_MOST] = {0};
-    const double sum = gather(s, liked, weights, n, matrix, rows, target);
-    const double strength = s->regularisation * (sum + s->alpha * (double)s->rows);
-    for (size_t f = 0; f < s->d; f++) matrix[f * s->d + f] += (float)strength;
-    memset(x, 0, s->d * sizeof *x);
-    *loss = 0;
-    if (sum <= 0) return MAGPIE_OK;
-    memcpy(x, target, s->d * sizeof *x);
-    spotrf_("L", &d, matrix, &d, &info); /* rows' upper triangle is columns' lower one */
-    if (info != 0)
-        return magpie_fail(MAGPIE_E_ARGUMENT,
-                           "ials: a row cannot be solved for; regularisation is too small");
-    spotrs_("L", &d, &one, matrix, &d, x, &d, &info);
-    for (size_t f = 0; f < s->d; f++) product += (double)target[f] * (double)x[f];
-    *loss = sum - product;
-    return MAGPIE_OK;
-}
-
 /* ---- training ------------------------------------------------------------------------------------------ */
 
 typedef struct sweep {
     const magpie_likes *likes; /* by row of what is solved for */
-    side against;
+    ials_side against;
     float *factors; /* [likes->users, d] */
     double *losses; /* [likes->users] */
     float *scratch; /* [threads, scratch_floats] */
@@ -138,16 +72,14 @@ static magpie_status solve_rows(void *context, size_t task, unsigned worker) {
     const sweep *w = context;
     const magpie_likes *likes = w->likes;
     const size_t d = w->against.d;
-    float *scratch = w->scratch + worker * scratch_floats(d);
-    const int before = blas_alone();
+    float *scratch = w->scratch + worker * ials_scratch(d);
     magpie_status status = MAGPIE_OK;
     for (size_t r = task * ROWS_A_TASK; r < likes->users && r < (task + 1) * ROWS_A_TASK; r++) {
         const uint64_t from = likes->begin[r], n = likes->begin[r + 1] - from;
         if (status == MAGPIE_OK)
-            status = solve(&w->against, likes->item + from, likes->weight ? likes->weight + from : NULL, n,
-                           scratch, w->factors + r * d, &w->losses[r]);
+            status = ials_solve(&w->against, likes->item + from, likes->weight ? likes->weight + from : NULL,
+                                n, scratch, w->factors + r * d, &w->losses[r]);
     }
-    blas_restore(before);
     return status;
 }
 
@@ -169,9 +101,7 @@ static magpie_status solve_side(alternation *a, const magpie_likes *likes, const
                factors,
                a->losses,
                a->scratch};
-    const int before = blas_alone();
-    make_gram(fixed, likes->items, a->d, a->gram);
-    blas_restore(before);
+    ials_gram(fixed, likes->items, a->d, a->gram);
     magpie_status status =
         magpie_pool_run(a->training->pool, (likes->users + ROWS_A_TASK - 1) / ROWS_A_TASK, solve_rows, &w);
     *loss = 0;
@@ -243,7 +173,7 @@ static magpie_status train(magpie_ranker *ranker, const ranker_training *trainin
     alternation a = {ranker->state, training, {0}, d, o->alpha, o->regularisation, NULL, NULL, NULL};
     a.gram = magpie_alloc(d, d * sizeof *a.gram);
     a.losses = magpie_alloc(users > items ? users : items, sizeof *a.losses);
-    a.scratch = magpie_alloc(magpie_pool_threads(training->pool), scratch_floats(d) * sizeof *a.scratch);
+    a.scratch = magpie_alloc(magpie_pool_threads(training->pool), ials_scratch(d) * sizeof *a.scratch);
     magpie_status status = a.gram && a.losses && a.scratch ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = ranker_transpose(training->likes, &a.by_item, &block);
     if (status == MAGPIE_OK) {
@@ -262,9 +192,7 @@ static magpie_status train(magpie_ranker *ranker, const ranker_training *trainin
 static magpie_status prepare(magpie_ranker *ranker, const magpie_ranker_content *content) {
     (void)content;
     const ials *s = ranker->state;
-    const int before = blas_alone();
-    make_gram(s->item, ranker->info.items, (size_t)ranker->options.factors, s->gram);
-    blas_restore(before);
+    ials_gram(s->item, ranker->info.items, (size_t)ranker->options.factors, s->gram);
     return MAGPIE_OK;
 }
 
@@ -273,15 +201,13 @@ static magpie_status user_vector(const magpie_ranker *ranker, const magpie_ranke
     const ials *s = ranker->state;
     const magpie_ranker_options *o = &ranker->options;
     const size_t d = (size_t)o->factors;
-    const side against = {s->item, s->gram, ranker->info.items, d, o->alpha, o->regularisation};
+    const ials_side against = {s->item, s->gram, ranker->info.items, d, o->alpha, o->regularisation};
     double loss;
     memset(x, 0, d * sizeof *x);
     if (user->n) {
-        float *scratch = magpie_alloc(scratch_floats(d), sizeof *scratch);
+        float *scratch = magpie_alloc(ials_scratch(d), sizeof *scratch);
         if (!scratch) return MAGPIE_E_NO_MEMORY;
-        const int before = blas_alone();
-        magpie_status status = solve(&against, user->history, NULL, user->n, scratch, x, &loss);
-        blas_restore(before);
+        magpie_status status = ials_solve(&against, user->history, NULL, user->n, scratch, x, &loss);
         free(scratch);
         if (status != MAGPIE_OK) return status;
     }

@@ -1,10 +1,10 @@
-/* itemknn.c - neighbours of items (Sarwar et al. 2001): each item keeps those most similar to it, and its score is
- * the sum of their similarities that are in the history. Weights of likes do not count. With n(i) who like i and
- * n(i, j) who like both, item j of the history speaks for item i by
+/* itemknn.c - neighbours of items (Sarwar et al. 2001): each item keeps those most similar to it, and its
+ * score is the sum of their similarities that are in the history. Weights of likes do not count. With n(i)
+ * who like i and n(i, j) who like both, item j of the history speaks for item i by
  *
  *     cosine   n(i, j) / (sqrt(n(i) n(j)) + shrink)
- *     BM25     i is the query, whoever likes it a term, j the document (Robertson and Zaragoza 2009): the sum over
- *              those who like both of idf(user) (K1 + 1) / (1 + K1 (1 - B + B n(j) / mean n)),
+ *     BM25     i is the query, whoever likes it a term, j the document (Robertson and Zaragoza 2009): the sum
+ *              over those who like both of idf(user) (K1 + 1) / (1 + K1 (1 - B + B n(j) / mean n)),
  *              idf = log(1 + (items - likes + 1/2) / (likes + 1/2))
  *
  * The tensors, a row an item, most similar first, equals by number; the rest is zeros:

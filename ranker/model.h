@@ -42,8 +42,8 @@ typedef struct ranker_model {
     void (*free)(void *state); /* takes NULL */
     /* Lists its tensors into out [RANKER_TENSORS_MAX]; returns how many. */
     size_t (*tensors)(const magpie_ranker *ranker, ranker_tensor *out);
-    /* Fills the tensors. Those that `from` had are filled already: has [tensors] says which; rows of users and
-     * items that were not there are zero. */
+    /* Fills the tensors. Those that `from` had are filled already: has [tensors] says which; rows of users
+     * and items that were not there are zero. */
     magpie_status (*train)(magpie_ranker *ranker, const ranker_training *training, const bool *has);
     /* NULL, or derives what scoring wants from tensors and content, once they are there. */
     magpie_status (*prepare)(magpie_ranker *ranker, const magpie_ranker_content *content);
@@ -98,7 +98,8 @@ static inline magpie_status ranker_fail_no_history(void) {
     return magpie_fail(MAGPIE_E_NOT_FOUND, "the user likes nothing that the model knows");
 }
 
-/* scores = vector [d] . rows [known, d] of the items asked for; eight sums at a time, always in the same order. */
+/* scores = vector [d] . rows [known, d] of the items asked for; eight sums at a time, always in the same
+ * order. */
 static inline void ranker_score_by_dot(const float *vector, const float *rows, size_t d, size_t known,
                                        const uint32_t *items, size_t n, float *scores) {
     for (size_t k = 0; k < n; k++) {

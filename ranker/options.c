@@ -1,5 +1,5 @@
-/* options.c - what tunes the models, and what is good for each: measured on MovieLens-100k by hand, networks but
- * roughly. */
+/* options.c - what tunes the models, and what is good for each: measured on MovieLens-100k by hand, networks
+ * but roughly. */
 #include "model.h"
 
 #include <math.h>

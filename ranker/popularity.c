@@ -1,5 +1,5 @@
-/* popularity.c - how many like an item, each like counting half as much for every half-life that it is older than
- * the newest one. Where no times are known, all count alike.
+/* popularity.c - how many like an item, each like counting half as much for every half-life that it is older
+ * than the newest one. Where no times are known, all count alike.
  *
  *     item.popularity [items] */
 #include "model.h"

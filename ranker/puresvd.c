@@ -1,8 +1,8 @@
-/* puresvd.c - Cremonesi et al. 2010: with V the first right singular vectors of the likes X (1 or 0: weights do
- * not count), a user's scores are x V V^T of the history x.
+/* puresvd.c - Cremonesi et al. 2010: with V the first right singular vectors of the likes X (1 or 0: weights
+ * do not count), a user's scores are x V V^T of the history x.
  *
- * V by subspace iteration from a random start (Halko et al. 2011): Q = orthonormal(X^T X Q), again and again, a few
- * columns wider than what is wanted; then the eigenvectors of Q^T X^T X Q turn Q into V.
+ * V by subspace iteration from a random start (Halko et al. 2011): Q = orthonormal(X^T X Q), again and
+ * again, a few columns wider than what is wanted; then the eigenvectors of Q^T X^T X Q turn Q into V.
  *
  *     item.factors [items, factors]: V, its columns orthonormal, the most important first */
 #include "blas.h"

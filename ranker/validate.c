@@ -1,5 +1,5 @@
-/* validate.c - see ranker_validate in model.h. Who is drawn, and against what, depends on the seed and the user's
- * number alone: one epoch compares with the other. */
+/* validate.c - see ranker_validate in model.h. Who is drawn, and against what, depends on the seed and the
+ * user's number alone: one epoch compares with the other. */
 #include "model.h"
 
 #include <stdlib.h>
@@ -21,8 +21,8 @@ static bool likes_item(const magpie_likes *likes, uint32_t user, uint32_t item) 
     return false;
 }
 
-/* Items that the user does not like, as far as is known, behind the one that is right. Somebody who likes nearly
- * everything has fewer. */
+/* Items that the user does not like, as far as is known, behind the one that is right. Somebody who likes
+ * nearly everything has fewer. */
 static size_t draw(const validating *v, uint32_t user, uint32_t items[1 + NEGATIVES]) {
     const magpie_likes *likes = v->training->likes;
     uint64_t random = ranker_seed(v->seed, user);

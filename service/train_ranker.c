@@ -31,7 +31,8 @@ typedef struct run {
     char *from[FROM_MOST + 1]; /* ends with NULL */
     curve_point *curve;        /* [count] */
     size_t count, capacity;
-    size_t before; /* epochs of an earlier run */
+    size_t before; /* epochs of an earlier run, told again or not */
+    bool begun;
     magpie_text line;
     magpie_ranker_report report;
 } run;
@@ -85,7 +86,8 @@ static magpie_status keep_point(run *r, const magpie_ranker_progress *p) {
 static magpie_status take_progress(void *context, const magpie_ranker_progress *p) {
     run *r = context;
     magpie_status status = MAGPIE_OK;
-    if (p->resumed) r->before = p->epoch;
+    if (p->resumed || !r->begun) r->before = p->epoch - !p->resumed;
+    r->begun = true;
     if (p->epoch_ended) status = keep_point(r, p);
     if (!output_json) print_progress(r, p);
     if (output_json && p->epoch_ended && status == MAGPIE_OK) status = print_epoch_json(r, p);
