@@ -1,7 +1,7 @@
 /* evaluate.c - how well a model ranks: the right item among given others, or all items.
  *
- * A user is scored in one call and writes figures into a row of their own; rows are summed up in order of users, and what
- * is counted by item are whole numbers. So neither blocks nor threads change a bit. */
+ * A user is scored in one call and writes figures into a row of their own; rows are summed up in order of
+ * users, and what is counted by item are whole numbers. So neither blocks nor threads change a bit. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -23,8 +23,8 @@ static inline uint64_t ranker_seed(uint64_t a, uint64_t b) {
     return ranker_random(&first);
 }
 
-/* Where an item stands among others of its score, in a user's ranking: an order by chance, each user's own. Not the
- * order of numbers, since what is popular tends to be met, and numbered, first. One to one. */
+/* Where an item stands among others of its score, in a user's ranking: an order by chance, each user's own.
+ * Not the order of numbers, since what is popular tends to be met, and numbered, first. One to one. */
 static inline uint64_t ranker_tie(uint32_t user, uint32_t item) {
     uint64_t state = (uint64_t)user << 32 | item;
     return ranker_random(&state);

@@ -1,8 +1,8 @@
 /* split.c - likes apart, for training and for test.
  *
  * What is drawn by chance is drawn by selection sampling (Fan et al. 1962): exactly so many of n, each set
- * as likely as another, in one walk and without a list of them. Each user draws by a seed of their own, so that a
- * like that comes changes the split of nobody else. */
+ * as likely as another, in one walk and without a list of them. Each user draws by a seed of their own, so
+ * that a like that comes changes the split of nobody else. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

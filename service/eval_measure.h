@@ -27,7 +27,8 @@ typedef struct measured {
 /* `ranker` NULL: scores by chance, seeded by `seed`. */
 MAGPIE_CHECK_RESULT magpie_status eval_measure(const eval_question *question, const magpie_ranker *ranker,
                                                const char *name, uint64_t seed, measured *out);
-/* The mean over rounds of one model, and the interval of 95% around it by Student's t. Of one round, that round. */
+/* The mean over rounds of one model, and the interval of 95% around it by Student's t. Of one round, that
+ * round. */
 void eval_measure_mean(const measured *rounds, size_t n, measured *out);
 
 void eval_measure_append_json(magpie_text *out, eval_protocol protocol, size_t k, const measured *models,

@@ -18,8 +18,8 @@ typedef struct eval_split_options {
 } eval_split_options;
 
 /* Models are trained into a folder in `directory` that is removed at the end. Cold items are ranked among
- * themselves: what is asked is which of the new ones, and a model that puts them all behind the others would else have
- * nothing to show. Says on standard error how far it is. out [EVAL_MODELS_MAX] */
+ * themselves: what is asked is which of the new ones, and a model that puts them all behind the others would
+ * else have nothing to show. Says on standard error how far it is. out [EVAL_MODELS_MAX] */
 MAGPIE_CHECK_RESULT magpie_status eval_split_run(const likes *likes, const char *directory,
                                                  const eval_split_options *options, measured *out, size_t *n);
 

@@ -1,5 +1,5 @@
-/* test_ranker_evaluate.c - figures are what the definitions say, computed by sorting everything; splits are what they
- * are said to be; threads change no bit. */
+/* test_ranker_evaluate.c - figures are what the definitions say, computed by sorting everything; splits are
+ * what they are said to be; threads change no bit. */
 #include "support.h"
 
 #include "bootstrap.h"
