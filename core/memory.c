@@ -80,8 +80,11 @@ void *magpie_carve(magpie_block *block, size_t count, size_t size) {
 magpie_status magpie_block_alloc(magpie_block *block) {
     if (block->used == SIZE_MAX)
         return magpie_fail(MAGPIE_E_NO_MEMORY, "sizes add up to more than an address can reach");
-    block->base = magpie_alloc(block->used, 1);
+    /* Buffers of megabytes are walked through in every direction: 2% of the training of heads. */
+    bool large = block->used >= HUGE_PAGE;
+    block->base = large ? magpie_alloc_large(block->used, 1) : magpie_alloc(block->used, 1);
     if (!block->base) return MAGPIE_E_NO_MEMORY;
+    if (large) memset(block->base, 0, block->used);
     block->size = block->used;
     block->used = 0;
     return MAGPIE_OK;

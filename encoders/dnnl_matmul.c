@@ -63,18 +63,6 @@ static dnnl_status_t make_attributes(ops_activation activation, dnnl_primitive_a
     return status;
 }
 
-static dnnl_status_t matmul_descriptor(const onednn_device *device, md_t x, md_t w, md_t b, md_t y,
-                                       dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
-#if DNNL_VERSION_MAJOR >= 3
-    return dnnl_matmul_primitive_desc_create(out, onednn_engine(device), x, w, b, y, attributes);
-#else
-    dnnl_matmul_desc_t operation;
-    dnnl_status_t status = dnnl_matmul_desc_init(&operation, &x, &w, &b, &y);
-    if (status != dnnl_success) return status;
-    return dnnl_primitive_desc_create(out, &operation, attributes, onednn_engine(device), NULL);
-#endif
-}
-
 /* The product of `rows` x k with k x n. `packed` NULL: in whatever layout of W oneDNN likes best. */
 static dnnl_status_t describe_product(const onednn_device *device, const shape *shape, size_t rows,
                                       const md_t *packed, dnnl_primitive_desc_t *out) {
@@ -88,7 +76,8 @@ static dnnl_status_t describe_product(const onednn_device *device, const shape *
     if (status == dnnl_success) status = describe(&y, rows, shape->n, y_type, dnnl_ab);
     if (status == dnnl_success) status = make_attributes(shape->activation, &attributes);
     if (status == dnnl_success)
-        status = matmul_descriptor(device, x, packed ? *packed : w, b, y, attributes, out);
+        status =
+            onednn_describe_matmul(onednn_engine(device), x, packed ? *packed : w, &b, y, attributes, out);
     dnnl_primitive_attr_destroy(attributes);
     MD_FREE(x);
     if (!packed) MD_FREE(w);

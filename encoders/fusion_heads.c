@@ -1,30 +1,17 @@
 /* fusion_heads.c - the heads of training, forwards and backwards, and what is fused out of them.
  *
  *     z = y / |y|            dL/dy = (dL/dz - z (z . dL/dz)) / |y|
- *     f = unit(sum w z)      the same, and dL/dz = w dL/dsum, dL/dlog w = w z . dL/dsum
- *     y = p + V gelu(p) + c  dL/dp = dL/dy + gelu'(p) (V^T dL/dy) */
+ *     f = unit(sum w z)      with its length L: dL/dz = w dL/dsum, dL/dlog w = w z . dL/dsum
+ *     y = p + V gelu(p) + c  dL/dp = dL/dy + gelu'(p) (V^T dL/dy)
+ *
+ * Of the vectors that are fused, the slopes of their logits have gone to those of the products they are sums
+ * of, with w / L as it is (fusion_loss.c). What remains is L itself: with the share h_m that modality m has
+ * in all logits of f, times their slopes, the slope of log L is -h, h = sum h_m, so that dL/dz has -h w f / L
+ * more, and dL/dlog w is h_m - h w z . f / L. */
 #include "fusion_network.h"
 
 #include <math.h>
 #include <string.h>
-
-/* A task of a stage that runs over blocks of the rows of all views. */
-typedef struct piece {
-    fusion_view *view;
-    size_t modality, first, n; /* rows */
-} piece;
-
-static size_t count_pieces(const fusion_network *net) {
-    size_t count = 0;
-    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) count += fusion_blocks(net->view[m].n);
-    return count;
-}
-
-static piece piece_of(fusion_network *net, size_t task) {
-    size_t m = 0;
-    while (task >= fusion_blocks(net->view[m].n)) task -= fusion_blocks(net->view[m++].n);
-    return (piece){&net->view[m], m, task * FUSION_BLOCK, fusion_block_rows(task, net->view[m].n)};
-}
 
 /* ---- forwards ---- */
 
@@ -40,187 +27,146 @@ static void drop_out(float *x, size_t n, float share, uint64_t seed) {
     }
 }
 
-static void gather(const fusion_network *net, const piece *p) {
+static void gather(const fusion_network *net, const fusion_piece *p, float *dropped) {
     const fusion_batch *batch = net->batch;
+    const fusion_view *view = &net->view[p->modality];
     size_t input = net->layout.input[p->modality];
-    float scale = sqrtf((float)input);
-    for (size_t i = p->first; i < p->first + p->n; i++) {
-        uint32_t row = p->view->rows[i];
-        const float *from = batch->of->features[p->modality][net->items[row]];
-        float *x = p->view->x + i * input;
-        for (size_t k = 0; k < input; k++) x[k] = scale * from[k];
-        if (batch->dropout > 0)
-            drop_out(x, input, batch->dropout,
-                     fusion_seed(batch->noise, row * MAGPIE_MODALITIES + p->modality));
+    for (size_t i = p->item; i < p->item + p->n; i++) {
+        if (!view->has[i]) continue; /* whatever is there is finite, and its vector is a hole */
+        const float *x = batch->of->features[p->modality][net->items[i]];
+        if (batch->dropout > 0) {
+            memcpy(dropped, x, input * sizeof *x);
+            drop_out(dropped, input, batch->dropout,
+                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + p->modality));
+            x = dropped;
+        }
+        fusion_store(net, x, sqrtf((float)input), input, view->x, (i - view->first) * input);
     }
 }
 
-/* z = y / length; a y of nothing has no direction, and stays nothing. */
-static void make_unit(const fusion_network *net, const float *y, float *z, float *length) {
+/* A y of nothing has no direction, and stays nothing. */
+static void make_units(const fusion_network *net, const fusion_piece *p) {
     size_t d = net->layout.dimension;
-    *length = fmaxf(sqrtf(net->kernels->dot(y, y, d)), 1e-12f);
-    const float scale = 1 / *length;
-    for (size_t j = 0; j < d; j++) z[j] = y[j] * scale;
+    for (size_t k = 0; k < p->n; k++) {
+        float *y = net->y + (p->row + k) * d;
+        if (!net->view[p->modality].has[p->item + k]) memset(y, 0, d * sizeof *y);
+        float length = fmaxf(sqrtf(net->kernels->dot(y, y, d)), 1e-12f);
+        net->length[p->row + k] = length;
+        fusion_store(net, y, 1 / length, d, net->z, (p->row + k) * d);
+    }
 }
 
 static magpie_status forward_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
     fusion_network *net = context;
     const fusion_layout *l = &net->layout;
-    const piece at = piece_of(net, task);
-    size_t d = l->dimension, m = at.modality, input = l->input[m];
-    fusion_view *v = at.view;
-    float *p = v->p + at.first * d;
+    const fusion_piece at = fusion_piece_of(net, task);
+    const fusion_view *v = &net->view[at.modality];
+    size_t d = l->dimension, m = at.modality, input = l->input[m], first = at.row * d;
     bool residual = l->kind == FUSION_RESIDUAL;
-    gather(net, &at);
-    const gemm_right matrix = {.form = GEMM_NT,
-                               .n = d,
-                               .k = input,
-                               .values = net->parameters + l->matrix[m],
-                               .stride = input,
-                               .panels = v->matrix,
-                               .k_packed = input};
-    const gemm_right inner = {
-        .form = GEMM_NT, .n = d, .k = d, .values = net->parameters + l->inner[m], .stride = d};
-    magpie_status status = gemm(at.n, 1, v->x + at.first * input, input, &matrix, p, d, net->bf16);
+    float *y = net->y + first, *p = residual ? net->p + first : y;
+    const gemm_matrix x = {v->x, input}, matrix = {net->matrices, input}, g = {net->g, d},
+                      inner = {net->matrices, d};
+    gather(net, &at, net->scratch + worker * net->scratch_size);
+    magpie_status status = fusion_multiply(net, GEMM_NT, at.n, d, input, x, (at.item - v->first) * input,
+                                           matrix, l->matrix[m], p, d);
     for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
     if (residual && status == MAGPIE_OK) {
-        net->kernels->gelu(p, v->g + at.first * d, at.n * d);
-        status = gemm(at.n, 1, v->g + at.first * d, d, &inner, v->h + at.first * d, d, net->bf16);
+        net->kernels->gelu(p, y, at.n * d);
+        fusion_store(net, y, 1, at.n * d, net->g, first);
+        status = fusion_multiply(net, GEMM_NT, at.n, d, d, g, first, inner, l->inner[m], y, d);
+        net->kernels->add(y, p, 1, at.n * d);
+        for (size_t i = 0; i < at.n; i++)
+            net->kernels->add(y + i * d, net->parameters + l->inner_bias[m], 1, d);
     }
-    for (size_t i = at.first; i < at.first + at.n; i++) {
-        float *y = residual ? v->h + i * d : v->p + i * d;
-        if (residual) net->kernels->add(y, v->p + i * d, 1, d);
-        if (residual) net->kernels->add(y, net->parameters + l->inner_bias[m], 1, d);
-        make_unit(net, y, v->z + i * d, &v->length[i]);
-    }
+    make_units(net, &at);
     return status;
 }
 
-static magpie_status fuse_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
-    fusion_network *net = context;
-    fusion_view *fused = &net->view[FUSION_FUSED];
-    size_t d = net->layout.dimension, first = task * FUSION_BLOCK,
-           rows = fusion_block_rows(task, net->batch->n);
-    for (size_t i = first; i < first + rows; i++) {
-        float *sum = fused->p + i * d;
-        memset(sum, 0, d * sizeof *sum);
-        for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-            if (net->view[m].n && net->view[m].at[i] >= 0)
-                net->kernels->add(sum, net->view[m].z + (size_t)net->view[m].at[i] * d, net->weight[m], d);
-        make_unit(net, sum, fused->z + i * d, &fused->length[i]);
-    }
-    return MAGPIE_OK;
-}
-
 magpie_status fusion_forward(fusion_network *net) {
-    magpie_status status = magpie_pool_run(net->pool, count_pieces(net), forward_task, net);
-    if (status != MAGPIE_OK) return status;
-    return magpie_pool_run(net->pool, fusion_blocks(net->batch->n), fuse_task, net);
+    return magpie_pool_run(net->pool, fusion_count_pieces(net), forward_task, net);
 }
 
 /* ---- backwards ---- */
 
-/* dz becomes dL/dy. */
-static void through_unit(const fusion_network *net, const float *z, float length, float *dz) {
-    size_t d = net->layout.dimension;
-    float along = net->kernels->dot(z, dz, d);
-    const float scale = 1 / length;
-    for (size_t j = 0; j < d; j++) dz[j] = (dz[j] - along * z[j]) * scale;
+/* The slopes of a block of rows of z: those of Gram products, and of their transposes, times z. */
+static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded) {
+    size_t d = net->layout.dimension, rows = net->rows;
+    (net->bf16 ? net->kernels->fold_bf16 : net->kernels->fold_f32)(net->gram, fusion_slopes_stride(net),
+                                                                   p->row, p->n, rows, folded);
+    return fusion_multiply(net, GEMM_NN, p->n, d, rows, (gemm_matrix){folded, rows}, 0,
+                           (gemm_matrix){net->z, d}, 0, net->dz + p->row * d, d);
 }
 
-/* out [d] = the slope of view v's vector of item i, from all pairs. */
-static void collect(const fusion_network *net, size_t v, size_t i, float *out) {
+/* From the slopes of a row of z, of item i, to those of y. A cosine has a slope times itself in both of its
+ * vectors: the sum of z . dz is twice that of logits times their slopes, which is the slope of log s. */
+static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, double *scale,
+                          double *weight) {
+    const fusion_training_kernels *k = net->kernels;
     size_t d = net->layout.dimension;
-    bool any = false;
-    for (size_t k = 0; k < FUSION_PAIRS; k++) {
-        const fusion_pair *pair = &net->pair[k];
-        if (!pair->n || (pair->a != v && pair->b != v) || pair->at[i] < 0) continue;
-        const float *slope = (pair->a == v ? pair->da : pair->db) + (size_t)pair->at[i] * d;
-        if (any)
-            net->kernels->add(out, slope, 1, d);
-        else
-            memcpy(out, slope, d * sizeof *out);
-        any = true;
-    }
-    if (!any) memset(out, 0, d * sizeof *out);
+    float *dz = net->dz + row * d, *y = net->y + row * d, *f = net->fused + i * d, length = net->length[row],
+          whole = net->fused_length[i], own = net->weight[m] / whole;
+    const double *shares = net->shares + i * MAGPIE_MODALITIES;
+    double all = shares[MAGPIE_TEXT] + shares[MAGPIE_IMAGE] + shares[MAGPIE_AUDIO];
+    float along = k->dot(y, dz, d), along_f = k->dot(y, f, d), from_f = -(float)all * own / whole;
+    *scale += 0.5 * (double)(along / length);
+    *weight += shares[m] - all * (double)(own * along_f / (length * whole));
+    k->mix(dz, (const float *[]){dz, f, y},
+           (float[]){1, from_f, -(along + from_f * along_f) / (length * length)}, 3, d);
+    fusion_store(net, dz, 1 / length, d, net->dy, row * d);
 }
 
-/* Of a block of items: the slopes of fused vectors, then those of the modalities, which the fused ones add
- * to. */
-static magpie_status collect_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
+static magpie_status backward_task(void *context, size_t task, unsigned worker) {
     fusion_network *net = context;
-    const fusion_view *fused = &net->view[FUSION_FUSED];
-    size_t d = net->layout.dimension, first = task * FUSION_BLOCK,
-           rows = fusion_block_rows(task, net->batch->n);
-    double *weights = net->weights + task * MAGPIE_MODALITIES;
-    memset(weights, 0, MAGPIE_MODALITIES * sizeof *weights);
-    for (size_t i = first; i < first + rows; i++) {
-        float *df = fused->dz + i * d;
-        collect(net, FUSION_FUSED, i, df);
-        through_unit(net, fused->z + i * d, fused->length[i], df);
-        for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
-            fusion_view *v = &net->view[m];
-            if (!v->n || v->at[i] < 0) continue;
-            size_t row = (size_t)v->at[i];
-            float *z = v->z + row * d, *dz = v->dz + row * d;
-            collect(net, m, i, dz);
-            net->kernels->add(dz, df, net->weight[m], d);
-            weights[m] += (double)(net->weight[m] * net->kernels->dot(z, df, d));
-            through_unit(net, z, v->length[row], dz);
-        }
-    }
-    return MAGPIE_OK;
-}
-
-/* The slope of p, where it is not that of y. */
-static magpie_status inner_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
-    fusion_network *net = context;
-    const piece at = piece_of(net, task);
+    const fusion_piece p = fusion_piece_of(net, task);
     size_t d = net->layout.dimension;
-    float *h = at.view->h + at.first * d, *dy = at.view->dz + at.first * d;
-    const gemm_right inner = {.form = GEMM_NN,
-                              .n = d,
-                              .k = d,
-                              .values = net->parameters + net->layout.inner[at.modality],
-                              .stride = d};
-    magpie_status status = gemm(at.n, 1, dy, d, &inner, h, d, net->bf16);
-    net->kernels->gelu_slope(at.view->p + at.first * d, h, at.n * d);
-    net->kernels->add(h, dy, 1, at.n * d);
+    magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size);
+    net->scales[task] = net->weights[task] = 0;
+    for (size_t i = 0; i < p.n; i++)
+        if (net->view[p.modality].has[p.item + i])
+            slopes_of_row(net, p.modality, p.item + i, p.row + i, &net->scales[task], &net->weights[task]);
+        else /* of which all slopes are 0 */
+            fusion_store(net, net->dz + (p.row + i) * d, 1, d, net->dy, (p.row + i) * d);
     return status;
 }
 
-/* Rows of a matrix of parameters, and of its bias: the sum over the batch, slope by slope, of what went
- * in. */
-static magpie_status sum_up(const fusion_network *net, const float *slope, const gemm_right *in, size_t block,
-                            size_t matrix, size_t bias) {
-    size_t d = net->layout.dimension, first = block * FUSION_BLOCK, rows = fusion_block_rows(block, d);
-    float *b = net->gradient + bias + first;
-    for (size_t i = 0; i < in->k; i++) net->kernels->add(b, slope + i * d + first, 1, rows);
-    return gemm(rows, 1, slope + first, d, in, net->gradient + matrix + first * in->n, in->n, net->bf16);
+/* The slopes of p, where they are not those of y. */
+static magpie_status inner_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    const fusion_piece at = fusion_piece_of(net, task);
+    size_t d = net->layout.dimension, first = at.row * d;
+    float *dp = net->dp + first;
+    magpie_status status =
+        fusion_multiply(net, GEMM_NN, at.n, d, d, (gemm_matrix){net->dy, d}, first,
+                        (gemm_matrix){net->matrices, d}, net->layout.inner[at.modality], dp, d);
+    net->kernels->gelu_slope(net->p + first, dp, at.n * d);
+    for (size_t i = 0; i < at.n; i++)
+        net->kernels->add(dp + i * d, net->dz + first + i * d, 1 / net->length[at.row + i], d);
+    fusion_store(net, dp, 1, at.n * d, net->dp_numbers, first);
+    return status;
 }
 
+/* Rows of a matrix of parameters, the sum over the batch, slope by slope, of what went in; and of its
+ * bias. */
 static magpie_status sum_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
     const fusion_layout *l = &net->layout;
-    size_t blocks = fusion_blocks(l->dimension), m = task / blocks % MAGPIE_MODALITIES, block = task % blocks;
+    size_t d = l->dimension, blocks = fusion_blocks(d, FUSION_BLOCK), m = task / blocks % MAGPIE_MODALITIES,
+           first = task % blocks * FUSION_BLOCK, n = fusion_least(d - first, FUSION_BLOCK);
     const fusion_view *v = &net->view[m];
-    bool inner = task >= blocks * MAGPIE_MODALITIES;
-    size_t input = inner ? l->dimension : l->input[m];
-    const gemm_right in = {.form = GEMM_TN,
-                           .n = input,
-                           .k = v->n,
-                           .values = inner ? v->g : v->x,
-                           .stride = input,
-                           .panels = inner ? NULL : v->x_along,
-                           .k_packed = v->n};
     if (!v->n) return MAGPIE_OK;
-    if (inner) return sum_up(net, v->dz, &in, block, l->inner[m], l->inner_bias[m]);
-    return sum_up(net, l->kind == FUSION_RESIDUAL ? v->h : v->dz, &in, block, l->matrix[m], l->bias[m]);
+    bool inner = task >= blocks * MAGPIE_MODALITIES, outer_of_two = !inner && l->kind == FUSION_RESIDUAL;
+    size_t input = inner ? d : l->input[m], at = v->row * d;
+    float *bias = net->gradient + (inner ? l->inner_bias[m] : l->bias[m]) + first,
+          *matrix = net->gradient + (inner ? l->inner[m] : l->matrix[m]) + first * input;
+    const float *slope = (outer_of_two ? net->dp : net->dz) + at + first;
+    for (size_t i = 0; i < v->n; i++)
+        net->kernels->add(bias, slope + i * d, outer_of_two ? 1 : 1 / net->length[v->row + i], n);
+    const gemm_matrix slopes = {outer_of_two ? net->dp_numbers : net->dy, d},
+                      in = {inner ? net->g : v->x, input};
+    return fusion_multiply(net, GEMM_TN, n, input, v->n, slopes, at + first, in, inner ? at : 0, matrix,
+                           input);
 }
 
 /* What nothing is summed up for. */
@@ -235,19 +181,18 @@ static void forget_matrices(const fusion_network *net, size_t m) {
 
 magpie_status fusion_backward(fusion_network *net) {
     const fusion_layout *l = &net->layout;
-    size_t blocks = fusion_blocks(net->batch->n), layers = l->kind == FUSION_RESIDUAL ? 2 : 1;
+    size_t pieces = fusion_count_pieces(net), layers = l->kind == FUSION_RESIDUAL ? 2 : 1;
     memset(net->gradient + l->decayed, 0, (l->count - l->decayed) * sizeof *net->gradient);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) forget_matrices(net, m);
     if (!net->examples) return MAGPIE_OK;
-    net->gradient[l->scale] = (float)net->scale_slope;
-    magpie_status status = magpie_pool_run(net->pool, blocks, collect_task, net);
-    if (status == MAGPIE_OK && layers == 2)
-        status = magpie_pool_run(net->pool, count_pieces(net), inner_task, net);
+    magpie_status status = magpie_pool_run(net->pool, pieces, backward_task, net);
+    if (status == MAGPIE_OK && layers == 2) status = magpie_pool_run(net->pool, pieces, inner_task, net);
     if (status == MAGPIE_OK)
-        status = magpie_pool_run(net->pool, layers * MAGPIE_MODALITIES * fusion_blocks(l->dimension),
-                                 sum_task, net);
-    for (size_t i = 0; i < blocks; i++)
-        for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-            net->gradient[l->weight + m] += (float)net->weights[i * MAGPIE_MODALITIES + m];
+        status = magpie_pool_run(
+            net->pool, layers * MAGPIE_MODALITIES * fusion_blocks(l->dimension, FUSION_BLOCK), sum_task, net);
+    for (size_t i = 0; i < pieces; i++) {
+        net->gradient[l->scale] += (float)net->scales[i];
+        net->gradient[l->weight + fusion_piece_of(net, i).modality] += (float)net->weights[i];
+    }
     return status;
 }

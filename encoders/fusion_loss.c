@@ -4,11 +4,18 @@
  * With logits l_ij = s a_i . b_j, of a pair's n items: the sum over i of -l_ii + 1/2 log sum_j exp l_ij +
  * 1/2 log sum_j exp l_ji. Items of the same title are left out of the sums.
  *
+ * GRAM PRODUCTS are all that there is to multiply. A fused vector is f_i = sum_m w_m z_mi / |sum_m w_m z_mi|,
+ * so that its products with a view's are sums of those among the views, and the slopes of its logits are
+ * slopes of theirs. They are symmetric: half of them is computed, by blocks of rows, and the rest mirrored.
+ * Of two views, that and the way back are 6.3 products of all items with all items; with products of fused
+ * vectors themselves there were 9.
+ *
+ * NOTHING ELSE IS KEPT: one pass over them sums up exponentials, the next computes them again and puts slopes
+ * where the products were. Exponentials cost less than memory.
+ *
  * ONE EXPONENTIAL serves both directions, since no maximum is subtracted: cosines are at most 1, so that
- * exp(l - s + HEADROOM) is within a float whatever s is, and loses what is 2 cosines below the best only
- * where s is past 70. Then e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope, one more pass.
- * And sum_ij slope_ij l_ij, the slope of log s, is sum_i a_i . (s sum_j slope_ij b_j), which is the slope
- * of a_i, multiplied with a_i: nothing to keep. */
+ * exp(l - s + headroom) is within a float whatever s is, and loses what is 2 cosines below the best only
+ * where s is past 70. Then e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope. */
 #include "fusion_network.h"
 
 #include <float.h>
@@ -17,150 +24,177 @@
 
 /* e^60 of as many as a batch has is within a float. */
 static const float headroom = 60;
+/* A cosine whose exponential is 0; finite, since it is multiplied with that. */
+static const float masked = -1e9f;
 
-/* A task of a stage that runs over blocks of the rows of all pairs. */
-typedef struct piece {
-    fusion_pair *pair;
-    size_t block, first, n;
-} piece;
+/* ---- products ---- */
 
-static size_t count_pieces(const fusion_network *net) {
+/* out [n] = the sum over the modalities that item i has of their rows of x, times their weights. */
+static void mix(const fusion_network *net, size_t i, const float *x, size_t stride,
+                const float weights[MAGPIE_MODALITIES], size_t n, float *out) {
+    const float *rows[MAGPIE_MODALITIES];
+    float own[MAGPIE_MODALITIES];
     size_t count = 0;
-    for (size_t k = 0; k < FUSION_PAIRS; k++) count += fusion_blocks(net->pair[k].n);
-    return count;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        if (fusion_has(net, m, i)) {
+            rows[count] = x + fusion_row(net, m, i) * stride;
+            own[count++] = weights[m];
+        }
+    net->kernels->mix(out, rows, own, count, n);
 }
 
-static piece piece_of(fusion_network *net, size_t task) {
-    size_t k = 0;
-    while (task >= fusion_blocks(net->pair[k].n)) task -= fusion_blocks(net->pair[k++].n);
-    return (piece){&net->pair[k], task, task * FUSION_BLOCK, fusion_block_rows(task, net->pair[k].n)};
+/* Fused vectors of a block of items. */
+static void fuse(fusion_network *net, size_t block) {
+    size_t d = net->layout.dimension, end = fusion_least((block + 1) * FUSION_ITEMS, net->batch->n);
+    for (size_t i = block * FUSION_ITEMS; i < end; i++) {
+        float *f = net->fused + i * d, weights[MAGPIE_MODALITIES] = {0};
+        for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+            if (fusion_has(net, m, i)) weights[m] = net->weight[m] / net->length[fusion_row(net, m, i)];
+        mix(net, i, net->y, d, weights, d, f);
+        net->fused_length[i] = fmaxf(sqrtf(net->kernels->dot(f, f, d)), 1e-12f);
+    }
 }
 
-static void copy_rows(const fusion_network *net, const fusion_pair *pair, const fusion_view *view,
-                      float *to) {
-    size_t d = net->layout.dimension;
-    for (size_t i = 0; i < pair->n; i++)
-        memcpy(to + i * d, view->z + (size_t)view->at[pair->of[i]] * d, d * sizeof *to);
-}
-
-static magpie_status copy_task(void *context, size_t task, unsigned worker) {
+/* The blocks of rows that have most to multiply come first. */
+static magpie_status products_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
-    fusion_pair *pair = &net->pair[task / 2];
-    if (!pair->n) return MAGPIE_OK;
-    if (task % 2 == 0 && pair->za == pair->copy_a) copy_rows(net, pair, &net->view[pair->a], pair->copy_a);
-    if (task % 2 == 1 && pair->zb == pair->copy_b) copy_rows(net, pair, &net->view[pair->b], pair->copy_b);
+    size_t pieces = fusion_count_pieces(net), d = net->layout.dimension, rows = net->rows;
+    if (task >= pieces) {
+        fuse(net, task - pieces);
+        return MAGPIE_OK;
+    }
+    const fusion_piece p = fusion_piece_of(net, task);
+    const gemm_matrix z = {net->z, d};
+    float *gram = net->gram + p.row * net->stride + p.row;
+    magpie_status status =
+        fusion_multiply(net, GEMM_NT, p.n, rows - p.row, d, z, p.row * d, z, p.row * d, gram, net->stride);
+    net->kernels->mirror(net->gram, net->stride, p.row, p.n, rows);
+    return status;
+}
+
+/* ---- logits ---- */
+
+/* Of item i of the first view, or of what is fused: its cosines [n] with those of the second one, where they
+ * count. */
+static void take_row(const fusion_network *net, const fusion_pair *p, size_t i, float *out) {
+    const float *column = net->gram + fusion_row(net, p->b, p->first);
+    float weights[MAGPIE_MODALITIES];
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) weights[m] = net->weight[m] / net->fused_length[i];
+    if (p->a == FUSION_FUSED)
+        mix(net, i, column, net->stride, weights, p->n, out);
+    else
+        memcpy(out, column + fusion_row(net, p->a, i) * net->stride, p->n * sizeof *out);
+    for (size_t k = 0; k < p->hole_count; k++) out[p->holes[k]] = masked;
+    for (size_t other = (size_t)net->same[i]; other != i; other = (size_t)net->same[other])
+        if (other >= p->first && other < p->first + p->n) out[other - p->first] = masked;
+}
+
+static bool has_both(const fusion_network *net, const fusion_pair *p, size_t i) {
+    return p->n && i >= p->first && i < p->first + p->n && net->view[p->b].has[i] &&
+           (p->a == FUSION_FUSED || net->view[p->a].has[i]);
+}
+
+/* The sums of exponentials of a block of rows, of all pairs. */
+static magpie_status sums_task(void *context, size_t task, unsigned worker) {
+    fusion_network *net = context;
+    float *row = net->scratch + worker * net->scratch_size, shift = headroom - net->scale;
+    size_t first = task * FUSION_ITEMS, end = fusion_least(first + FUSION_ITEMS, net->batch->n);
+    for (size_t k = 0; k < FUSION_PAIRS; k++) {
+        fusion_pair *p = &net->pair[k];
+        float *columns = p->columns + task * net->most;
+        if (!p->n) continue;
+        memset(columns, 0, p->n * sizeof *columns);
+        for (size_t i = first; i < end; i++) {
+            if (!has_both(net, p, i)) continue;
+            take_row(net, p, i, row);
+            p->sums[i - p->first] = net->kernels->exponentials(row, p->n, net->scale, shift, columns);
+        }
+    }
     return MAGPIE_OK;
 }
 
-/* Of row i, those that are called like it. */
-static void mask(const fusion_network *net, const fusion_pair *pair, size_t i, float *row) {
-    int32_t item = (int32_t)pair->of[i];
-    for (int32_t other = net->same[item]; other != item; other = net->same[other])
-        if (pair->at[other] >= 0) row[pair->at[other]] = -INFINITY;
-}
-
-/* The pair's rows of a view as the second matrix of a product, in panels where they are the view's first
- * ones. */
-static gemm_right right_of(const fusion_network *net, const fusion_pair *p, size_t view, gemm_form form) {
-    const fusion_view *v = &net->view[view];
-    size_t d = net->layout.dimension;
-    bool across = form == GEMM_NT;
-    const float *z = view == p->a ? p->za : p->zb;
-    return (gemm_right){.form = form,
-                        .n = across ? p->n : d,
-                        .k = across ? d : p->n,
-                        .values = z,
-                        .stride = d,
-                        .panels = z != v->z ? NULL
-                                  : across  ? v->z_across
-                                            : v->z_along,
-                        .k_packed = across ? d : v->n};
-}
-
-/* Exponentials of a block of rows, the rows' sums, and what the columns' sums get from them. */
-static magpie_status exponentials_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
-    fusion_network *net = context;
-    const piece at = piece_of(net, task);
-    fusion_pair *p = at.pair;
-    size_t d = net->layout.dimension, n = p->n;
-    const gemm_right right = right_of(net, p, p->b, GEMM_NT);
-    float *e = p->e + at.first * n, *sums = p->sums + at.block * net->most, shift = headroom - net->scale;
-    memset(sums, 0, n * sizeof *sums);
-    magpie_status status = gemm(at.n, 1, p->za + at.first * d, d, &right, e, n, net->bf16);
-    for (size_t i = at.first; i < at.first + at.n; i++, e += n) {
-        p->own[i] = net->scale * e[i] + shift;
-        mask(net, p, i, e);
-        p->row[i] = net->kernels->exponentials(e, n, net->scale, shift, sums);
-    }
-    return status;
-}
+/* ---- slopes ---- */
 
 /* What the columns of a pair are multiplied with: half of 1 / their sums. Every task works it out for
  * itself, which costs less than to wait for one that does it for all. */
 static void weigh_columns(const fusion_network *net, const fusion_pair *p, float half, float *out) {
     memset(out, 0, p->n * sizeof *out);
-    for (size_t b = 0; b < fusion_blocks(p->n); b++) net->kernels->add(out, p->sums + b * net->most, 1, p->n);
+    for (size_t b = 0; b < fusion_blocks(net->batch->n, FUSION_ITEMS); b++)
+        net->kernels->add(out, p->columns + b * net->most, 1, p->n);
     for (size_t i = 0; i < p->n; i++) out[i] = half / fmaxf(out[i], FLT_MIN);
 }
 
-/* The slopes of a block of rows of logits, of the vectors of the first view, and of log s; the loss. */
-static magpie_status rows_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
-    fusion_network *net = context;
-    const piece at = piece_of(net, task);
-    fusion_pair *p = at.pair;
-    float columns[FUSION_BATCH_MAX], half = 0.5f / (float)net->examples;
-    size_t d = net->layout.dimension, n = p->n;
-    const gemm_right right = right_of(net, p, p->b, GEMM_NN);
-    double loss = 0, slope = 0;
-    weigh_columns(net, p, half, columns);
-    for (size_t i = at.first; i < at.first + at.n; i++) {
-        float row = half / fmaxf(p->row[i], FLT_MIN);
-        loss += log((double)half) - 0.5 * (log((double)row) + log((double)columns[i])) - (double)p->own[i];
-        net->kernels->weigh(p->e + i * n, n, row, columns);
-        p->e[i * n + i] -= 2 * half;
+/* row [n] becomes the slopes of the logits of item i; returns its part of the loss. */
+static double slopes_of_row(const fusion_network *net, const fusion_pair *p, size_t i, const float *columns,
+                            float *row) {
+    size_t own = i - p->first;
+    float half = 0.5f / (float)net->examples, weight = half / fmaxf(p->sums[own], FLT_MIN),
+          shift = headroom - net->scale;
+    take_row(net, p, i, row);
+    double logit = (double)(net->scale * row[own] + shift);
+    net->kernels->weigh(row, p->n, net->scale, shift, weight, columns);
+    row[own] -= 2 * half;
+    return log((double)half) - 0.5 * (log((double)weight) + log((double)columns[own])) - logit;
+}
+
+/* Slopes of logits, of item i, to those of Gram products: slopes [MAGPIE_MODALITIES, stride]. */
+static void fold_in(const fusion_network *net, const fusion_pair *p, size_t i, const float *row,
+                    float *slopes) {
+    size_t column = fusion_row(net, p->b, p->first);
+    if (p->a != FUSION_FUSED) net->kernels->add(slopes + p->a * net->stride + column, row, net->scale, p->n);
+    for (size_t m = 0; m < MAGPIE_MODALITIES && p->a == FUSION_FUSED; m++) {
+        if (!fusion_has(net, m, i)) continue;
+        float weight = net->scale * net->weight[m] / net->fused_length[i];
+        const float *gram = net->gram + fusion_row(net, m, i) * net->stride + column;
+        net->kernels->add(slopes + m * net->stride + column, row, weight, p->n);
+        net->shares[i * MAGPIE_MODALITIES + m] += (double)(weight * net->kernels->dot(row, gram, p->n));
     }
-    magpie_status status =
-        gemm(at.n, net->scale, p->e + at.first * n, n, &right, p->da + at.first * d, d, net->bf16);
-    for (size_t i = at.first; i < at.first + at.n; i++)
-        slope += (double)net->kernels->dot(p->za + i * d, p->da + i * d, d);
-    net->losses[task] = loss;
-    net->scales[task] = slope;
-    return status;
 }
 
-/* The slopes of the vectors of the second view. */
-static magpie_status columns_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
-    fusion_network *net = context;
-    const piece at = piece_of(net, task);
-    fusion_pair *p = at.pair;
-    size_t d = net->layout.dimension;
-    const gemm_right right = right_of(net, p, p->a, GEMM_TN);
-    return gemm(at.n, net->scale, p->e + at.first, p->n, &right, p->db + at.first * d, d, net->bf16);
-}
-
-static bool copies_any(const fusion_network *net) {
+/* The slopes of an item's Gram products go, as numbers, to where these were, which nobody else reads. */
+static double slopes_of_item(fusion_network *net, size_t i, float *const columns[FUSION_PAIRS], float *slopes,
+                             float *row) {
+    double loss = 0;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        net->shares[i * MAGPIE_MODALITIES + m] = 0;
+        if (fusion_has(net, m, i)) memset(slopes + m * net->stride, 0, net->rows * sizeof *slopes);
+    }
     for (size_t k = 0; k < FUSION_PAIRS; k++) {
         const fusion_pair *p = &net->pair[k];
-        if (p->n && (p->za == p->copy_a || p->zb == p->copy_b)) return true;
+        if (!has_both(net, p, i)) continue;
+        loss += slopes_of_row(net, p, i, columns[k], row);
+        fold_in(net, p, i, row, slopes);
     }
-    return false;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        if (fusion_has(net, m, i))
+            fusion_store(net, slopes + m * net->stride, 1, net->rows, net->gram,
+                         fusion_row(net, m, i) * fusion_slopes_stride(net));
+    return loss;
+}
+
+static magpie_status slopes_task(void *context, size_t task, unsigned worker) {
+    fusion_network *net = context;
+    float *slopes = net->scratch + worker * net->scratch_size,
+          *row = slopes + MAGPIE_MODALITIES * net->stride, *columns[FUSION_PAIRS];
+    size_t first = task * FUSION_ITEMS, end = fusion_least(first + FUSION_ITEMS, net->batch->n);
+    for (size_t k = 0; k < FUSION_PAIRS; k++) {
+        columns[k] = row + (k + 1) * net->most;
+        if (net->pair[k].n) weigh_columns(net, &net->pair[k], 0.5f / (float)net->examples, columns[k]);
+    }
+    net->losses[task] = 0;
+    for (size_t i = first; i < end; i++) net->losses[task] += slopes_of_item(net, i, columns, slopes, row);
+    return MAGPIE_OK;
 }
 
 magpie_status fusion_contrast(fusion_network *net, double *loss) {
-    size_t pieces = count_pieces(net);
-    magpie_status status = MAGPIE_OK;
-    if (copies_any(net)) status = magpie_pool_run(net->pool, (size_t)2 * FUSION_PAIRS, copy_task, net);
-    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, exponentials_task, net);
-    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, rows_task, net);
-    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, pieces, columns_task, net);
-    *loss = net->scale_slope = 0;
-    for (size_t i = 0; i < pieces && status == MAGPIE_OK; i++) {
+    size_t blocks = fusion_blocks(net->batch->n, FUSION_ITEMS), pieces = fusion_count_pieces(net);
+    *loss = 0;
+    if (!net->examples) return MAGPIE_OK;
+    magpie_status status = magpie_pool_run(net->pool, pieces + blocks, products_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, blocks, sums_task, net);
+    if (status == MAGPIE_OK) status = magpie_pool_run(net->pool, blocks, slopes_task, net);
+    for (size_t i = 0; i < blocks && status == MAGPIE_OK; i++)
         *loss += net->losses[i] / (double)net->examples;
-        net->scale_slope += net->scales[i];
-    }
     return status;
 }

@@ -75,69 +75,79 @@ void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature,
 
 /* ---- buffers ---- */
 
-static void lay_out_panels(fusion_network *net, size_t v, magpie_block *block) {
-    fusion_view *view = &net->view[v];
-    size_t n = net->most, d = net->layout.dimension;
-    if (!net->bf16) return;
-    view->z_across = magpie_carve(block, gemm_panel_words(n, d), sizeof *view->z_across);
-    view->z_along = magpie_carve(block, gemm_panel_words(d, n), sizeof *view->z_along);
-    if (v == FUSION_FUSED) return;
-    view->matrix = magpie_carve(block, gemm_panel_words(d, net->layout.input[v]), sizeof *view->matrix);
-    view->x_along = magpie_carve(block, gemm_panel_words(net->layout.input[v], n), sizeof *view->x_along);
-}
+static size_t rounded(size_t n) { return fusion_blocks(n, FUSION_TILE) * FUSION_TILE; }
 
-static void lay_out_view(fusion_network *net, size_t v, magpie_block *block) {
-    fusion_view *view = &net->view[v];
-    size_t n = net->most, d = net->layout.dimension;
-    bool head = v < MAGPIE_MODALITIES, residual = head && net->layout.kind == FUSION_RESIDUAL;
-    view->rows = magpie_carve(block, n, sizeof *view->rows);
-    view->at = magpie_carve(block, n, sizeof *view->at);
-    view->z = magpie_carve(block, n * d, sizeof *view->z);
-    view->dz = magpie_carve(block, n * d, sizeof *view->dz);
-    view->length = magpie_carve(block, n, sizeof *view->length);
-    if (head) view->x = magpie_carve(block, n * net->layout.input[v], sizeof *view->x);
-    view->p = magpie_carve(block, n * d, sizeof *view->p);
-    lay_out_panels(net, v, block);
-    if (residual) view->g = magpie_carve(block, n * d, sizeof *view->g);
-    if (residual) view->h = magpie_carve(block, n * d, sizeof *view->h);
+static void lay_out_view(fusion_network *net, size_t m, magpie_block *block) {
+    fusion_view *view = &net->view[m];
+    view->has = magpie_carve(block, net->most + FUSION_TILE, sizeof *view->has);
+    view->x = magpie_carve(block, rounded(net->most) * net->layout.input[m], net->number);
+    net->rows += rounded(net->most);
+    net->scratch_size = net->scratch_size > net->layout.input[m] ? net->scratch_size : net->layout.input[m];
 }
 
 static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *block) {
-    size_t n = net->most, d = net->layout.dimension;
-    pair->of = magpie_carve(block, n, sizeof *pair->of);
-    pair->at = magpie_carve(block, n, sizeof *pair->at);
-    pair->copy_a = magpie_carve(block, n * d, sizeof *pair->copy_a);
-    pair->copy_b = magpie_carve(block, n * d, sizeof *pair->copy_b);
-    pair->da = magpie_carve(block, n * d, sizeof *pair->da);
-    pair->db = magpie_carve(block, n * d, sizeof *pair->db);
-    pair->e = magpie_carve(block, n * n, sizeof *pair->e);
-    pair->own = magpie_carve(block, n, sizeof *pair->own);
-    pair->row = magpie_carve(block, n, sizeof *pair->row);
-    pair->sums = magpie_carve(block, fusion_blocks(n) * n, sizeof *pair->sums);
+    size_t n = net->most;
+    pair->holes = magpie_carve(block, n, sizeof *pair->holes);
+    pair->sums = magpie_carve(block, n, sizeof *pair->sums);
+    pair->columns = magpie_carve(block, fusion_blocks(n, FUSION_ITEMS) * n, sizeof *pair->columns);
+}
+
+static void lay_out_rows(fusion_network *net, magpie_block *block) {
+    size_t rows = net->rows, d = net->layout.dimension;
+    net->y = magpie_carve(block, rows * d, sizeof *net->y);
+    net->length = magpie_carve(block, rows, sizeof *net->length);
+    net->z = magpie_carve(block, rows * d, net->number);
+    net->dz = magpie_carve(block, rows * d, sizeof *net->dz);
+    net->dy = magpie_carve(block, rows * d, net->number);
+    net->gram = magpie_carve(block, rows * net->stride, sizeof *net->gram);
+    if (net->layout.kind != FUSION_RESIDUAL) return;
+    net->p = magpie_carve(block, rows * d, sizeof *net->p);
+    net->g = magpie_carve(block, rows * d, net->number);
+    net->dp = magpie_carve(block, rows * d, sizeof *net->dp);
+    net->dp_numbers = magpie_carve(block, rows * d, net->number);
+}
+
+/* What threads work in: a row's slopes, its logits and the weights of columns; or a block of slopes. */
+static void lay_out_scratch(fusion_network *net, magpie_block *block) {
+    size_t row = MAGPIE_MODALITIES * net->stride + (1 + FUSION_PAIRS) * net->most,
+           slopes = FUSION_BLOCK * net->stride;
+    if (net->scratch_size < row) net->scratch_size = row;
+    if (net->scratch_size < slopes) net->scratch_size = slopes;
+    net->scratch_size = rounded(net->scratch_size);
+    net->scratch =
+        magpie_carve(block, magpie_pool_threads(net->pool) * net->scratch_size, sizeof *net->scratch);
 }
 
 static void lay_out(fusion_network *net, magpie_block *block) {
-    size_t blocks = fusion_blocks(net->most);
-    for (size_t v = 0; v < FUSION_VIEWS; v++)
-        if (v == FUSION_FUSED || net->layout.input[v]) lay_out_view(net, v, block);
+    size_t n = net->most, blocks = fusion_blocks(n, FUSION_ITEMS),
+           pieces = MAGPIE_MODALITIES * fusion_blocks(rounded(n), FUSION_BLOCK);
+    net->rows = net->scratch_size = 0;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        if (net->layout.input[m]) lay_out_view(net, m, block);
+    net->stride = fusion_stride(net->rows);
     for (size_t i = 0; i < FUSION_PAIRS; i++)
         if (net->pair[i].a != net->pair[i].b) lay_out_pair(net, &net->pair[i], block);
-    net->same = magpie_carve(block, net->most, sizeof *net->same);
-    net->items = magpie_carve(block, net->most, sizeof *net->items);
-    net->weights = magpie_carve(block, blocks * MAGPIE_MODALITIES, sizeof *net->weights);
-    net->losses = magpie_carve(block, blocks * FUSION_PAIRS, sizeof *net->losses);
-    net->scales = magpie_carve(block, blocks * FUSION_PAIRS, sizeof *net->scales);
+    lay_out_rows(net, block);
+    lay_out_scratch(net, block);
+    net->same = magpie_carve(block, n, sizeof *net->same);
+    net->items = magpie_carve(block, n, sizeof *net->items);
+    net->place = magpie_carve(block, n, sizeof *net->place);
+    net->matrices = magpie_carve(block, net->layout.decayed, net->number);
+    net->fused = magpie_carve(block, n * net->layout.dimension, sizeof *net->fused);
+    net->fused_length = magpie_carve(block, n, sizeof *net->fused_length);
+    net->shares = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->shares);
+    net->losses = magpie_carve(block, blocks, sizeof *net->losses);
+    net->scales = magpie_carve(block, pieces, sizeof *net->scales);
+    net->weights = magpie_carve(block, pieces, sizeof *net->weights);
 }
 
 /* All pairs of views that there are heads for; the others stay 0, 0. */
 static void name_pairs(fusion_network *net) {
-    size_t i = 0;
-    for (size_t a = 0; a < MAGPIE_MODALITIES; a++)
-        for (size_t b = a + 1; b < FUSION_VIEWS; b++, i++)
-            if (net->layout.input[a] && (b == FUSION_FUSED || net->layout.input[b])) {
-                net->pair[i].a = a;
-                net->pair[i].b = b;
-            }
+    fusion_pair *pair = net->pair;
+    for (size_t b = 0; b < MAGPIE_MODALITIES; b++)
+        for (size_t a = 0; a <= FUSION_FUSED; a++)
+            if (net->layout.input[b] && (a == FUSION_FUSED || (a < b && net->layout.input[a])))
+                *pair++ = (fusion_pair){.a = a, .b = b};
 }
 
 magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bool bf16, magpie_pool *pool,
@@ -147,6 +157,7 @@ magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bo
     net->layout = *layout;
     net->most = most;
     net->bf16 = bf16 && gemm_has_bf16();
+    net->number = net->bf16 ? sizeof(uint16_t) : sizeof(float);
     net->pool = pool;
     net->kernels = fusion_training_kernels_level(0);
     name_pairs(net);
@@ -170,36 +181,63 @@ void fusion_network_free(fusion_network *network) {
 size_t fusion_network_dimension(const fusion_network *network) { return network->layout.dimension; }
 size_t fusion_network_most(const fusion_network *network) { return network->most; }
 
+/* ---- numbers ---- */
+
+void fusion_store(const fusion_network *net, const float *x, float scale, size_t n, void *numbers,
+                  size_t at) {
+    if (net->bf16)
+        net->kernels->narrow(x, scale, n, (uint16_t *)numbers + at);
+    else
+        for (size_t i = 0; i < n; i++) ((float *)numbers)[at + i] = x[i] * scale;
+}
+
+magpie_status fusion_multiply(const fusion_network *net, gemm_form form, size_t m, size_t n, size_t k,
+                              gemm_matrix a, size_t a_at, gemm_matrix b, size_t b_at, float *c,
+                              size_t stride) {
+    a.values = (const char *)a.values + a_at * net->number;
+    b.values = (const char *)b.values + b_at * net->number;
+    return gemm(form, net->bf16, m, n, k, a, b, c, stride);
+}
+
 /* ---- the stages ---- */
 
-static magpie_status begin(fusion_network *net, const fusion_batch *batch, const float *parameters,
-                           bool sorted) {
+enum { SHARE = 16384 /* parameters a task */ };
+
+/* The plan, and beside it the matrices as numbers. */
+static magpie_status begin_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
+    fusion_network *net = context;
+    if (task == 0) return fusion_plan(net);
+    size_t at = (task - 1) * SHARE;
+    fusion_store(net, net->parameters + at, 1, fusion_least(net->layout.decayed - at, SHARE), net->matrices,
+                 at);
+    return MAGPIE_OK;
+}
+
+magpie_status fusion_network_project(fusion_network *net, const fusion_batch *batch,
+                                     const float *parameters) {
     net->batch = batch;
     net->parameters = parameters;
     net->scale = expf(parameters[net->layout.scale]);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) net->weight[m] = expf(parameters[net->layout.weight + m]);
     if (batch->n > net->most) return magpie_fail(MAGPIE_E_ARGUMENT, "a batch of %zu items", batch->n);
-    magpie_status status = fusion_plan(net, sorted);
-    if (status == MAGPIE_OK) status = fusion_pack_matrices(net);
+    magpie_status status =
+        magpie_pool_run(net->pool, 1 + fusion_blocks(net->layout.decayed, SHARE), begin_task, net);
     return status == MAGPIE_OK ? fusion_forward(net) : status;
+}
+
+bool fusion_network_vector(const fusion_network *net, magpie_modality modality, size_t i, float *out) {
+    size_t d = net->layout.dimension, item = net->place[i];
+    if (!fusion_has(net, modality, item)) return false;
+    size_t row = fusion_row(net, modality, item);
+    for (size_t j = 0; j < d; j++) out[j] = net->y[row * d + j] / net->length[row];
+    return true;
 }
 
 magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *batch, const float *parameters,
                                   float *gradient, double *loss) {
-    magpie_status status = begin(network, batch, parameters, true);
+    magpie_status status = fusion_network_project(network, batch, parameters);
     network->gradient = gradient;
-    if (status == MAGPIE_OK) status = fusion_pack_views(network);
     if (status == MAGPIE_OK) status = fusion_contrast(network, loss);
     return status == MAGPIE_OK ? fusion_backward(network) : status;
-}
-
-magpie_status fusion_network_views(fusion_network *network, const fusion_batch *batch,
-                                   const float *parameters, fusion_views *out) {
-    magpie_status status = begin(network, batch, parameters, false);
-    for (size_t v = 0; v < FUSION_VIEWS; v++) {
-        out->n[v] = network->view[v].n;
-        out->z[v] = network->view[v].z;
-        out->rows[v] = network->view[v].rows;
-    }
-    return status;
 }

@@ -1,9 +1,12 @@
 /* fusion_network.h - the buffers of fusion_network_loss and the stages that fill them one after the other.
  * Private to encoders/fusion_network.c, _plan.c, _heads.c and _loss.c.
  *
- * A VIEW is a modality, or what is fused: a matrix of unit vectors, a row for each item of the batch that
- * has it. A PAIR is two views and the items that have both, whose rows are copied side by side where these
- * are not all. */
+ * A VIEW is a modality of the batch: of each item that has it, a unit vector. The batch is sorted by what
+ * items have, so that a view is a range of it. Where an item within that range has none all the same
+ * (fusion_plan.c), and where a range was made longer to be whole tiles, there is a HOLE: a vector of zeros,
+ * which no sum counts. The rows of all views lie below each other, [rows, dimension], and so do their GRAM
+ * products, [rows, rows]. A PAIR is two views, or what is fused and a view, and the range of the items that
+ * have both. */
 #ifndef MAGPIE_FUSION_NETWORK_H
 #define MAGPIE_FUSION_NETWORK_H
 
@@ -11,51 +14,59 @@
 #include "fusion_training.h"
 
 typedef struct fusion_view {
-    size_t n;
-    uint32_t *rows; /* [n]: the item of the batch of each row */
-    int32_t *at;    /* [most]: the row of each item of the batch, or -1 */
-    float *x;       /* [n, input]: what the head is given */
-    float *p;       /* [n, dimension]: what the first layer puts out */
-    float *g;       /* [n, dimension]: gelu(p); of residual heads */
-    float *h;       /* [n, dimension]: what the second layer adds; later the slope of p */
-    float *z;       /* [n, dimension] */
-    float *length;  /* [n], before it was made 1 */
-    float *dz;      /* [n, dimension]: the slope of z, then of what z was before its length was made 1 */
-    /* In bf16, panels: of z for products along the dimension and along the rows; of the head's matrix; of
-     * x. */
-    uint32_t *z_across, *z_along, *matrix, *x_along;
+    size_t first, n; /* items first .. first+n-1 of the batch; n is a multiple of FUSION_TILE */
+    size_t row;      /* of the first of them */
+    bool *has;       /* [most + FUSION_TILE], by item: false for holes, and for what is not in the range */
+    void *x;         /* [n, input]: what the head is given */
 } fusion_view;
 
 typedef struct fusion_pair {
-    size_t a, b, n;         /* views; items that have both */
-    uint32_t *of;           /* [n]: which items of the batch */
-    int32_t *at;            /* [most]: where an item is in `of`, or -1 */
-    const float *za, *zb;   /* [n, dimension] */
-    float *copy_a, *copy_b; /* where those lie where they are not the views' own */
-    float *da, *db;         /* [n, dimension]: their slopes */
-    float *e;               /* [n, n]: exponentials of logits, then the slopes of the logits */
-    float *own;             /* [n]: logits of those that belong together, shifted as the exponentials are */
-    float *row;             /* [n]: sums of e */
-    float *sums;            /* [blocks, most]: of the columns of e, by block of rows */
+    size_t a, b;     /* a may be FUSION_FUSED */
+    size_t first, n; /* items; n 0: fewer than two, of which there is nothing to tell them from */
+    uint32_t *holes; /* [hole_count]: places within the range that do not count */
+    size_t hole_count;
+    float *sums;    /* [n]: of the exponentials of each row's logits */
+    float *columns; /* [item blocks, most]: of each column's, by block of rows */
 } fusion_pair;
 
+/* "Numbers" are bf16 or f32, `number` bytes each: what products are of. */
 struct fusion_network {
     fusion_layout layout;
     const fusion_training_kernels *kernels;
     magpie_pool *pool;
     size_t most; /* items of a batch */
-    bool bf16;   /* products */
-    fusion_view view[FUSION_VIEWS];
+    bool bf16;
+    size_t number;
+    fusion_view view[MAGPIE_MODALITIES];
     fusion_pair pair[FUSION_PAIRS];
+    size_t stride;   /* of a row of products: fusion_stride(rows) */
+    size_t rows;     /* of all views of this batch */
     size_t examples; /* of all pairs */
     int32_t *same;   /* [most]: the next item of the batch of the same title, round in a ring */
     uint32_t *items; /* [n]: the batch's, those that have the same modalities side by side */
-    double *
-        weights; /* [blocks, MAGPIE_MODALITIES]: slopes of the logarithms of the weights, by block of items */
-    double *losses,
-        *scales; /* [blocks of all pairs]: the loss, and the slope of the logarithm of the scale */
+    uint32_t *place; /* [n]: where the batch's items went */
+    void *matrices;  /* numbers: the parameters that decay */
+    /* By row. */
+    float *y;      /* [rows, dimension]: what heads put out */
+    float *length; /* [rows]: of these */
+    void *z;       /* numbers [rows, dimension]: of length 1 */
+    float *dz;     /* [rows, dimension]: slopes of z; later those of y, times its length */
+    void *dy;      /* numbers [rows, dimension]: slopes of y */
+    float *gram;   /* [rows, stride]: products of all z; later the slopes of these */
+    /* Of residual heads, by row: what the first layer puts out, that as the second is given it, and its
+     * slopes. */
+    float *p, *dp;
+    void *g, *dp_numbers;
+    /* By item. */
+    float *fused;        /* [n, dimension]: fused vectors */
+    float *fused_length; /* [n]: before it was made 1 */
+    double *shares;      /* [n, MAGPIE_MODALITIES]: a modality's in the fused vector's logits, times slopes */
+    /* By task. */
+    float *scratch; /* [threads, scratch_size] */
+    size_t scratch_size;
+    double *losses;           /* by block of items */
+    double *scales, *weights; /* by piece: slopes of the logarithms of the scale and of the view's weight */
     float weight[MAGPIE_MODALITIES], scale;
-    double scale_slope; /* of the scale's logarithm */
     magpie_block block;
     /* Of the call that is running. */
     const fusion_batch *batch;
@@ -63,22 +74,46 @@ struct fusion_network {
     float *gradient;
 };
 
-static inline size_t fusion_blocks(size_t n) { return (n + FUSION_BLOCK - 1) / FUSION_BLOCK; }
+static inline size_t fusion_blocks(size_t n, size_t block) { return (n + block - 1) / block; }
+/* An odd number of cache lines, or columns of a matrix would be in a few sets of the cache. */
+static inline size_t fusion_stride(size_t rows) { return (rows / FUSION_TILE | 1) * FUSION_TILE; }
+static inline size_t fusion_least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Rows first .. first+count-1 of n are those of block i. */
-static inline size_t fusion_block_rows(size_t i, size_t n) {
-    return n - i * FUSION_BLOCK < FUSION_BLOCK ? n - i * FUSION_BLOCK : FUSION_BLOCK;
+/* A part of the stages that run over the rows of all views: FUSION_BLOCK rows of one. */
+typedef struct fusion_piece {
+    size_t modality, row, n; /* rows row .. row+n-1 */
+    size_t item;             /* of the first */
+} fusion_piece;
+
+size_t fusion_count_pieces(const fusion_network *network);
+fusion_piece fusion_piece_of(const fusion_network *network, size_t task);
+
+/* Whether an item of the batch has a modality, and its row then. */
+static inline bool fusion_has(const fusion_network *net, size_t modality, size_t item) {
+    return net->view[modality].n && net->view[modality].has[item];
+}
+static inline size_t fusion_row(const fusion_network *net, size_t modality, size_t item) {
+    return net->view[modality].row + item - net->view[modality].first;
 }
 
-/* Which views, pairs and rows the batch has. `sorted`: items may change places, so that pairs are parts of
- * views. */
-MAGPIE_CHECK_RESULT magpie_status fusion_plan(fusion_network *network, bool sorted);
-/* In bf16: the panels of the heads' matrices; those of what the heads were given and put out. */
-MAGPIE_CHECK_RESULT magpie_status fusion_pack_matrices(fusion_network *network);
-MAGPIE_CHECK_RESULT magpie_status fusion_pack_views(fusion_network *network);
+/* Slopes of products lie where these did, a row of numbers at the beginning of each: from one to the next. */
+static inline size_t fusion_slopes_stride(const fusion_network *net) {
+    return net->stride * sizeof *net->gram / net->number;
+}
+
+/* x [n] times scale becomes numbers `at` .. of an array of them. */
+void fusion_store(const fusion_network *network, const float *x, float scale, size_t n, void *numbers,
+                  size_t at);
+/* c [m, n] becomes a product of numbers that begin at a_at and b_at. */
+MAGPIE_CHECK_RESULT magpie_status fusion_multiply(const fusion_network *network, gemm_form form, size_t m,
+                                                  size_t n, size_t k, gemm_matrix a, size_t a_at,
+                                                  gemm_matrix b, size_t b_at, float *c, size_t stride);
+
+/* Which views, pairs and rows the batch has. */
+MAGPIE_CHECK_RESULT magpie_status fusion_plan(fusion_network *network);
 /* Features to unit vectors, of all views. */
 MAGPIE_CHECK_RESULT magpie_status fusion_forward(fusion_network *network);
-/* The loss, and the slopes of the pairs' vectors. */
+/* The loss, and the slopes of the Gram products. */
 MAGPIE_CHECK_RESULT magpie_status fusion_contrast(fusion_network *network, double *loss);
 /* From there to the gradient of the parameters. */
 MAGPIE_CHECK_RESULT magpie_status fusion_backward(fusion_network *network);

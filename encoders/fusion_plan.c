@@ -4,55 +4,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Items in order of what they have: all, all but sounds, then the rest. So whatever two of the modalities
- * most have is at the beginning of both views. */
-static void sort_items(fusion_network *net, bool sorted) {
+/* Items in order of what they have, so that texts are a range, and pictures; and sounds wherever every item
+ * has a text. */
+static void sort_items(fusion_network *net) {
     const fusion_batch *batch = net->batch;
-    static const unsigned orders[] = {7, 3, 5, 6}; /* sets of modalities: bits */
+    static const unsigned orders[] = {5, 7, 3, 6}; /* sets of modalities: bits */
     size_t n = 0;
-    for (size_t k = 0; k < (sorted ? sizeof orders / sizeof *orders : 1); k++)
+    for (size_t k = 0; k < sizeof orders / sizeof *orders; k++)
         for (size_t i = 0; i < batch->n; i++) {
             unsigned has = 0;
             for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
                 has |= net->layout.input[m] && batch->of->features[m][batch->items[i]] ? 1u << m : 0;
-            if (!sorted || has == orders[k]) net->items[n++] = batch->items[i];
+            if (has != orders[k]) continue;
+            net->place[i] = (uint32_t)n;
+            net->items[n++] = batch->items[i];
         }
 }
 
-static void plan_view(fusion_network *net, size_t v) {
-    fusion_view *view = &net->view[v];
-    const fusion_batch *batch = net->batch;
-    view->n = 0;
-    if (v < MAGPIE_MODALITIES && !net->layout.input[v]) return;
-    for (size_t i = 0; i < batch->n; i++) {
-        bool has = v == FUSION_FUSED || batch->of->features[v][net->items[i]];
-        view->at[i] = has ? (int32_t)view->n : -1;
-        if (has) view->rows[view->n++] = (uint32_t)i;
+static void plan_view(fusion_network *net, size_t m) {
+    fusion_view *view = &net->view[m];
+    size_t n = net->batch->n, end = 0;
+    view->n = view->first = 0;
+    view->row = net->rows;
+    if (!net->layout.input[m]) return;
+    memset(view->has, 0, (net->most + FUSION_TILE) * sizeof *view->has);
+    for (size_t i = 0; i < n; i++) {
+        view->has[i] = net->batch->of->features[m][net->items[i]] != NULL;
+        if (view->has[i] && !end) view->first = i;
+        if (view->has[i]) end = i + 1;
     }
+    view->n = fusion_blocks(end - view->first, FUSION_TILE) * FUSION_TILE;
+    net->rows += view->n;
 }
 
-/* The pair's rows of a view, where they are side by side; else `copy`. */
-static const float *rows_of(const fusion_network *net, const fusion_pair *pair, const fusion_view *view,
-                            const float *copy) {
-    if (!pair->n) return copy;
-    int32_t first = view->at[pair->of[0]], last = view->at[pair->of[pair->n - 1]];
-    return (size_t)(last - first) == pair->n - 1 ? view->z + (size_t)first * net->layout.dimension : copy;
-}
-
-/* Of one item there is nothing to tell it from. */
 static void plan_pair(fusion_network *net, fusion_pair *pair) {
-    const fusion_view *a = &net->view[pair->a], *b = &net->view[pair->b];
-    pair->n = 0;
+    size_t n = net->batch->n, end = 0, count = 0;
+    const bool *a = pair->a == FUSION_FUSED ? NULL : net->view[pair->a].has, *b = net->view[pair->b].has;
+    pair->n = pair->first = pair->hole_count = 0;
     if (pair->a == pair->b) return;
-    for (size_t i = 0; i < net->batch->n; i++) {
-        bool both = a->at[i] >= 0 && b->at[i] >= 0;
-        pair->at[i] = both ? (int32_t)pair->n : -1;
-        if (both) pair->of[pair->n++] = (uint32_t)i;
+    for (size_t i = 0; i < n; i++) {
+        if ((a && !a[i]) || !b[i]) continue;
+        if (!count++) pair->first = i;
+        end = i + 1;
     }
-    if (pair->n < 2) pair->n = 0;
-    pair->za = rows_of(net, pair, a, pair->copy_a);
-    pair->zb = rows_of(net, pair, b, pair->copy_b);
-    net->examples += pair->n;
+    if (count < 2) return;
+    pair->n = end - pair->first;
+    for (size_t i = pair->first; i < end; i++)
+        if ((a && !a[i]) || !b[i]) pair->holes[pair->hole_count++] = (uint32_t)(i - pair->first);
+    net->examples += count;
 }
 
 typedef struct titled {
@@ -81,10 +80,27 @@ static magpie_status link_titles(fusion_network *net) {
     return MAGPIE_OK;
 }
 
-magpie_status fusion_plan(fusion_network *net, bool sorted) {
-    sort_items(net, sorted);
-    net->examples = 0;
-    for (size_t v = 0; v < FUSION_VIEWS; v++) plan_view(net, v);
+magpie_status fusion_plan(fusion_network *net) {
+    net->examples = net->rows = 0;
+    sort_items(net);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) plan_view(net, m);
     for (size_t i = 0; i < FUSION_PAIRS; i++) plan_pair(net, &net->pair[i]);
+    net->stride = fusion_stride(net->rows);
     return link_titles(net);
+}
+
+size_t fusion_count_pieces(const fusion_network *net) {
+    size_t count = 0;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) count += fusion_blocks(net->view[m].n, FUSION_BLOCK);
+    return count;
+}
+
+fusion_piece fusion_piece_of(const fusion_network *net, size_t task) {
+    const fusion_view *view = net->view;
+    while (task >= fusion_blocks(view->n, FUSION_BLOCK)) task -= fusion_blocks(view++->n, FUSION_BLOCK);
+    size_t first = task * FUSION_BLOCK;
+    return (fusion_piece){.modality = (size_t)(view - net->view),
+                          .row = view->row + first,
+                          .n = fusion_least(view->n - first, FUSION_BLOCK),
+                          .item = view->first + first};
 }

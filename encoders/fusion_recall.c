@@ -42,8 +42,8 @@ static magpie_status block_task(void *context, size_t task, unsigned worker) {
     size_t first = task * FUSION_BLOCK,
            rows = query->n - first < FUSION_BLOCK ? query->n - first : FUSION_BLOCK, own = 0;
     float *scores = m->scores + worker * FUSION_BLOCK * m->n;
-    const gemm_right right = {.form = GEMM_NT, .n = found->n, .k = m->d, .values = found->z, .stride = m->d};
-    magpie_status status = gemm(rows, 1, query->z + first * m->d, m->d, &right, scores, found->n, false);
+    const gemm_matrix a = {query->z + first * m->d, m->d}, b = {found->z, m->d};
+    magpie_status status = gemm(GEMM_NT, false, rows, found->n, m->d, a, b, scores, found->n);
     m->hits[task] = m->searches[task] = 0;
     for (size_t i = 0; i < rows && status == MAGPIE_OK; i++) {
         while (own < found->n && found->items[own] < query->items[first + i]) own++;
@@ -66,18 +66,17 @@ static magpie_status compare(measure *m, magpie_pool *pool, size_t *hits, size_t
 
 /* The vectors of all that are measured, a batch after the other. */
 static magpie_status project(measure *m, fusion_network *network, size_t most, const float *parameters) {
-    fusion_views views;
     for (size_t first = 0; first < m->n; first += most) {
         const fusion_batch batch = {
             .of = m->of, .items = m->items + first, .n = m->n - first < most ? m->n - first : most};
-        magpie_status status = fusion_network_views(network, &batch, parameters, &views);
+        magpie_status status = fusion_network_project(network, &batch, parameters);
         if (status != MAGPIE_OK) return status;
-        for (size_t v = 0; v < MAGPIE_MODALITIES; v++) {
-            side *s = &m->side[v];
-            if (!views.n[v]) continue;
-            memcpy(s->z + s->n * m->d, views.z[v], views.n[v] * m->d * sizeof *s->z);
-            for (size_t i = 0; i < views.n[v]; i++) s->items[s->n++] = (uint32_t)first + views.rows[v][i];
-        }
+        for (magpie_modality v = 0; v < MAGPIE_MODALITIES; v++)
+            for (size_t i = 0; i < batch.n; i++) {
+                side *s = &m->side[v];
+                if (fusion_network_vector(network, v, i, s->z + s->n * m->d))
+                    s->items[s->n++] = (uint32_t)(first + i);
+            }
     }
     return MAGPIE_OK;
 }

@@ -14,7 +14,9 @@ enum {
     FUSION_VIEWS = MAGPIE_MODALITIES + 1, /* the modalities, and what is fused out of them */
     FUSION_FUSED = MAGPIE_MODALITIES,
     FUSION_PAIRS = MAGPIE_MODALITIES * (MAGPIE_MODALITIES - 1) / 2 + MAGPIE_MODALITIES,
-    FUSION_BLOCK = 96,
+    FUSION_BLOCK = 128, /* rows of a product */
+    FUSION_ITEMS = 32,  /* items of a task that has a look at each */
+    FUSION_TILE = 16,   /* what rows of matrices are rounded up to: a vector of the widest kind */
     FUSION_BATCH_MAX = 4096
 };
 
@@ -66,16 +68,11 @@ size_t fusion_network_dimension(const fusion_network *network),
 MAGPIE_CHECK_RESULT magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *batch,
                                                       const float *parameters, float *gradient, double *loss);
 
-/* The views of a batch, for measuring: features without dropout. z[v] [n of v, dimension], rows[v]: of
- * which item of the batch each is; valid until the next call. */
-typedef struct fusion_views {
-    size_t n[FUSION_VIEWS];
-    const float *z[FUSION_VIEWS];
-    const uint32_t *rows[FUSION_VIEWS];
-} fusion_views;
-
-MAGPIE_CHECK_RESULT magpie_status fusion_network_views(fusion_network *network, const fusion_batch *batch,
-                                                       const float *parameters, fusion_views *out);
+/* The heads' vectors of a batch, for measuring: features without dropout. They are read by
+ * fusion_network_vector: of item `i` of the batch, out [dimension]; false where it has no such modality. */
+MAGPIE_CHECK_RESULT magpie_status fusion_network_project(fusion_network *network, const fusion_batch *batch,
+                                                         const float *parameters);
+bool fusion_network_vector(const fusion_network *network, magpie_modality modality, size_t i, float *out);
 
 /* ---- recall ---- */
 
@@ -137,10 +134,21 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
-    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. -INFINITY
-     * becomes 0. */
+    /* out [n] = the sum over `count` of x [n] times scale; x may be out. */
+    void (*mix)(float *out, const float *const x[3], const float scale[3], size_t count, size_t n);
+    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. What is
+     * far below 0 becomes 0. */
     float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
-    void (*weigh)(float *x, size_t n, float row, const float *columns); /* x [n] *= row + columns [n] */
+    /* x [n] becomes exp(scale x + shift) (row + columns [n]) */
+    void (*weigh)(float *x, size_t n, float scale, float shift, float row, const float *columns);
+    /* out [n]: x times scale in bf16, to nearest, ties to even. */
+    void (*narrow)(const float *x, float scale, size_t n, uint16_t *out);
+    /* Of x, a symmetric matrix of n rows of which rows row .. row+rows-1 are there from column `row` on:
+     * what these tell about the rows behind them. row, rows and n are multiples of FUSION_TILE. */
+    void (*mirror)(float *x, size_t stride, size_t row, size_t rows, size_t n);
+    /* out [rows, n]: rows row .. row+rows-1 of x + its transpose; the same of f32 and of bf16. */
+    void (*fold_f32)(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out);
+    void (*fold_bf16)(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out);
     /* y [n] = x Phi(x) */
     void (*gelu)(const float *x, float *y, size_t n);
     /* d [n] *= the slope of x Phi(x) */

@@ -10,6 +10,8 @@
 #define SQRT(v) _mm_sqrt_ps(v)
 #endif
 
+typedef uint16_t vh __attribute__((vector_size(VL * 2)));
+
 INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 
 static float dot(const float *a, const float *b, size_t n) {
@@ -26,6 +28,19 @@ static void add(float *x, const float *y, float scale, size_t n) {
     size_t i = 0;
     for (; i + VL <= n; i += VL) store(x + i, load(x + i) + load(y + i) * splat(scale));
     for (; i < n; i++) x[i] += y[i] * scale;
+}
+
+static void mix(float *out, const float *const x[3], const float scale[3], size_t count, size_t n) {
+    for (size_t i = 0; i < n; i += VL) {
+        size_t lanes = n - i < VL ? n - i : VL;
+        vf sum = {0};
+        for (size_t k = 0; k < count; k++)
+            sum += (lanes == VL ? load(x[k] + i) : load_part(x[k] + i, lanes)) * splat(scale[k]);
+        if (lanes == VL)
+            store(out + i, sum);
+        else
+            store_part(out + i, sum, lanes);
+    }
 }
 
 /* ---- exponentials ---- */
@@ -65,10 +80,79 @@ static float exponentials(float *x, size_t n, float scale, float shift, float *c
     return sum_of(sums[0] + sums[1]);
 }
 
-static void weigh(float *x, size_t n, float row, const float *columns) {
+static void weigh(float *x, size_t n, float scale, float shift, float row, const float *columns) {
+    const float log2_e = 1.44269504089f;
+    const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
     size_t i = 0;
-    for (; i + VL <= n; i += VL) store(x + i, load(x + i) * (load(columns + i) + splat(row)));
-    for (; i < n; i++) x[i] *= columns[i] + row;
+    for (; i + VL <= n; i += VL)
+        store(x + i, exp2_of(load(x + i) * times + plus) * (load(columns + i) + splat(row)));
+    if (i == n) return;
+    vf e = exp2_of(load_part(x + i, n - i) * times + plus) * (load_part(columns + i, n - i) + splat(row));
+    store_part(x + i, e, n - i);
+}
+
+/* ---- matrices ---- */
+
+/* To nearest, ties to even. */
+INLINE vh narrowed(vf x) {
+    vu u = (vu)x;
+    return __builtin_convertvector((u + 0x7FFF + ((u >> 16) & 1)) >> 16, vh);
+}
+
+static void narrow(const float *x, float scale, size_t n, uint16_t *out) {
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        vh narrow = narrowed(load(x + i) * splat(scale));
+        memcpy(out + i, &narrow, sizeof narrow);
+    }
+    if (i == n) return;
+    vh narrow = narrowed(load_part(x + i, n - i) * splat(scale));
+    memcpy(out + i, &narrow, (n - i) * sizeof *out);
+}
+
+static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
+    for (size_t j = row + rows; j < n; j += VL)
+        for (size_t i = row; i < row + rows; i += VL) {
+            vf tile[VL];
+            for (size_t k = 0; k < VL; k++) tile[k] = load(x + (i + k) * stride + j);
+            transpose(tile);
+            for (size_t k = 0; k < VL; k++) store(x + (j + k) * stride + i, tile[k]);
+        }
+}
+
+INLINE vf load_number(const void *x, size_t at, bool bf16) {
+    vh narrow;
+    if (!bf16) return load((const float *)x + at);
+    memcpy(&narrow, (const uint16_t *)x + at, sizeof narrow);
+    return (vf)(__builtin_convertvector(narrow, vu) << 16);
+}
+
+INLINE void store_number(void *x, size_t at, vf value, bool bf16) {
+    vh narrow = narrowed(value);
+    if (bf16)
+        memcpy((uint16_t *)x + at, &narrow, sizeof narrow);
+    else
+        store((float *)x + at, value);
+}
+
+INLINE void fold(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out, bool bf16) {
+    for (size_t j = 0; j < n; j += VL)
+        for (size_t i = 0; i < rows; i += VL) {
+            vf tile[VL];
+            for (size_t k = 0; k < VL; k++) tile[k] = load_number(x, (j + k) * stride + row + i, bf16);
+            transpose(tile);
+            for (size_t k = 0; k < VL; k++)
+                store_number(out, (i + k) * n + j, tile[k] + load_number(x, (row + i + k) * stride + j, bf16),
+                             bf16);
+        }
+}
+
+static void fold_f32(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
+    fold(x, stride, row, rows, n, out, false);
+}
+
+static void fold_bf16(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
+    fold(x, stride, row, rows, n, out, true);
 }
 
 /* ---- GELU ---- */
@@ -139,4 +223,5 @@ static void adam(float *p, float *m, float *v, const float *g, size_t n,
 
 extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
 const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
-    SIMD_NAME, dot, add, exponentials, weigh, gelu, gelu_slope, adam};
+    SIMD_NAME, dot,      add,       mix,  exponentials, weigh, narrow,
+    mirror,    fold_f32, fold_bf16, gelu, gelu_slope,   adam};

@@ -130,6 +130,27 @@ dnnl_status_t onednn_describe(md_t *md, int rank, const dnnl_dims_t dims, dnnl_d
 #endif
 }
 
+dnnl_status_t onednn_describe_strides(md_t *md, int rank, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                      const dnnl_dims_t strides) {
+#if DNNL_VERSION_MAJOR >= 3
+    return dnnl_memory_desc_create_with_strides(md, rank, dims, type, strides);
+#else
+    return dnnl_memory_desc_init_by_strides(md, rank, dims, type, strides);
+#endif
+}
+
+dnnl_status_t onednn_describe_matmul(dnnl_engine_t engine, md_t x, md_t w, const md_t *bias, md_t y,
+                                     dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
+#if DNNL_VERSION_MAJOR >= 3
+    return dnnl_matmul_primitive_desc_create(out, engine, x, w, bias ? *bias : NULL, y, attributes);
+#else
+    dnnl_matmul_desc_t operation;
+    dnnl_status_t status = dnnl_matmul_desc_init(&operation, &x, &w, bias, &y);
+    if (status != dnnl_success) return status;
+    return dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL);
+#endif
+}
+
 dnnl_status_t onednn_reorder(onednn_device *device, dnnl_memory_t from, md_t from_md, dnnl_memory_t to,
                              md_t to_md) {
     dnnl_engine_t engine = device->engine;

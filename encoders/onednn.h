@@ -45,6 +45,11 @@ int onednn_use_threads(int threads);
 
 dnnl_status_t onednn_describe(md_t *md, int rank, const dnnl_dims_t dims, dnnl_data_type_t type,
                               dnnl_format_tag_t tag);
+dnnl_status_t onednn_describe_strides(md_t *md, int rank, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                      const dnnl_dims_t strides);
+/* y = x w + bias; `bias` and `attributes` may be NULL. */
+dnnl_status_t onednn_describe_matmul(dnnl_engine_t engine, md_t x, md_t w, const md_t *bias, md_t y,
+                                     dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out);
 
 /* A memory of this layout that lives as long as the device, in its large chunks. Thread-safe. */
 dnnl_status_t onednn_weights_memory(onednn_device *device, md_t md, dnnl_memory_t *out);

@@ -2,7 +2,7 @@
  *
  * A user's row, with V_j the history table's rows of the last likes, the most recent one first:
  *
- *     a_hj = softmax over j of (key_h . V_j + position_hj)       heads h, as many mixtures
+ *     a_hj = exp(key_h . V_j + position_hj), over j of unit length       heads h, as many mixtures
  *     x    = P_u + [sum_j a_1j V_j, ..., sum_j a_Hj V_j] M + m
  *
  * Attention whose query is learned and not asked of the candidate (as in SASRec with one block and no
@@ -36,10 +36,11 @@ static void attend(const neural *net, const neural_kernels *kernels, size_t head
                 *position = w + s->position + head * s->history, *table = net->table[TABLE_HISTORY].values;
     for (size_t j = 0; j < count; j++)
         a[j] = kernels->dot(key, table + history[j] * s->value, s->value) + position[j];
-    float sum = kernels->exponentials(a, count);
+    (void)kernels->exponentials(a, count);
+    const float length = sqrtf(kernels->dot(a, a, count));
     memset(z, 0, s->value * sizeof *z);
     for (size_t j = 0; j < count; j++) {
-        a[j] /= sum;
+        a[j] /= length;
         kernels->add(z, table + history[j] * s->value, a[j], s->value);
     }
 }
@@ -68,7 +69,7 @@ static void attend_back(const neural *net, const neural_kernels *kernels, neural
         mean += a[j] * da[j];
     }
     for (size_t j = 0; j < part->history_count[g]; j++) {
-        float slope = a[j] * (da[j] - mean), *dv = slots->slopes + (g * s->history + j) * s->value;
+        float slope = a[j] * (da[j] - a[j] * mean), *dv = slots->slopes + (g * s->history + j) * s->value;
         dposition[j] += slope;
         kernels->add(dkey, table + history[j] * s->value, slope, s->value);
         kernels->add(dv, dz, a[j], s->value);
@@ -108,7 +109,8 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
     drop_out(x->mixed, part->likes * mixed, o->dropout, &random);
     product(part->likes, s->row, mixed, x->mixed, mixed, w + s->mix, s->row, 1, x->user, s->row);
     for (size_t i = 0; i < part->slots[TABLE_ITEMS].n && s->content; i++) {
-        const float *row = o->content->rows[part->slots[TABLE_ITEMS].of[i]];
+        uint32_t item = part->slots[TABLE_ITEMS].of[i];
+        const float *row = item < o->content->items ? o->content->rows[item] : NULL;
         if (row)
             memcpy(x->content + i * s->content, row, s->content * sizeof *row);
         else

@@ -99,9 +99,14 @@ static void free_network(void *state) {
 }
 
 static magpie_status create(magpie_ranker *ranker) {
+    neural_shape shape;
+    neural_shape_of(&ranker->info, &ranker->options, &shape);
+    if (shape.layers && shape.width[0] > NEURAL_WIDTH_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "the tower's first layer would be %zu wide, of %d at most",
+                           shape.width[0], NEURAL_WIDTH_MAX);
     neural *net = magpie_alloc(1, sizeof *net);
     if (!net) return MAGPIE_E_NO_MEMORY;
-    neural_shape_of(&ranker->info, &ranker->options, &net->shape);
+    net->shape = shape;
     lay_out(net, &net->block);
     magpie_status status = magpie_block_alloc(&net->block);
     if (status == MAGPIE_OK) lay_out(net, &net->block);

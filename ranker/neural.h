@@ -23,8 +23,9 @@
 enum {
     NEURAL_LAYERS_MAX = 8,
     NEURAL_HISTORY_MAX = 1024,
-    NEURAL_PART = 64,  /* likes of a part, at most */
-    NEURAL_PAIRS = 128 /* pairs that a product is worth its call for, about */
+    NEURAL_WIDTH_MAX = 1 << 14, /* numbers of hidden layers at a time: what stays in the first cache */
+    NEURAL_PART = 64,           /* likes of a part, at most */
+    NEURAL_PAIRS = 128          /* pairs that a product is worth its call for, about */
 };
 
 typedef struct neural_shape {
@@ -109,6 +110,7 @@ typedef struct neural_part {
     bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
+    bool *liked;  /* shared negatives that a like's user likes: [likes, pairs - 1] */
     float *dense;   /* slopes of the dense numbers */
     double loss;    /* sum */
     uint64_t noise; /* seed of what is left out */

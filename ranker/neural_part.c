@@ -23,6 +23,7 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
         part->slots[t].of = magpie_carve(block, slots[t], sizeof *part->slots[t].of);
         part->slots[t].slopes = magpie_carve(block, slots[t] * columns[t], sizeof *part->slots[t].slopes);
     }
+    part->liked = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof *part->liked);
     part->dense = magpie_carve(block, s->dense, sizeof *part->dense);
 }
 
@@ -146,17 +147,13 @@ static double ranking_loss(size_t n, size_t pairs, float scale, float *logits) {
 /* -log of the share of the like among it and its negatives. Negatives are drawn evenly, so log q is the same
  * for all of them, log(drawn / items): each stands for items / drawn others. What the like itself is drawn
  * for does not count. */
-static double softmax_loss(const neural *net, const neural_part *part, size_t first, size_t n, float scale,
-                           float *logits) {
-    const uint32_t *items = part->slots[TABLE_ITEMS].of;
-    size_t pairs = part->pairs;
-    float less = logf((float)net->shape.items / (float)(pairs - 1));
+static double softmax_loss(size_t items, size_t n, size_t pairs, float scale, float *logits) {
+    float less = logf((float)items / (float)(pairs - 1));
     double loss = 0;
-    for (size_t g = first; g < first + n; g++, logits += pairs) {
+    for (size_t g = 0; g < n; g++, logits += pairs) {
         float own = logits[0], most = own;
         for (size_t j = 1; j < pairs; j++) {
             logits[j] += less;
-            if (items[neural_slot(part, g, j)] == items[neural_slot(part, g, 0)]) logits[j] = -INFINITY;
             most = logits[j] > most ? logits[j] : most;
         }
         float sum = neural_kernels_level(0)->exponentials(logits, pairs);
@@ -286,12 +283,21 @@ static void end_tower(const neural *net, neural_part *part, neural_scratch *x) {
                    part->slots[TABLE_ITEMS].slopes + s->gmf, s->row);
 }
 
+/* Shared negatives that the user likes are none. */
+static void leave_out_liked(const neural_part *part, size_t first, size_t n, float *logits) {
+    size_t others = part->pairs - 1;
+    for (size_t g = 0; g < n && part->shared; g++)
+        for (size_t j = 0; j < others; j++)
+            if (part->liked[(first + g) * others + j]) logits[g * part->pairs + 1 + j] = -INFINITY;
+}
+
 static double loss_of(const neural *net, const neural_options *o, const neural_part *part, size_t first,
                       size_t n, float *logits) {
     float scale = (float)o->scale;
+    leave_out_liked(part, first, n, logits);
     switch (o->loss) {
     case MAGPIE_RANKER_BPR: return ranking_loss(n, part->pairs, scale, logits);
-    case MAGPIE_RANKER_SOFTMAX: return softmax_loss(net, part, first, n, scale, logits);
+    case MAGPIE_RANKER_SOFTMAX: return softmax_loss(net->shape.items, n, part->pairs, scale, logits);
     default: return binary_loss(n, part->pairs, scale, logits);
     }
 }

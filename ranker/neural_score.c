@@ -11,8 +11,6 @@
 #include "blas.h"
 #include "products.h"
 
-enum { SCRATCH = 1 << 14 /* numbers of hidden layers at a time: what stays in the first cache */ };
-
 /* ---- items ---- */
 
 static void lay_out(neural *net, size_t items, magpie_block *block) {
@@ -31,6 +29,7 @@ static bool is_zero(const float *x, size_t n) {
 static void prepare_rows(neural *net, const magpie_ranker_content *content, size_t items) {
     const neural_shape *s = &net->shape;
     memcpy(net->item_row, net->table[TABLE_ITEMS].values, s->items * s->row * sizeof(float));
+    memset(net->item_row + s->items * s->row, 0, (items - s->items) * s->row * sizeof(float));
     for (size_t i = 0; i < items; i++) {
         const float *c = s->content && content && i < content->items ? content->rows[i] : NULL;
         float *row = net->item_row + i * s->row;
@@ -126,7 +125,7 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
     const float *w = net->dense.values;
-    float scratch[2][SCRATCH], *h = scratch[0], *next = scratch[1], *old;
+    float scratch[2][NEURAL_WIDTH_MAX], *h = scratch[0], *next = scratch[1], *old;
     size_t width = s->width[0];
     if (!items) kernels->add_relu(q->user_half, net->item_half + first * width, n, width, h);
     for (size_t i = 0; i < n && items; i++)
@@ -172,7 +171,7 @@ magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "the model knows nothing of the user");
     if (status == MAGPIE_OK) {
         float *half = row + s->row;
-        asked q = {.user_half = half, .user_gmf = row, .step = width ? SCRATCH / width : n};
+        asked q = {.user_half = half, .user_gmf = row, .step = width ? NEURAL_WIDTH_MAX / width : n};
         q.constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0);
         if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
         if (width) kernels->add(half, w + s->layer_bias[0], 1, width);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 /* ---- the first numbers ---- */
 
@@ -29,10 +31,10 @@ static void fill_weights(float *x, size_t in, size_t out, uint64_t seed) {
 }
 
 /* Heads differ from the start in how far back they look. */
-static void fill_positions(const neural_shape *s, float *x) {
+static void fill_positions(const neural_shape *s, double recency, float *x) {
     for (size_t h = 0; h < s->heads; h++)
         for (size_t j = 0; j < s->history; j++)
-            x[h * s->history + j] = -0.5f * (float)j * powf(0.3f, (float)h);
+            x[h * s->history + j] = (float)(-recency * (double)j * pow(0.3, (double)h));
 }
 
 static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uint64_t seed) {
@@ -43,7 +45,7 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
     if (!strcmp(end, ".bias"))
         memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
     else if (!strcmp(t->name, "history.position"))
-        fill_positions(s, t->values);
+        fill_positions(s, ranker->options.recency, t->values);
     else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF)
         fill_uniform(t->values, t->rows, sqrt(3 / (double)fan), seed);
     else if (!strncmp(t->name, "out.", 4))
@@ -137,6 +139,33 @@ static magpie_status allocate(trainer *t, size_t parts, size_t threads, bool kep
 
 /* ---- the trainer ---- */
 
+/* What decides how a training goes: likes, content, options, and the first numbers, which are the seed's and of
+ * models that it begins from. */
+static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *training) {
+    const magpie_likes *likes = training->likes;
+    const magpie_ranker_content *content = training->content;
+    const neural *net = ranker->state;
+    magpie_ranker_options o = ranker->options;
+    XXH3_state_t hash;
+    XXH3_64bits_reset(&hash);
+    XXH3_64bits_update(&hash, &o.seed, sizeof o.seed);
+    XXH3_64bits_update(&hash, likes->begin, (likes->users + 1) * sizeof *likes->begin);
+    XXH3_64bits_update(&hash, likes->item, likes->begin[likes->users] * sizeof *likes->item);
+    for (size_t i = 0; content && i < content->items && i < likes->items; i++) {
+        XXH3_64bits_update(&hash, &i, content->rows[i] ? sizeof i : 0);
+        XXH3_64bits_update(&hash, content->rows[i],
+                           content->rows[i] ? content->dimension * sizeof(float) : 0);
+    }
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
+        if (p->kinds >> o.kind & 1)
+            XXH3_64bits_update(&hash, magpie_ranker_parameter_at(&o, p), sizeof(double));
+    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
+        const neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
+        XXH3_64bits_update(&hash, table->values, table->rows * table->columns * sizeof(float));
+    }
+    return XXH3_64bits_digest(&hash);
+}
+
 static size_t at_least_one(size_t n) { return n ? n : 1; }
 
 magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *training, const bool *has,
@@ -168,6 +197,7 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
     if (status == MAGPIE_OK) {
         fill(ranker, training, has);
+        t->state.key = key_of(ranker, training);
         magpie_pool_be_eager(training->pool);
         *out = t;
     } else

@@ -12,6 +12,8 @@
 
 #include "neural_train.h"
 
+enum { STATE_SHARE = 20 /* training.state takes one second in as many */ };
+
 /* ---- an order of likes ---- */
 
 /* A permutation of 0 .. n-1: a Feistel network on as many bits as n has, asked again until it is below n
@@ -88,6 +90,13 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     part->noise = ranker_seed(~epoch, first);
     for (size_t j = 1; j < part->pairs && part->shared; j++)
         items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
+    for (size_t g = 0; g < likes && part->shared; g++) {
+        const uint32_t *liked = all->item + all->begin[users->of[g]];
+        size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
+        for (size_t j = 1; j < part->pairs; j++)
+            part->liked[g * (part->pairs - 1) + j - 1] =
+                neural_kernels_level(0)->contains(liked, count, items->of[neural_slot(part, g, j)]);
+    }
 }
 
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
@@ -227,10 +236,10 @@ static magpie_status run_epoch(trainer *t, double *loss) {
 /* ---- the whole ---- */
 
 /* Users and items that nothing was learned of are not what chance made of them. */
-static void forget_unseen(neural *net, const magpie_likes *likes) {
+static magpie_status forget_unseen(neural *net, const magpie_likes *likes) {
     const neural_shape *s = &net->shape;
     bool *seen = magpie_alloc(s->items, 1);
-    if (!seen) return;
+    if (!seen) return MAGPIE_E_NO_MEMORY;
     for (uint64_t i = 0; i < likes->begin[likes->users]; i++) seen[likes->item[i]] = true;
     for (size_t i = 0; i < s->items; i++) {
         if (seen[i]) continue;
@@ -241,6 +250,7 @@ static void forget_unseen(neural *net, const magpie_likes *likes) {
         if (likes->begin[u] == likes->begin[u + 1])
             memset(net->table[TABLE_USERS].values + u * s->row, 0, s->row * sizeof(float));
     free(seen);
+    return MAGPIE_OK;
 }
 
 static bool goes_on(const trainer *t) {
@@ -282,9 +292,11 @@ static magpie_status judge(trainer *t, magpie_ranker *ranker, double loss, bool 
         t->state.best_loss = loss;
     }
     *go_on = goes_on(t);
-    if (magpie_seconds() - t->written > 5 || !*go_on) {
+    double now = magpie_seconds();
+    if (now - t->written > STATE_SHARE * t->writing || !*go_on) {
         status = neural_state_write(t->net, &t->state, g->state);
         t->written = magpie_seconds();
+        t->writing = t->written - now;
     }
     return status == MAGPIE_OK ? tell(t, t->steps, loss, true, best) : status;
 }
@@ -303,7 +315,7 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
     }
     if (status == MAGPIE_OK) {
         if (training->validation) take_kept(t->net);
-        forget_unseen(t->net, training->likes);
+        status = forget_unseen(t->net, training->likes);
         training->report->epochs = (size_t)t->state.epoch;
         training->report->best_epoch = (size_t)t->state.best;
         training->report->loss = t->state.best_loss;

@@ -40,7 +40,8 @@ typedef struct trainer {
     owner *owners;           /* by task */
     size_t owner_count;
     neural_state state;
-    double hit_rate, began, epoch_began, told, written;
+    double hit_rate, began, epoch_began, told;
+    double written, writing; /* training.state: when, and how long that took */
     magpie_block block, moments;
 } trainer;
 

@@ -51,6 +51,8 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
         "share left out of what goes into a user's vector"),
     ROW("history", history, 1, 1000, true, true, MAGPIE, "likes that count, most recent first"),
     ROW("heads", heads, 1, 16, true, false, MAGPIE, "of the attention over the history"),
+    ROW("recency", recency, 0, 10, false, false, MAGPIE,
+        "by how much older likes count less before anything is learned"),
     ROW("drop-user", drop_user, 0, 1, false, false, MAGPIE,
         "share of users whose own row is left out in training"),
     ROW("drop-item", drop_item, 0, 1, false, false, MAGPIE,
@@ -102,6 +104,7 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
         o.dropout = 0.5;
         o.history = 50;
         o.heads = 4;
+        o.recency = 0.5;
         o.drop_user = 0.5;
         o.drop_item = 0.2;
         o.tower = 8;

@@ -110,6 +110,7 @@ typedef struct magpie_ranker_options {
     /* magpie */
     double history;   /* likes that count, most recent first */
     double heads;     /* of the attention over them */
+    double recency;   /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */
     double drop_user; /* share of users' and items' own rows left out in training, so that history and */
     double drop_item; /* content learn to do without */
     double later;     /* 1: what was liked later counts as history too (for splits by chance) */
@@ -165,8 +166,8 @@ typedef struct magpie_ranker magpie_ranker; /* a trained model; immutable, share
 /* Trains on all of `likes`. The last like of each user is set aside for validation where training has epochs
  * and patience is not 0 (one user in every few, where there are more than 10,000). The same seed gives the
  * same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which
- * is made where there is none; its training.state is written every few seconds and removed at the end.
- * `content` may be NULL, `callback` and `report` too. */
+ * is made where there is none; its training.state is written at the ends of epochs, for a twentieth of the time
+ * at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_train(const magpie_likes *likes,
                                                       const magpie_ranker_content *content,
                                                       const magpie_ranker_options *options,

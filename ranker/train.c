@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,15 @@ static magpie_status check_likes(const magpie_likes *likes) {
         if (likes->item[i] >= likes->items)
             return magpie_fail(MAGPIE_E_ARGUMENT, "like %llu is of item %u of %zu", (unsigned long long)i,
                                likes->item[i], likes->items);
+    return MAGPIE_OK;
+}
+
+static magpie_status check_content(const magpie_ranker_content *content) {
+    for (size_t i = 0; content && i < content->items; i++)
+        for (size_t k = 0; content->rows[i] && k < content->dimension; k++)
+            if (!isfinite(content->rows[i][k]))
+                return magpie_fail(MAGPIE_E_INPUT,
+                                   "the content vector of item %zu has a number that is not finite", i);
     return MAGPIE_OK;
 }
 
@@ -132,6 +142,7 @@ magpie_status magpie_ranker_train(const magpie_likes *likes, const magpie_ranker
                                      .content = known ? known->dimension : 0};
     magpie_status status = ranker_check_options(options);
     if (status == MAGPIE_OK) status = check_likes(likes);
+    if (status == MAGPIE_OK) status = check_content(known);
     if (status == MAGPIE_OK) status = ranker_create(&info, options, &ranker);
     if (status == MAGPIE_OK) status = train_into(directory, ranker, &training, options);
     if (status == MAGPIE_OK) own.parameters = ranker->info.parameters;

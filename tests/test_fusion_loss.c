@@ -277,6 +277,71 @@ static void kernels(void **state) {
         }
 }
 
+/* To nearest, ties to even. */
+static float narrowed(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    u = (u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+static float widened(uint16_t x) {
+    uint32_t u = (uint32_t)x << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* Of n columns, weighed and mixed; of matrices, narrowed, mirrored and folded. */
+static void rows_and_matrices(void **state) {
+    (void)state;
+    enum { N = 3 * FUSION_TILE, STRIDE = N + 7, ROWS = 2 * FUSION_TILE };
+    static float x[N * STRIDE], kept[N * STRIDE], folded[ROWS * N];
+    static uint16_t narrow[N * STRIDE], folded_narrow[ROWS * N];
+    const fusion_training_kernels *k;
+    random_state random = {11};
+    for (size_t level = 0; (k = fusion_training_kernels_level(level)) != NULL; level++) {
+        for (size_t n = 1; n <= N; n++)
+            for (size_t count = 1; count <= 3; count++) {
+                const float *const rows[3] = {x, x + STRIDE, x + 2 * STRIDE}, scale[3] = {0.5f, -2, 3};
+                random_values(&random, x, (size_t)4 * STRIDE, 1);
+                memcpy(kept, x, sizeof kept);
+                k->mix(x, rows, scale, count, n);
+                k->weigh(x + 3 * STRIDE, n, 4, -1, 0.25f, x + STRIDE);
+                for (size_t i = 0; i < STRIDE; i++) {
+                    double mixed = 0, e = exp(4 * (double)kept[3 * STRIDE + i] - 1);
+                    for (size_t j = 0; j < count; j++)
+                        mixed += (double)kept[j * STRIDE + i] * (double)scale[j];
+                    assert_true(fabs((double)x[i] - (i < n ? mixed : (double)kept[i])) < 1e-5);
+                    e *= (double)kept[STRIDE + i] + 0.25;
+                    assert_true(fabs((double)x[3 * STRIDE + i] - (i < n ? e : (double)kept[3 * STRIDE + i])) <
+                                1e-5 * (1 + fabs(e)));
+                }
+            }
+        random_values(&random, x, sizeof x / sizeof *x, 1);
+        memcpy(kept, x, sizeof kept);
+        k->narrow(x, 3, sizeof x / sizeof *x, narrow);
+        for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+            assert_true(widened(narrow[i]) == narrowed(3 * x[i]));
+        k->fold_f32(x, STRIDE, FUSION_TILE, ROWS, N, folded);
+        k->fold_bf16(narrow, STRIDE, FUSION_TILE, ROWS, N, folded_narrow);
+        for (size_t i = 0; i < ROWS; i++)
+            for (size_t j = 0; j < N; j++) {
+                size_t one = (i + FUSION_TILE) * STRIDE + j, other = j * STRIDE + i + FUSION_TILE;
+                assert_true(folded[i * N + j] == x[one] + x[other]);
+                assert_true(widened(folded_narrow[i * N + j]) ==
+                            narrowed(widened(narrow[one]) + widened(narrow[other])));
+            }
+        k->mirror(x, STRIDE, FUSION_TILE, FUSION_TILE, N);
+        for (size_t i = 0; i < N; i++)
+            for (size_t j = 0; j < STRIDE; j++) {
+                bool mirrored = i >= ROWS && j >= FUSION_TILE && j < ROWS;
+                assert_true(x[i * STRIDE + j] == kept[mirrored ? j * STRIDE + i : i * STRIDE + j]);
+            }
+    }
+}
+
 /* Against the paper's algorithm 2, line for line, in double. */
 static void adam(void **state) {
     (void)state;
@@ -312,7 +377,8 @@ static void adam(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kernels), cmocka_unit_test(gradients),
-                                       cmocka_unit_test(threads), cmocka_unit_test(adam)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kernels), cmocka_unit_test(rows_and_matrices),
+                                       cmocka_unit_test(gradients), cmocka_unit_test(threads),
+                                       cmocka_unit_test(adam)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

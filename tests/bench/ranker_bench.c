@@ -1,10 +1,13 @@
-/* ranker_bench.c - trains a model on likes from a file and evaluates it; for ranker_compare and figures.
- * Usage: ranker_bench LIKES MODEL [NAME=VALUE]...; LIKES is u32 pairs of user and item, in order of time for
- * each user. The last like of each user is for test, among 99 that were drawn. One JSON line an epoch. */
+/* ranker_bench.c - trains a model on likes from a file and evaluates it, for ranker_compare and for trials.
+ * Usage: ranker_bench LIKES MODEL [NAME=VALUE]...; LIKES is u32 pairs of user and item, each user's in order of
+ * time. test=FILE: pairs that are ranked among all items; else the last like of each user is held out, among 99
+ * items that were drawn. content=FILE,DIMENSION: f32 rows by item. seed, threads, draw (of the 99), and the
+ * model's parameters. One JSON line an epoch, one at the end. */
 #include "ranker.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void die(void) {
@@ -15,31 +18,36 @@ static void die(void) {
 static magpie_status print(void *context, const magpie_ranker_progress *p) {
     (void)context;
     if (p->epoch_ended)
-        printf("{\"epoch\": %zu, \"loss\": %.6f, \"hr\": %.4f, \"seconds\": %.3f, \"samples_per_second\": %.0f}\n", p->epoch,
-               p->loss, p->hit_rate, p->seconds, p->samples_per_second);
+        printf("{\"epoch\": %zu, \"loss\": %.6f, \"hr\": %.4f, \"seconds\": %.3f, \"samples_per_second\": "
+               "%.0f}\n",
+               p->epoch, p->loss, p->hit_rate, p->seconds, p->samples_per_second);
     fflush(stdout);
     return MAGPIE_OK;
 }
 
-static magpie_likes read_likes(const char *path, uint32_t **last, uint64_t seed) {
-    (void)seed;
+static magpie_map map_file(const char *path) {
     magpie_map map;
     if (magpie_map_open(path, &map) != MAGPIE_OK) die();
+    return map;
+}
+
+static magpie_likes read_likes(const char *path, size_t users, size_t items) {
+    magpie_map map = map_file(path);
     const uint32_t *pairs = (const uint32_t *)(const void *)map.data;
-    size_t n = map.size / 8;
-    magpie_likes out = {0};
+    size_t n = map.size / 8, at = 0;
+    magpie_likes out = {.users = users, .items = items};
     for (size_t i = 0; i < n; i++) {
         if (pairs[2 * i] >= out.users) out.users = pairs[2 * i] + 1;
         if (pairs[2 * i + 1] >= out.items) out.items = pairs[2 * i + 1] + 1;
     }
     uint64_t *begin = magpie_alloc(out.users + 1, sizeof *begin);
     uint32_t *item = magpie_alloc(n, sizeof *item);
-    *last = magpie_alloc(out.users, sizeof **last);
-    size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u = pairs[2 * i];
-        if (i + 1 == n || pairs[2 * i + 2] != u) (*last)[u] = pairs[2 * i + 1];
-        else item[at++] = pairs[2 * i + 1];
+    if (!begin || !item) die();
+    for (uint32_t u = 0; u < out.users; u++) {
+        while (at < n && pairs[2 * at] == u) {
+            item[at] = pairs[2 * at + 1];
+            at++;
+        }
         begin[u + 1] = at;
     }
     out.begin = begin;
@@ -47,56 +55,113 @@ static magpie_likes read_likes(const char *path, uint32_t **last, uint64_t seed)
     return out;
 }
 
-static bool has(const magpie_likes *l, uint32_t u, uint32_t item) {
+typedef struct asked {
+    const magpie_ranker *ranker;
+    const magpie_likes *likes;
+} asked;
+
+static magpie_status score(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
+                           float *scores) {
+    (void)worker;
+    const asked *a = context;
+    const magpie_ranker_user who = {user, a->likes->item + a->likes->begin[user],
+                                    (size_t)(a->likes->begin[user + 1] - a->likes->begin[user])};
+    return magpie_ranker_score(a->ranker, &who, items, n, scores);
+}
+
+static bool likes_it(const magpie_likes *l, uint32_t u, uint32_t item) {
     for (uint64_t i = l->begin[u]; i < l->begin[u + 1]; i++)
         if (l->item[i] == item) return true;
     return false;
 }
 
+static void evaluate_one(const magpie_scorer *scorer, const magpie_likes *all, const magpie_likes *test,
+                         uint64_t random) {
+    magpie_one_case *cases = magpie_alloc(all->users, sizeof *cases);
+    uint32_t *negatives = magpie_alloc(all->users * 99, sizeof *negatives);
+    magpie_one_figures f;
+    if (!cases || !negatives) die();
+    for (uint32_t u = 0; u < all->users; u++) {
+        for (size_t k = 0; k < 99;) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            uint32_t item = (uint32_t)((random >> 33) % all->items);
+            if (!likes_it(all, u, item)) negatives[u * 99 + k++] = item;
+        }
+        cases[u] = (magpie_one_case){u, test->item[test->begin[u]], negatives + u * 99, 99};
+    }
+    if (magpie_evaluate_one(scorer, cases, all->users, 10, 0, &f) != MAGPIE_OK) die();
+    printf("{\"hr@10\": %.4f, \"ndcg@10\": %.4f", f.hit_rate.mean, f.ndcg.mean);
+}
+
+static void evaluate_all(const magpie_scorer *scorer, const magpie_likes *seen, const magpie_likes *test) {
+    magpie_all_figures f;
+    if (magpie_evaluate_all(scorer, seen, test, 10, 0, &f) != MAGPIE_OK) die();
+    printf("{\"ndcg@10\": %.4f, \"map@10\": %.4f, \"precision@10\": %.4f, \"recall@10\": %.4f, \"coverage\": "
+           "%.3f",
+           f.ndcg.mean, f.map.mean, f.precision.mean, f.recall.mean, f.coverage);
+}
+
 int main(int argc, char **argv) {
     magpie_ranker_kind kind;
-    uint32_t *last;
+    magpie_ranker_content content = {0};
+    const char *test_path = NULL;
+    uint64_t draw = 99;
     if (argc < 3) return 2;
     if (magpie_ranker_kind_parse(argv[2], &kind) != MAGPIE_OK) die();
     magpie_ranker_options options = magpie_ranker_defaults(kind);
     for (int i = 3; i < argc; i++) {
-        char *value = strchr(argv[i], '=');
+        char *value = strchr(argv[i], '='), *comma;
         if (!value) return 2;
         *value++ = 0;
         if (strcmp(argv[i], "seed") == 0) options.seed = strtoul(value, NULL, 10);
+        if (strcmp(argv[i], "draw") == 0) draw = strtoul(value, NULL, 10);
         if (strcmp(argv[i], "threads") == 0) options.threads = (unsigned)strtoul(value, NULL, 10);
+        if (strcmp(argv[i], "test") == 0) test_path = value;
+        if (strcmp(argv[i], "content") == 0 && (comma = strchr(value, ',')) != NULL) {
+            *comma = 0;
+            content.dimension = strtoul(comma + 1, NULL, 10);
+            magpie_map map = map_file(value);
+            content.items = map.size / 4 / content.dimension;
+            const float **rows = magpie_alloc(content.items, sizeof *rows);
+            if (!rows) die();
+            for (size_t k = 0; k < content.items; k++)
+                rows[k] = (const float *)(const void *)map.data + k * content.dimension;
+            content.rows = rows;
+        }
         for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
             if (strcmp(argv[i], p->name) == 0) *magpie_ranker_parameter_at(&options, p) = strtod(value, NULL);
     }
-    magpie_likes likes = read_likes(argv[1], &last, 1);
-    char dir[] = "/tmp/ranker-bench-XXXXXX";
-    if (!mkdtemp(dir)) return 1;
+    magpie_likes all = read_likes(argv[1], 0, content.items), train = all, test = {0};
+    magpie_block block[2] = {{0}};
+    if (test_path)
+        test = read_likes(test_path, all.users, all.items);
+    else {
+        bool *last = magpie_alloc((size_t)all.begin[all.users], 1);
+        if (!last || magpie_ranker_split_likes(&all, MAGPIE_SPLIT_LAST, 0, 1, last) != MAGPIE_OK ||
+            magpie_likes_select(&all, last, false, &train, &block[0]) != MAGPIE_OK ||
+            magpie_likes_select(&all, last, true, &test, &block[1]) != MAGPIE_OK)
+            die();
+    }
+    char folder[] = "/tmp/ranker-bench-XXXXXX";
     magpie_ranker_report report;
     magpie_ranker *ranker;
-    if (magpie_ranker_train(&likes, NULL, &options, dir, print, NULL, &report) != MAGPIE_OK) die();
-    if (magpie_ranker_open(dir, NULL, &ranker) != MAGPIE_OK) die();
-    size_t hits = 0;
-    double seconds = 0, ndcg = 0;
-    float *scores = magpie_alloc(likes.items, sizeof *scores);
-    uint64_t random = 99;
-    for (uint32_t u = 0; u < likes.users; u++) {
-        magpie_ranker_user user = {u, likes.item + likes.begin[u], likes.begin[u + 1] - likes.begin[u]};
-        double t = magpie_seconds();
-        if (magpie_ranker_score(ranker, &user, NULL, likes.items, scores) != MAGPIE_OK) die();
-        seconds += magpie_seconds() - t;
-        size_t rank = 0;
-        for (int k = 0; k < 99;) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
-            uint32_t item = (uint32_t)((random >> 33) % likes.items);
-            if (item == last[u] || has(&likes, u, item)) continue;
-            rank += scores[item] >= scores[last[u]];
-            k++;
-        }
-        hits += rank < 10;
-        if (rank < 10) ndcg += 1 / __builtin_log2((double)rank + 2);
-    }
-    printf("{\"hr@10\": %.4f, \"ndcg@10\": %.4f, \"train_seconds\": %.2f, \"epochs\": %zu, \"best\": %zu, \"score_all_us\": %.1f}\n",
-           (double)hits / (double)likes.users, ndcg / (double)likes.users, report.seconds, report.epochs, report.best_epoch,
-           seconds / (double)likes.users * 1e6);
+    if (!mkdtemp(folder)) return 1;
+    if (magpie_ranker_train(&train, &content, &options, folder, print, NULL, &report) != MAGPIE_OK) die();
+    if (magpie_ranker_open(folder, &content, &ranker) != MAGPIE_OK) die();
+    asked a = {ranker, &train};
+    const magpie_scorer scorer = {score, &a};
+    if (test_path)
+        evaluate_all(&scorer, &train, &test);
+    else
+        evaluate_one(&scorer, &all, &test, draw);
+    float *scores = magpie_alloc(all.items, sizeof *scores);
+    double begun = magpie_seconds();
+    uint32_t users = all.users < 1000 ? (uint32_t)all.users : 1000;
+    for (uint32_t u = 0; u < users; u++)
+        if (score(&a, u, 0, NULL, all.items, scores) != MAGPIE_OK) die();
+    printf(
+        ", \"epochs\": %zu, \"best\": %zu, \"hr\": %.4f, \"train_seconds\": %.2f, \"score_all_us\": %.1f}\n",
+        report.epochs, report.best_epoch, report.hit_rate, report.seconds,
+        (magpie_seconds() - begun) / users * 1e6);
     return 0;
 }
