@@ -109,6 +109,17 @@ typedef struct asked {
     size_t step; /* items at a time */
 } asked;
 
+/* Where item number i of those asked for lies; beyond all items, that of another, whose score is not kept. */
+static size_t place_of(const neural *net, const uint32_t *items, size_t i) {
+    const size_t item = items ? items[i] : i;
+    return item < net->prepared ? item : 0;
+}
+
+static bool is_known(const neural *net, const uint32_t *items, size_t i) {
+    const size_t item = items ? items[i] : i;
+    return item < net->prepared && net->known[item];
+}
+
 static void score_tower(const neural *net, const asked *q, const uint32_t *items, size_t first, size_t n,
                         float *scores) {
     const neural_shape *s = &net->shape;
@@ -118,7 +129,8 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
     size_t width = s->width[0];
     if (!items) kernels->add_relu(q->user_half, net->item_half + first * width, n, width, h);
     for (size_t i = 0; i < n && items; i++)
-        kernels->add_relu(q->user_half, net->item_half + items[first + i] * width, 1, width, h + i * width);
+        kernels->add_relu(q->user_half, net->item_half + place_of(net, items, first + i) * width, 1, width,
+                          h + i * width);
     for (size_t l = 1; l < s->layers; l++, old = h, h = next, next = old) {
         size_t out = s->width[l];
         product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], out, 0, next, out);
@@ -133,25 +145,13 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
     for (size_t i = 0; i < n; i++) {
-        const float *row = net->item_row + (items ? items[first + i] : first + i) * s->row;
+        const float *row = net->item_row + place_of(net, items, first + i) * s->row;
         scores[i] = q->constant + (s->bias ? row[s->row - 1] : 0);
         if (s->gmf) scores[i] += kernels->dot(q->user_gmf, row, s->gmf);
     }
     if (s->layers) score_tower(net, q, items, first, n, scores);
     for (size_t i = 0; i < n; i++)
-        if (!net->known[items ? items[first + i] : first + i]) scores[i] = -INFINITY;
-}
-
-static magpie_status check_items(const neural *net, const uint32_t *items, size_t n) {
-    size_t over = 0;
-    if (!items)
-        return n <= net->prepared
-                   ? MAGPIE_OK
-                   : magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are asked for; the model has %zu", n,
-                                 net->prepared);
-    for (size_t i = 0; i < n; i++) over += items[i] >= net->prepared;
-    return over ? magpie_fail(MAGPIE_E_ARGUMENT, "%zu items are beyond the model's %zu", over, net->prepared)
-                : MAGPIE_OK;
+        if (!is_known(net, items, first + i)) scores[i] = -INFINITY;
 }
 
 magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
@@ -162,11 +162,11 @@ magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user
     const float *w = net->dense.values;
     size_t width = s->layers ? s->width[0] : 0;
     bool any;
-    magpie_status status = check_items(net, items, n);
-    float *row = status == MAGPIE_OK ? magpie_alloc(s->row + width, sizeof *row) : NULL;
-    if (!row) return status == MAGPIE_OK ? MAGPIE_E_NO_MEMORY : status;
+    float *row = magpie_alloc(s->row + width, sizeof *row);
+    if (!row) return MAGPIE_E_NO_MEMORY;
+    for (; !items && n > net->prepared; n--) scores[n - 1] = -INFINITY;
     int before = blas_alone();
-    status = user_row(net, user, row, &any);
+    magpie_status status = user_row(net, user, row, &any);
     if (status == MAGPIE_OK && !any)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "the model knows nothing of the user");
     if (status == MAGPIE_OK) {

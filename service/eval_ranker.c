@@ -2,10 +2,9 @@
 #include "command.h"
 #include "eval_split.h"
 #include "output.h"
+#include "rankers.h"
 #include "storage.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,18 +59,21 @@ static magpie_status measure_if_trained(evaluation *e, const eval_question *ques
     return status;
 }
 
-static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+typedef struct measuring {
+    evaluation *e;
+    const eval_question *question;
+    const char *models;
+} measuring;
+
+static magpie_status measure_found(void *context, const char *folder, const char *name) {
+    (void)folder;
+    const measuring *m = context;
+    return measure_if_trained(m->e, m->question, m->models, name, false);
+}
 
 static magpie_status measure_trained(evaluation *e, const eval_question *question, const char *models) {
-    struct dirent **entries = NULL;
-    magpie_status status = MAGPIE_OK;
-    const int n = scandir(models, &entries, is_visible, alphasort);
-    if (n < 0 && errno != ENOENT) return magpie_fail_errno(errno, "cannot read %s", models);
-    for (int i = 0; i < n; i++) {
-        if (status == MAGPIE_OK) status = measure_if_trained(e, question, models, entries[i]->d_name, false);
-        free(entries[i]);
-    }
-    free(entries);
+    measuring m = {e, question, models};
+    magpie_status status = rankers_each(measure_found, &m);
     if (status == MAGPIE_OK && !e->n)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "there are no models in %s: magpie train ranker makes them",
                            models);
@@ -79,7 +81,7 @@ static magpie_status measure_trained(evaluation *e, const eval_question *questio
 }
 
 static magpie_status measure_models(evaluation *e, const eval_question *question) {
-    char *models = magpie_path_join(storage_directory(), "ranker");
+    char *models = rankers_folder();
     magpie_status status = models ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < given.models_n && status == MAGPIE_OK; i++)
         status = measure_if_trained(e, question, models, given.models[i], true);

@@ -2,6 +2,8 @@
 #include "command.h"
 #include "item.h"
 #include "output.h"
+#include "ranker.h"
+#include "rankers.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -110,10 +112,28 @@ static magpie_status scrub_rejects(void) {
     return status;
 }
 
-/* All places in which something is known of the user: a model that has a row of them belongs here too. */
+static magpie_status forget(void *context, const char *folder, const char *name) {
+    (void)name;
+    return magpie_ranker_forget(folder, *(const uint32_t *)context);
+}
+
+static magpie_status scrub_models(magpie_store *store) {
+    magpie_snapshot *snapshot;
+    uint32_t number;
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_snapshot_user_number(snapshot, (magpie_string){user, strlen(user)}, &number);
+    magpie_snapshot_close(snapshot);
+    if (status == MAGPIE_E_NOT_FOUND) return MAGPIE_OK;
+    return status == MAGPIE_OK ? rankers_each(forget, &number) : status;
+}
+
+/* All places in which something is known of the user. The models first: once the store has forgotten the
+ * number, nothing would find their rows. */
 static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
     magpie_batch *batch;
-    magpie_status status = magpie_batch_create(&batch);
+    magpie_status status = scrub_models(store);
+    if (status == MAGPIE_OK) status = magpie_batch_create(&batch);
     if (status != MAGPIE_OK) return status;
     status = magpie_batch_delete_user(batch, (magpie_string){user, strlen(user)});
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
@@ -161,8 +181,10 @@ static const command delete_part = {
     .operands = "",
     .tables = tables,
     .details =
-        "They are gone for every reader. Their bytes stay in free pages of the file until magpie compact\n"
-        "writes it anew. Lines that were rejected go too where the user could be read in them.\n",
+        "They are gone for every reader, and so is what the store's models know of them. Their bytes stay "
+        "in\n"
+        "free pages of the file until magpie compact writes it anew. Lines that were rejected go too where\n"
+        "the user could be read in them.\n",
     .run = run_delete};
 
 extern const command interactions_import_command;

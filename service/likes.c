@@ -124,6 +124,31 @@ static magpie_status read_likes(likes *out, const char *directory, const magpie_
     return status;
 }
 
+/* ---- of one user --------------------------------------------------------------------------------------- */
+
+static magpie_status take_history(void *context, const magpie_interaction *interactions, size_t count) {
+    likes_history *out = context;
+    like *own = magpie_alloc(count, sizeof *own);
+    out->liked = magpie_alloc(count, sizeof *out->liked);
+    out->seen = magpie_alloc(count, sizeof *out->seen);
+    const bool fine = own && out->liked && out->seen;
+    if (fine) {
+        out->liked_n = merge_kinds(interactions, count, own);
+        qsort(own, out->liked_n, sizeof *own, compare_likes);
+    }
+    for (size_t i = 0; i < out->liked_n; i++) out->liked[i] = own[i].item;
+    for (size_t i = 0; i < count && fine; i++)
+        if (!i || interactions[i].item != interactions[i - 1].item)
+            out->seen[out->seen_n++] = interactions[i].item;
+    free(own);
+    return fine ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+}
+
+magpie_status likes_read_history(magpie_snapshot *snapshot, uint32_t user, likes_history *out) {
+    *out = (likes_history){0};
+    return magpie_snapshot_each_user(snapshot, user, user + 1, take_history, out);
+}
+
 /* ---- content ------------------------------------------------------------------------------------------- */
 
 static magpie_status find_vector(magpie_snapshot *snapshot, uint32_t number, const float **out) {

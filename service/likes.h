@@ -25,4 +25,15 @@ void likes_close(likes *likes);
 /* What is known of a user: their row, or nobody's where the number is beyond. */
 magpie_ranker_user likes_user(const magpie_likes *likes, uint32_t number);
 
+/* One user's, as the store has them now: what a model that was trained earlier is told of them. */
+typedef struct likes_history {
+    uint32_t *liked; /* [liked_n], earliest first, as in magpie_likes */
+    uint32_t *seen;  /* [seen_n]: those, and what was met and not liked */
+    size_t liked_n, seen_n;
+} likes_history;
+
+/* Its arrays are the caller's to free, whatever is returned. */
+MAGPIE_CHECK_RESULT magpie_status likes_read_history(magpie_snapshot *snapshot, uint32_t user,
+                                                     likes_history *out);
+
 #endif

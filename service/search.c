@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTER_BYTES_MAX = 1 << 20, EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
+enum { EF_MAX = 1 << 20, SCORE_COLUMNS = 7, ID_COLUMNS = 40 };
 
 static struct {
     const char *filter;
@@ -92,20 +92,6 @@ static magpie_status open_all(search *s) {
     if (status != MAGPIE_OK) return status;
     return query_open_fusion(&s->query, s->space, &s->spaces, magpie_index_get_binding(s->index),
                              given.explain);
-}
-
-static magpie_status read_filter(search *s) {
-    const char *json = given.filter;
-    char *file = NULL;
-    if (!json) return MAGPIE_OK;
-    if (*json == '@') {
-        magpie_status status = magpie_file_read(json + 1, FILTER_BYTES_MAX, &file, NULL);
-        if (status != MAGPIE_OK) return status;
-        json = file;
-    }
-    magpie_status status = magpie_filter_parse(json, strlen(json), &s->filter);
-    free(file);
-    return status;
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------- */
@@ -259,7 +245,7 @@ static exit_code run_search(char **operands, int count) {
         print_error("search: --explain is for the fused space: only there a score is a sum");
         return EXIT_USAGE;
     }
-    magpie_status status = read_filter(&s);
+    magpie_status status = storage_read_filter(given.filter, &s.filter);
     if (status == MAGPIE_OK) status = open_all(&s);
     if (status == MAGPIE_OK) status = find(&s);
     if (status == MAGPIE_OK)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINKS_MAX = 256, EF_MAX = 100000 };
+enum { LINKS_MAX = 256, EF_MAX = 100000, FILTER_BYTES_MAX = 1 << 20 };
 
 static const char *directory;
 static size_t links, ef_construction;
@@ -133,4 +133,18 @@ magpie_status storage_parse_space(const char *value, void *target) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)
         if (strcmp(value, magpie_space_name(s)) == 0) return *(magpie_space *)target = s, MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT, "fused, text, image or audio is wanted, not \"%s\"", value);
+}
+
+magpie_status storage_read_filter(const char *given, magpie_filter **out) {
+    char *file = NULL;
+    *out = NULL;
+    if (!given) return MAGPIE_OK;
+    if (*given == '@') {
+        magpie_status status = magpie_file_read(given + 1, FILTER_BYTES_MAX, &file, NULL);
+        if (status != MAGPIE_OK) return status;
+        given = file;
+    }
+    magpie_status status = magpie_filter_parse(given, strlen(given), out);
+    free(file);
+    return status;
 }

@@ -38,6 +38,8 @@ void storage_close_indexes(magpie_index *indexes[MAGPIE_SPACES]);
  * needs no replay, and tombstones can be pruned. */
 MAGPIE_CHECK_RESULT magpie_status storage_update_indexes(magpie_store *store);
 const char *storage_kind_name(magpie_index_kind kind);
+/* What --filter says: JSON, or @FILE that has it. *out is NULL where `given` is. */
+MAGPIE_CHECK_RESULT magpie_status storage_read_filter(const char *given, magpie_filter **out);
 /* "fused", "text", "image", "audio": for an option's `parse`. */
 magpie_status storage_parse_space(const char *value, void *target);
 

@@ -5,6 +5,7 @@
 #include "likes.h"
 #include "output.h"
 #include "ranker_parameters.h"
+#include "rankers.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -168,7 +169,7 @@ static magpie_status find_folders(run *r, const char *models) {
 
 static magpie_status train(run *r) {
     magpie_ranker_options options = magpie_ranker_defaults(given.kind);
-    char *models = magpie_path_join(storage_directory(), "ranker");
+    char *models = rankers_folder();
     magpie_status status = models ? ranker_parameters_apply(&options) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = find_folders(r, models);
     if (status == MAGPIE_OK) status = make_folder(models);

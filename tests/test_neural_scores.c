@@ -120,9 +120,13 @@ static void check_user(const fixture *f, const magpie_ranker_user *user, const u
     assert_ok(magpie_ranker_score(f->ranker, user, asked, some, listed));
     for (size_t i = 0; i < some; i++)
         if (listed[i] != scores[asked[i]]) assert_score(kind, asked[i], listed[i], scores[asked[i]]);
-    asked[4] = (uint32_t)items;
-    assert_int_equal(magpie_ranker_score(f->ranker, user, asked, some, listed), MAGPIE_E_ARGUMENT);
-    assert_int_equal(magpie_ranker_score(f->ranker, user, NULL, items + 1, listed), MAGPIE_E_ARGUMENT);
+    float before = listed[3], beyond[ITEMS + 3];
+    asked[4] = (uint32_t)items; /* what the model knows nothing of */
+    assert_ok(magpie_ranker_score(f->ranker, user, asked, some, listed));
+    assert_true(listed[4] == -INFINITY && memcmp(&listed[3], &before, sizeof before) == 0);
+    assert_ok(magpie_ranker_score(f->ranker, user, NULL, items + 3, beyond));
+    assert_true(memcmp(beyond, scores, items * sizeof *scores) == 0);
+    for (size_t i = items; i < items + 3; i++) assert_true(beyond[i] == -INFINITY);
 }
 
 /* Histories begin with what no longer counts, and have in between what the model has never seen. */

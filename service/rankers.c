@@ -1,0 +1,37 @@
+/* rankers.c - see rankers.h. */
+#include "rankers.h"
+#include "storage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+char *rankers_folder(void) { return magpie_path_join(storage_directory(), "ranker"); }
+
+static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+
+static magpie_status call(const char *models, const char *name, rankers_callback callback, void *context) {
+    struct stat st;
+    char *folder = magpie_path_join(models, name);
+    magpie_status status = folder ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    if (folder && stat(folder, &st) == 0 && S_ISDIR(st.st_mode)) status = callback(context, folder, name);
+    free(folder);
+    return status;
+}
+
+magpie_status rankers_each(rankers_callback callback, void *context) {
+    struct dirent **entries = NULL;
+    char *models = rankers_folder();
+    if (!models) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = MAGPIE_OK;
+    const int n = scandir(models, &entries, is_visible, alphasort);
+    if (n < 0 && errno != ENOENT) status = magpie_fail_errno(errno, "cannot read %s", models);
+    for (int i = 0; i < n; i++) {
+        if (status == MAGPIE_OK) status = call(models, entries[i]->d_name, callback, context);
+        free(entries[i]);
+    }
+    free(entries);
+    free(models);
+    return status;
+}

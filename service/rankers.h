@@ -1,0 +1,16 @@
+/* rankers.h - where a store's models of who likes what are: STORE/ranker/NAME, a folder each. */
+#ifndef MAGPIE_RANKERS_H
+#define MAGPIE_RANKERS_H
+
+#include "core.h"
+
+/* STORE/ranker, to be freed; NULL with the message set. */
+MAGPIE_CHECK_RESULT char *rankers_folder(void);
+
+/* Any status but MAGPIE_OK ends it and is returned. */
+typedef magpie_status (*rankers_callback)(void *context, const char *folder, const char *name);
+/* Calls for each folder there, in order of name; for none where there is no STORE/ranker. A folder without a
+ * config.json is one where the first training has not ended. */
+MAGPIE_CHECK_RESULT magpie_status rankers_each(rankers_callback callback, void *context);
+
+#endif
