@@ -110,7 +110,7 @@ typedef struct neural_part {
     bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
-    bool *liked;  /* shared negatives that a like's user likes: [likes, pairs - 1] */
+    bool *liked;    /* shared negatives that a like's user likes: [likes, pairs - 1] */
     float *dense;   /* slopes of the dense numbers */
     double loss;    /* sum */
     uint64_t noise; /* seed of what is left out */
@@ -181,10 +181,17 @@ typedef struct neural_state {
     double best_hit_rate, best_loss;
 } neural_state;
 
+/* How an epoch was, to be told again. */
+typedef struct neural_epoch {
+    double loss, hit_rate, samples_per_second, seconds, best; /* best: 1 or 0 */
+} neural_epoch;
+
+/* curve [state->epoch] */
 MAGPIE_CHECK_RESULT magpie_status neural_state_write(const neural *net, const neural_state *state,
-                                                     const char *path);
-/* *found is false where there is none; MAGPIE_E_MISMATCH, in words, for that of another training. */
-MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, const char *path,
-                                                    bool *found);
+                                                     const neural_epoch *curve, const char *path);
+/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH, in
+ * words, for that of another training. */
+MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, neural_epoch *curve,
+                                                    size_t epochs, const char *path, bool *found);
 
 #endif

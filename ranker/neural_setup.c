@@ -109,6 +109,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     t->parts = magpie_carve(block, parts, sizeof *t->parts);
     t->scratch = magpie_carve(block, threads, sizeof *t->scratch);
     t->owners = magpie_carve(block, threads, sizeof *t->owners);
+    t->curve = magpie_carve(block, (size_t)t->options->epochs, sizeof *t->curve);
     const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
                             t->part_likes * s->history};
     for (size_t i = 0; i < NEURAL_TABLES; i++) most = slots[i] * parts > most ? slots[i] * parts : most;

@@ -40,6 +40,7 @@ typedef struct trainer {
     owner *owners;           /* by task */
     size_t owner_count;
     neural_state state;
+    neural_epoch *curve; /* [options->epochs], those up to state.epoch known */
     double hit_rate, began, epoch_began, told;
     double written, writing; /* training.state: when, and how long that took */
     magpie_block block, moments;
