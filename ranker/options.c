@@ -3,6 +3,7 @@
 #include "model.h"
 
 #include <math.h>
+#include <string.h>
 
 enum {
     POPULARITY = 1 << MAGPIE_RANKER_POPULARITY,
@@ -59,6 +60,42 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
         "share of items whose own row is left out in training"),
     ROW("later", later, 0, 1, true, false, MAGPIE, "1: what was liked later is history too"),
     {.name = NULL}};
+
+/* Those that matter most, as far as they are worth their time. */
+static const struct {
+    const char *name;
+    unsigned kinds;
+    double from, to;
+} ranges[] = {{"half-life", POPULARITY, 1, 3650},
+              {"neighbours", ITEMKNN, 5, 500},
+              {"shrink", ITEMKNN, 0, 200},
+              {"bm25", ITEMKNN, 0, 1},
+              {"factors", PURESVD | IALS, 8, 128},
+              {"factors", NETWORKS & ~MAGPIE, 4, 64},
+              {"factors", MAGPIE, 16, 128},
+              {"regularisation", EASE, 10, 10000},
+              {"regularisation", IALS, 3e-4, 0.3},
+              {"regularisation", NETWORKS & ~MAGPIE, 1e-8, 1e-3},
+              {"regularisation", MAGPIE, 1e-7, 1e-3},
+              {"alpha", IALS, 0.01, 3},
+              {"negatives", NETWORKS & ~MAGPIE, 1, 16},
+              {"negatives", MAGPIE, 64, 1024},
+              {"batch", NETWORKS, 64, 2048},
+              {"rate", NETWORKS, 2e-4, 0.02},
+              {"dropout", MAGPIE, 0, 0.8},
+              {"recency", MAGPIE, 0, 1.5},
+              {"drop-user", MAGPIE, 0, 0.9}};
+
+bool magpie_ranker_parameter_range(magpie_ranker_kind kind, const magpie_ranker_parameter *parameter,
+                                   double *from, double *to) {
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (!(ranges[i].kinds >> kind & 1) || strcmp(ranges[i].name, parameter->name) != 0) continue;
+        *from = ranges[i].from;
+        *to = ranges[i].to;
+        return true;
+    }
+    return false;
+}
 
 double *magpie_ranker_parameter_at(magpie_ranker_options *options, const magpie_ranker_parameter *parameter) {
     return (double *)((char *)options + parameter->offset);

@@ -138,6 +138,9 @@ typedef struct magpie_ranker_parameter {
 } magpie_ranker_parameter;
 
 extern const magpie_ranker_parameter magpie_ranker_parameters[]; /* ends with a NULL name */
+/* Where it is worth looking for a better value; false: this one is not searched for. */
+bool magpie_ranker_parameter_range(magpie_ranker_kind kind, const magpie_ranker_parameter *parameter,
+                                   double *from, double *to);
 double *magpie_ranker_parameter_at(magpie_ranker_options *options, const magpie_ranker_parameter *parameter);
 
 /* ---- training ---- */

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "index.h"
 #include "output.h"
+#include "scratch.h"
 #include "storage.h"
 
 static exit_code run_compact(char **operands, int count) {
@@ -9,7 +10,9 @@ static exit_code run_compact(char **operands, int count) {
     (void)count;
     uint64_t before, after;
     magpie_text out = {0};
-    if (magpie_store_compact(storage_directory(), &before, &after) != MAGPIE_OK) return print_failure();
+    magpie_status status = magpie_store_compact(storage_directory(), &before, &after);
+    if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
+    if (status != MAGPIE_OK) return print_failure();
     if (output_json)
         magpie_text_printf(&out, "{\"before_bytes\": %llu, \"after_bytes\": %llu}\n",
                            (unsigned long long)before, (unsigned long long)after);

@@ -2,11 +2,10 @@
 #include "eval_split.h"
 
 #include "interrupt.h"
+#include "ranker_parameters.h"
+#include "scratch.h"
 #include "terminal.h"
 
-#include <errno.h>
-#include <ftw.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +21,7 @@ typedef struct entrant {
 typedef struct run {
     const likes *likes;
     const eval_split_options *options;
-    char *folder;
+    scratch scratch;
     entrant models[EVAL_MODELS_MAX];
     size_t n, round;
     const entrant *current; /* being trained */
@@ -34,47 +33,6 @@ typedef struct run {
 } run;
 
 /* ---- which models -------------------------------------------------------------------------------------- */
-
-static magpie_status set_parameter(const char *path, entrant *e, const char *name, const json_t *value) {
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
-        if (strcmp(p->name, name) == 0 && p->kinds >> e->options.kind & 1) {
-            if (!json_is_number(value)) break;
-            *magpie_ranker_parameter_at(&e->options, p) = json_number_value(value);
-            return MAGPIE_OK;
-        }
-    return magpie_fail(MAGPIE_E_INPUT, "%s: %s has no parameter \"%s\" that is a number", path, e->name,
-                       name);
-}
-
-/* Of a model that is not to be trained they are fine, but its name must be one. */
-static magpie_status take_settings(run *r, const char *model, json_t *parameters) {
-    magpie_ranker_kind kind;
-    const char *path = r->options->settings, *name;
-    json_t *value;
-    magpie_status status = magpie_ranker_kind_parse(model, &kind);
-    if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", path, magpie_error());
-    for (size_t i = 0; i < r->n; i++) {
-        if (strcmp(r->models[i].name, model) != 0) continue;
-        json_object_foreach(parameters, name, value) {
-            if (status == MAGPIE_OK) status = set_parameter(path, &r->models[i], name, value);
-        }
-    }
-    return status;
-}
-
-static magpie_status read_settings(run *r) {
-    const char *path = r->options->settings, *model;
-    json_error_t error;
-    json_t *parameters, *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    magpie_status status = MAGPIE_OK;
-    if (!root) return magpie_fail(MAGPIE_E_INPUT, "%s, line %d: %s", path, error.line, error.text);
-    if (!json_is_object(root)) status = magpie_fail(MAGPIE_E_INPUT, "%s: {model: {...}} is wanted", path);
-    json_object_foreach(root, model, parameters) {
-        if (status == MAGPIE_OK) status = take_settings(r, model, parameters);
-    }
-    json_decref(root);
-    return status;
-}
 
 static magpie_status add_model(run *r, const char *name, size_t size) {
     if (r->n == EVAL_MODELS_MAX) return magpie_fail(MAGPIE_E_ARGUMENT, "%d models at most", EVAL_MODELS_MAX);
@@ -88,8 +46,9 @@ static magpie_status add_model(run *r, const char *name, size_t size) {
             return magpie_fail(MAGPIE_E_ARGUMENT, "%s is named twice", e->name);
     magpie_ranker_kind kind = MAGPIE_RANKER_KINDS;
     magpie_status status = e->by_chance ? MAGPIE_OK : magpie_ranker_kind_parse(e->name, &kind);
-    if (status == MAGPIE_OK) e->options = magpie_ranker_defaults(kind);
-    return status;
+    if (status != MAGPIE_OK || e->by_chance) return status;
+    e->options = magpie_ranker_defaults(kind);
+    return r->options->settings ? ranker_parameters_read(r->options->settings, &e->options) : MAGPIE_OK;
 }
 
 static magpie_status choose_models(run *r) {
@@ -99,7 +58,7 @@ static magpie_status choose_models(run *r) {
         status = add_model(r, at, size);
         at += size + (at[size] == ',');
     }
-    return status == MAGPIE_OK && r->options->settings ? read_settings(r) : status;
+    return status;
 }
 
 /* ---- one round ----------------------------------------------------------------------------------------- */
@@ -167,25 +126,13 @@ static magpie_status train(run *r, entrant *e, const char *folder) {
     return status;
 }
 
-static int remove_one(const char *path, const struct stat *about, int type, struct FTW *where) {
-    (void)about;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
-static magpie_status remove_folder(const char *path) {
-    if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT) return MAGPIE_OK;
-    return magpie_fail_errno(errno, "cannot remove %s", path);
-}
-
 /* A model is gone before the next one is trained: only one of them takes room on the disk. */
 static magpie_status train_all(run *r) {
     magpie_status status = MAGPIE_OK;
     for (size_t i = 0; i < r->n && status == MAGPIE_OK; i++) {
-        char *folder = magpie_path_join(r->folder, r->models[i].name);
+        char *folder = magpie_path_join(r->scratch.path, r->models[i].name);
         status = folder ? train(r, &r->models[i], folder) : MAGPIE_E_NO_MEMORY;
-        if (status == MAGPIE_OK) status = remove_folder(folder);
+        if (status == MAGPIE_OK) status = scratch_remove_folder(folder);
         free(folder);
         if (status == MAGPIE_OK && interrupt_came()) status = magpie_fail(MAGPIE_E_CANCELLED, "interrupted");
     }
@@ -193,16 +140,6 @@ static magpie_status train_all(run *r) {
 }
 
 /* ---- all rounds ---------------------------------------------------------------------------------------- */
-
-static magpie_status make_folder(const char *directory, char **out) {
-    *out = magpie_path_join(directory, "eval-XXXXXX");
-    if (!*out) return MAGPIE_E_NO_MEMORY;
-    if (mkdtemp(*out)) return MAGPIE_OK;
-    magpie_status status = magpie_fail_errno(errno, "cannot make a folder in %s", directory);
-    free(*out);
-    *out = NULL;
-    return status;
-}
 
 static magpie_status run_rounds(run *r) {
     magpie_status status = MAGPIE_OK;
@@ -221,18 +158,14 @@ magpie_status eval_split_run(const likes *likes, const char *directory, const ev
     *r = (run){.likes = likes, .options = options};
     interrupt_listen();
     magpie_status status = choose_models(r);
-    if (status == MAGPIE_OK) status = make_folder(directory, &r->folder);
+    if (status == MAGPIE_OK) status = scratch_create(directory, &r->scratch);
     if (status == MAGPIE_OK) status = run_rounds(r);
-    if (r->folder && status == MAGPIE_OK)
-        status = remove_folder(r->folder);
-    else if (r->folder) /* what went wrong before is what is told */
-        nftw(r->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    status = scratch_end(&r->scratch, status);
     *n = r->n;
     for (size_t i = 0; i < r->n; i++) {
         if (status == MAGPIE_OK) eval_measure_mean(r->models[i].rounds, options->seeds, &out[i]);
         free(r->models[i].rounds);
     }
-    free(r->folder);
     free(r);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "output.h"
 #include "ranker.h"
 #include "rankers.h"
+#include "scratch.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -138,6 +139,7 @@ static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
     status = magpie_batch_delete_user(batch, (magpie_string){user, strlen(user)});
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
     if (status == MAGPIE_OK) status = scrub_rejects();
+    if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
     magpie_batch_free(batch);
     return status;
 }

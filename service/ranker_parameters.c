@@ -1,8 +1,10 @@
 /* ranker_parameters.c - see ranker_parameters.h. */
 #include "ranker_parameters.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MOST = 40, HELP_BYTES = 256 };
 
@@ -17,15 +19,17 @@ typedef struct choice {
 static choice choices[MOST];
 option_row ranker_parameter_options[MOST + 1];
 
+static bool fits(const magpie_ranker_parameter *p, double value) {
+    return value >= p->least && value <= p->most && (!p->whole || value == floor(value));
+}
+
 static magpie_status parse(const char *value, void *target) {
     choice *c = target;
     const magpie_ranker_parameter *p = c->parameter;
     char *end;
     c->value = strtod(value, &end);
     c->given = true;
-    if (*value && !*end && c->value >= p->least && c->value <= p->most &&
-        (!p->whole || c->value == floor(c->value)))
-        return MAGPIE_OK;
+    if (*value && !*end && fits(p, c->value)) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT, "a%s number from %g to %g is wanted, not \"%s\"",
                        p->whole ? " whole" : "", p->least, p->most, value);
 }
@@ -62,6 +66,12 @@ magpie_status ranker_parse_kind(const char *value, void *target) {
     return magpie_ranker_kind_parse(value, target);
 }
 
+bool ranker_parameter_is_given(const magpie_ranker_parameter *parameter) {
+    for (size_t i = 0; i < MOST && choices[i].parameter; i++)
+        if (choices[i].parameter == parameter) return choices[i].given;
+    return false;
+}
+
 magpie_status ranker_parameters_apply(magpie_ranker_options *options) {
     for (size_t i = 0; i < MOST && choices[i].parameter; i++) {
         if (!choices[i].given) continue;
@@ -71,4 +81,48 @@ magpie_status ranker_parameters_apply(magpie_ranker_options *options) {
         *magpie_ranker_parameter_at(options, choices[i].parameter) = choices[i].value;
     }
     return MAGPIE_OK;
+}
+
+/* ---- out of a file ------------------------------------------------------------------------------------- */
+
+static magpie_status set_parameter(const char *path, magpie_ranker_options *options, const char *name,
+                                   const json_t *value) {
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
+        if (strcmp(p->name, name) == 0 && p->kinds >> options->kind & 1) {
+            if (!json_is_number(value)) break;
+            *magpie_ranker_parameter_at(options, p) = json_number_value(value);
+            if (fits(p, json_number_value(value))) return MAGPIE_OK;
+            return magpie_fail(MAGPIE_E_INPUT, "%s: %s is a%s number from %g to %g, not %g", path, name,
+                               p->whole ? " whole" : "", p->least, p->most, json_number_value(value));
+        }
+    return magpie_fail(MAGPIE_E_INPUT, "%s: %s has no parameter \"%s\" that is a number", path,
+                       magpie_ranker_kind_name(options->kind), name);
+}
+
+static magpie_status take_model(const char *path, magpie_ranker_options *options, const char *model,
+                                json_t *parameters) {
+    magpie_ranker_kind kind;
+    const char *name;
+    json_t *value;
+    magpie_status status = magpie_ranker_kind_parse(model, &kind);
+    if (status != MAGPIE_OK) return magpie_fail(status, "%s: %s", path, magpie_error());
+    if (kind != options->kind) return MAGPIE_OK;
+    json_object_foreach(parameters, name, value) {
+        if (status == MAGPIE_OK) status = set_parameter(path, options, name, value);
+    }
+    return status;
+}
+
+magpie_status ranker_parameters_read(const char *path, magpie_ranker_options *options) {
+    const char *model;
+    json_error_t error;
+    json_t *parameters, *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    magpie_status status = MAGPIE_OK;
+    if (!root) return magpie_fail(MAGPIE_E_INPUT, "%s, line %d: %s", path, error.line, error.text);
+    if (!json_is_object(root)) status = magpie_fail(MAGPIE_E_INPUT, "%s: {model: {...}} is wanted", path);
+    json_object_foreach(root, model, parameters) {
+        if (status == MAGPIE_OK) status = take_model(path, options, model, parameters);
+    }
+    json_decref(root);
+    return status;
 }

@@ -1,4 +1,4 @@
-/* ranker_parameters.h - an option for every parameter of a ranker. */
+/* ranker_parameters.h - every parameter of a ranker, as an option and out of a file. */
 #ifndef MAGPIE_RANKER_PARAMETERS_H
 #define MAGPIE_RANKER_PARAMETERS_H
 
@@ -12,6 +12,12 @@ void ranker_parameters_prepare(void);
 /* For an option's `parse`: into a magpie_ranker_kind. */
 magpie_status ranker_parse_kind(const char *value, void *target);
 
+/* Puts what a JSON file says of the model into `options`: {model: {parameter: number}}; what is not named stays.
+ * What it says of other models is fine, but their names must be some. */
+MAGPIE_CHECK_RESULT magpie_status ranker_parameters_read(const char *path, magpie_ranker_options *options);
+
+/* Whether it was given as an option. */
+bool ranker_parameter_is_given(const magpie_ranker_parameter *parameter);
 /* Puts what was given into `options`. MAGPIE_E_ARGUMENT: it is nothing to that model. */
 MAGPIE_CHECK_RESULT magpie_status ranker_parameters_apply(magpie_ranker_options *options);
 

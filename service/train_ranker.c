@@ -19,9 +19,9 @@ enum { THREADS_MOST = 1024, FROM_MOST = 8 };
 
 static struct {
     magpie_ranker_kind kind;
-    const char *curve, *from;
+    const char *curve, *from, *options;
     size_t seed, threads;
-    bool resume, go_on;
+    bool resume, go_on, validate;
 } given = {.seed = 1};
 
 /* One training, and what its progress tells of. */
@@ -167,13 +167,21 @@ static magpie_status find_folders(run *r, const char *models) {
     return MAGPIE_OK;
 }
 
+/* Before likes are read: a user who is deleted from then on is noted in the model's folder. */
+static magpie_status prepare_folders(run *r) {
+    char *models = rankers_folder();
+    magpie_status status = models ? find_folders(r, models) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = make_folder(models);
+    if (status == MAGPIE_OK) status = make_folder(r->folder);
+    free(models);
+    return status;
+}
+
 static magpie_status train(run *r) {
     magpie_ranker_options options = magpie_ranker_defaults(given.kind);
-    char *models = rankers_folder();
-    magpie_status status = models ? ranker_parameters_apply(&options) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = find_folders(r, models);
-    if (status == MAGPIE_OK) status = make_folder(models);
-    free(models);
+    magpie_status status = given.options ? ranker_parameters_read(given.options, &options) : MAGPIE_OK;
+    if (status == MAGPIE_OK) status = ranker_parameters_apply(&options);
+    options.validate = given.validate;
     options.seed = given.seed;
     options.threads = (unsigned)given.threads;
     options.resume = given.resume;
@@ -193,6 +201,7 @@ static exit_code run_train_ranker(char **operands, int count) {
     run r = {0};
     interrupt_listen();
     magpie_status status = storage_open(STORAGE_READ, &store);
+    if (status == MAGPIE_OK) status = prepare_folders(&r);
     if (status == MAGPIE_OK) status = likes_open(store, storage_directory(), &r.likes);
     if (status == MAGPIE_OK) status = train(&r);
     exit_code code = status == MAGPIE_OK ? print_report(&r) : print_failure();
@@ -226,6 +235,15 @@ static const option_row own_options[] = {
      .least = 1,
      .most = THREADS_MOST,
      .help = "(default: one a CPU); they change nothing but the time"},
+    {.name = "options",
+     .argument = "FILE",
+     .string = &given.options,
+     .help = "parameters as tune ranker --output writes them: {\"neumf\": {\"factors\": 16}, ...}"},
+    {.name = "validate",
+     .flag = &given.validate,
+     .help =
+         "set aside the last like of each user and measure, where training would not: what is left is the "
+         "model"},
     {.name = "resume", .flag = &given.resume, .help = "go on where a training of this model was stopped"},
     {.name = "continue",
      .flag = &given.go_on,
