@@ -3,13 +3,15 @@ a model that goes on takes in who came since. Run by ctest."""
 import json
 import os
 import random
+import struct
+import subprocess
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import run  # noqa: E402
+from sample import binary, run  # noqa: E402
 
 MODELS = ["popularity", "itemknn", "puresvd", "ease", "ials"]
 
@@ -42,6 +44,17 @@ class TrainRanker(unittest.TestCase):
                 contents.append(file.read())
         return contents
 
+    def tensors(self, model):
+        """{name: rows}"""
+        content, found = self.files(model)[1], {}
+        size, = struct.unpack_from("<Q", content)
+        for name, tensor in json.loads(content[8:8 + size]).items():
+            start, end = tensor["data_offsets"]
+            values = struct.unpack_from(f"<{(end - start) // 4}f", content, 8 + size + start)
+            width = (tensor["shape"] + [1])[1]
+            found[name] = [values[i:i + width] for i in range(0, len(values), width)]
+        return found
+
     def test_models(self):
         for model in MODELS:
             report = self.train(model, "--threads", "1")[-1]
@@ -69,6 +82,47 @@ class TrainRanker(unittest.TestCase):
         self.assertLess(kept["loss"], anew["loss"])
         self.bring_in([("somebody new", "i3"), ("somebody new", "something new")])
         self.assertEqual(self.train("ials", "--epochs", "1", "--continue")[-1]["parameters"], (41 + 21) * 32)
+
+    def test_takes_in_what_is_new(self):
+        """Who and what is new has rows then, what was there is where it was, and who was deleted stays away."""
+        models = ("mf", "neumf", "magpie", "ials")
+        for model in models:
+            self.train(model, "--epochs", "3", *(() if model == "ials" else ("--patience", "0")))
+        before = {model: self.tensors(model) for model in models}
+        self.assertEqual(run("interactions", "delete", "--store", self.store, "--user", "u3")[0], 0)
+        self.bring_in([("somebody new", item) for item in ("i3", "i4", "something new")])
+        for model in models:
+            hardly = () if model == "ials" else ("--patience", "0", "--rate", "1e-6")
+            self.train(model, "--continue", "--epochs", "1", *hardly)
+            for name, rows in self.tensors(model).items():
+                old = before[model][name]
+                if name.startswith("user."):
+                    self.assertEqual((len(old), len(rows)), (40, 41))
+                    self.assertFalse(any(rows[3]))
+                elif name.startswith(("item.", "history.items")):
+                    self.assertEqual((len(old), len(rows)), (20, 21))
+                else:
+                    self.assertEqual(len(old), len(rows))
+                if len(rows) > len(old) and name != "user.bias":  # which a softmax over items never moves
+                    self.assertTrue(any(rows[-1]), (model, name))
+                for number, row in enumerate(old if hardly else []):
+                    if name.startswith("user.") and number == 3:
+                        continue
+                    self.assertLess(max(abs(x - y) for x, y in zip(row, rows[number])), 1e-3, (model, name, number))
+
+    def test_deleted_while_it_is_trained(self):
+        """The reader of its lines holds it up until the user is gone."""
+        command = [binary(), "train", "ranker", "--store", self.store, "--model", "mf", "--json", "--epochs", "2000",
+                   "--patience", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            self.assertEqual(run("interactions", "delete", "--store", self.store, "--user", "u7")[0], 0)
+            self.assertIsNone(process.poll())
+            _, err = process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        rows = self.tensors("mf")["user.gmf"]
+        self.assertEqual([number for number, row in enumerate(rows) if not any(row)], [7])
+        self.assertEqual(sorted(os.listdir(self.store + "/ranker/mf")), ["config.json", "forgotten", "model.safetensors"])
 
     def test_senseless(self):
         for options, expected, words in ((["--model", "best"], 2, "popularity, itemknn"),
