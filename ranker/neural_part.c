@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ials_solve.h"
 #include "products.h"
 
 /* ---- memory ---- */
@@ -23,11 +24,12 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
         part->slots[t].of = magpie_carve(block, slots[t], sizeof *part->slots[t].of);
         part->slots[t].slopes = magpie_carve(block, slots[t] * columns[t], sizeof *part->slots[t].slopes);
     }
+    part->base_user = magpie_carve(block, likes * s->base, sizeof *part->base_user);
     part->liked = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof *part->liked);
     part->dense = magpie_carve(block, s->dense, sizeof *part->dense);
 }
 
-void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared,
+void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, size_t user_likes,
                            neural_scratch *out, magpie_block *block) {
     size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
     out->chunk = NEURAL_PAIRS / pairs ? NEURAL_PAIRS / pairs : 1;
@@ -45,6 +47,10 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
     out->logits = magpie_carve(block, all, sizeof(float));
     out->scaled = magpie_carve(block, likes * s->gmf, sizeof(float));
     out->shared = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof(float));
+    out->base_item = magpie_carve(block, slots * s->base, sizeof(float));
+    out->base = magpie_carve(block, s->base ? likes * pairs : 0, sizeof(float));
+    out->solving = magpie_carve(block, s->base ? ials_scratch(s->base) : 0, sizeof(float));
+    out->others = magpie_carve(block, s->base ? user_likes : 0, sizeof *out->others);
     out->temporary = magpie_carve(block, s->row, sizeof(float));
     out->attention = magpie_carve(block, likes * s->heads * s->history, sizeof(float));
     out->mixed = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
@@ -100,6 +106,7 @@ static void run_logits(const neural *net, const neural_part *part, size_t first,
         else
             kernels->dots(scaled, other, s->row, others, s->gmf, logits + 1);
     }
+    if (s->base) kernels->add(x->logits, x->base + first * pairs, w[s->out_base], n * pairs);
     if (!s->layers) return;
     size_t last = s->width[s->layers - 1];
     kernels->dots(w + s->out_mlp, x->hidden[s->layers - 1], last, n * pairs, last, x->logits);
@@ -172,6 +179,8 @@ static void slope_of_logits(const neural *net, neural_part *part, size_t first, 
     const neural_kernels *kernels = neural_kernels_level(0);
     float *items = part->slots[TABLE_ITEMS].slopes;
     size_t others = part->pairs - 1;
+    if (s->base)
+        part->dense[s->out_base] += kernels->dot(x->logits, x->base + first * part->pairs, n * part->pairs);
     for (size_t g = first; g < first + n; g++) {
         const float *slopes = x->logits + (g - first) * part->pairs, *scaled = x->scaled + g * s->gmf;
         float *du = part->slots[TABLE_USERS].slopes + g * s->row, sum = 0;
@@ -311,6 +320,7 @@ void neural_run_part(const neural *net, const neural_options *o, neural_part *pa
     gather(&net->table[TABLE_USERS], users, x->user);
     gather(&net->table[TABLE_ITEMS], items, x->item);
     if (s->history) magpie_rows_forward(net, o, part, x);
+    if (s->base) neural_base_forward(net, part, x);
     if (s->gmf) begin_gmf(net, part, x);
     if (s->layers) begin_tower(net, part, x);
     part->loss = 0;

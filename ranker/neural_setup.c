@@ -46,7 +46,8 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
         memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
     else if (!strcmp(t->name, "history.position"))
         fill_positions(s, ranker->options.recency, t->values);
-    else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF)
+    else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF &&
+             strcmp(t->name, "out.base") != 0)
         fill_uniform(t->values, t->rows, sqrt(3 / (double)fan), seed);
     else if (!strncmp(t->name, "out.", 4))
         for (size_t i = 0; i < t->rows; i++) t->values[i] = 1;
@@ -82,6 +83,7 @@ static void fill(const magpie_ranker *ranker, const ranker_training *training, c
     size_t n = ranker->model->tensors(ranker, tensors);
     for (size_t i = 0; i < n; i++) {
         uint64_t seed = ranker_seed(ranker->options.seed, i);
+        if (tensors[i].values == ((const neural *)ranker->state)->base) continue; /* base.c's */
         if (tensors[i].of != ROWS_OTHER)
             fill_rows(ranker, &tensors[i], has[i], seed);
         else if (!has[i])
@@ -119,7 +121,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     }
     for (size_t i = 0; i < threads; i++) {
         neural_scratch none = {0}, *scratch = t->scratch ? &t->scratch[i] : &none;
-        neural_scratch_layout(s, t->part_likes, t->pairs, shared, scratch, block);
+        neural_scratch_layout(s, t->part_likes, t->pairs, shared, t->user_likes, scratch, block);
         owned *table = magpie_carve(block, entries, sizeof *table);
         owned_row *rows = magpie_carve(block, most, sizeof *rows);
         if (t->owners) t->owners[i] = (owner){.entries = table, .rows = rows, .mask = entries - 1};
@@ -174,7 +176,8 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
     trainer *t = magpie_alloc(1, sizeof *t);
     if (!t) return MAGPIE_E_NO_MEMORY;
     bool magpie = ranker->info.kind == MAGPIE_RANKER_MAGPIE;
-    *t = (trainer){.net = ranker->state,
+    *t = (trainer){.ranker = ranker,
+                   .net = ranker->state,
                    .training = training,
                    .options = o,
                    .seed = o->seed,
@@ -194,6 +197,10 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
            part = magpie ? NEURAL_PART : at_least_one(NEURAL_PAIRS / t->pairs),
            parts = (likes + part - 1) / part;
     t->part_likes = (likes + parts - 1) / parts;
+    for (size_t u = 0; u < training->likes->users; u++) {
+        const size_t n = (size_t)(training->likes->begin[u + 1] - training->likes->begin[u]);
+        t->user_likes = n > t->user_likes ? n : t->user_likes;
+    }
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
     if (status == MAGPIE_OK) {
         fill(ranker, training, has);

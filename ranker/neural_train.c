@@ -68,7 +68,16 @@ static uint32_t history_of(const magpie_likes *likes, uint32_t user, uint64_t i,
     return n;
 }
 
-static void fill_part(const trainer *t, size_t first, size_t likes, neural_part *part) {
+/* The same likes, all of them, for base.c. */
+static magpie_status solve_user(const trainer *t, uint32_t user, uint64_t i, neural_scratch *x, float *out) {
+    const magpie_likes *likes = t->training->likes;
+    size_t n = history_of(likes, user, i, t->options->later > 0, SIZE_MAX, x->others);
+    return neural_base_user(t->ranker, x->others, n, x->solving, out);
+}
+
+static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neural_part *part,
+                               neural_scratch *x) {
+    magpie_status status = MAGPIE_OK;
     const neural_shape *s = &t->net->shape;
     const magpie_likes *all = t->training->likes;
     uint64_t n = all->begin[all->users], epoch = ranker_seed(t->seed, t->state.epoch + 1);
@@ -86,6 +95,7 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
             items->of[neural_slot(part, g, j)] = draw_negative(all, user, &random);
         part->history_count[g] =
             history_of(all, user, i, t->options->later > 0, s->history, history->of + g * s->history);
+        if (s->base && status == MAGPIE_OK) status = solve_user(t, user, i, x, part->base_user + g * s->base);
     }
     part->noise = ranker_seed(~epoch, first);
     for (size_t j = 1; j < part->pairs && part->shared; j++)
@@ -97,15 +107,17 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
             part->liked[g * (part->pairs - 1) + j - 1] =
                 neural_kernels_level(0)->contains(liked, count, items->of[neural_slot(part, g, j)]);
     }
+    return status;
 }
 
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
     trainer *t = context;
     omp_set_num_threads(1); /* of this thread's products */
     size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
-    fill_part(t, t->batch_first + first, end - first, &t->parts[task]);
-    neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
-    return MAGPIE_OK;
+    magpie_status status =
+        fill_part(t, t->batch_first + first, end - first, &t->parts[task], &t->scratch[worker]);
+    if (status == MAGPIE_OK) neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
+    return status;
 }
 
 /* ---- slopes to rows ---- */
@@ -307,7 +319,9 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
     bool go_on = true, found = false;
     magpie_status status = trainer_create(ranker, training, had, &t);
     if (status != MAGPIE_OK) return status;
-    if (ranker->options.resume) status = neural_state_read(t->net, &t->state, training->state, &found);
+    if (t->net->shape.base) status = neural_base_fit(ranker, training);
+    if (status == MAGPIE_OK && ranker->options.resume)
+        status = neural_state_read(t->net, &t->state, training->state, &found);
     if (found) go_on = goes_on(t);
     while (status == MAGPIE_OK && go_on) {
         status = run_epoch(t, &loss);

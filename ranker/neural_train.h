@@ -24,11 +24,13 @@ typedef struct owner {
 } owner;
 
 typedef struct trainer {
+    const magpie_ranker *ranker;
     neural *net;
     const ranker_training *training;
     const magpie_ranker_options *options;
     neural_options numbers;
     uint64_t seed, likes;
+    size_t user_likes;               /* the most of one user */
     size_t pairs, steps, part_likes; /* pairs of a like; steps of an epoch; likes of a part */
     bool fixed_out;                  /* mf's a */
     /* of the step: */

@@ -108,9 +108,11 @@ typedef struct magpie_ranker_options {
     double init;         /* standard deviation of embeddings at the beginning */
     double dropout;      /* magpie: of what goes into the user's vector */
     /* magpie */
-    double history;   /* likes that count, most recent first */
-    double heads;     /* of the attention over them */
-    double recency;   /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */
+    double history; /* likes that count, most recent first */
+    double base;    /* factors of an iALS that the network stands on (base.c; `alpha` is its); 0: none */
+    double heads;   /* of the attention over them */
+    double
+        recency; /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */
     double drop_user; /* share of users' and items' own rows left out in training, so that history and */
     double drop_item; /* content learn to do without */
     double later;     /* 1: what was liked later counts as history too (for splits by chance) */
