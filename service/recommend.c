@@ -55,7 +55,7 @@ static magpie_status open_fusion(recommending *x) {
     if (status != MAGPIE_OK || !folders.fusion) return status;
     status = heads_open(&folders, NULL, &spaces, false, &x->fusion);
     if (status != MAGPIE_OK) return status;
-    const char *made_by = spaces.spaces[MAGPIE_SPACE_FUSED].fingerprint;
+    const char *made_by = spaces.of[MAGPIE_SPACE_FUSED].fingerprint;
     if (strcmp(magpie_fusion_get_info(x->fusion)->fingerprint, made_by) == 0) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_MISMATCH, "%s is not what the fused space was made by: --explain needs that",
                        folders.fusion);
