@@ -30,7 +30,7 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
 void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared,
                            neural_scratch *out, magpie_block *block) {
     size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
-    out->chunk = NEURAL_PAIRS / pairs ? NEURAL_PAIRS / pairs : 1;
+    out->chunk = (NEURAL_PAIRS + pairs - 1) / pairs;
     size_t all = (out->chunk < likes ? out->chunk : likes) * pairs;
     out->user = magpie_carve(block, likes * s->row, sizeof(float));
     out->item = magpie_carve(block, slots * s->row, sizeof(float));
@@ -76,8 +76,8 @@ static void run_tower(const neural *net, const neural_part *part, size_t first, 
     }
     for (size_t l = 1; l < s->layers; l++) {
         size_t in = s->width[l - 1], out = s->width[l];
-        product(n * pairs, out, in, x->hidden[l - 1], in, w + s->layer[l], out, 0, x->hidden[l], out);
-        kernels->add_relu(w + s->layer_bias[l], x->hidden[l], n * pairs, out, x->hidden[l]);
+        kernels->layer(x->hidden[l - 1], n * pairs, in, w + s->layer[l], w + s->layer_bias[l], out,
+                       x->hidden[l]);
     }
 }
 

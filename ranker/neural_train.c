@@ -32,8 +32,10 @@ static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed) {
 }
 
 /* Whose like number i is. */
-static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
-    size_t low = 0, high = likes->users;
+static uint32_t user_of(const trainer *t, uint64_t i) {
+    const magpie_likes *likes = t->training->likes;
+    const uint32_t *around = t->landmarks + (i >> t->landmark_shift);
+    size_t low = around[0], high = (size_t)around[1] + 1;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (likes->begin[middle] <= i)
@@ -46,17 +48,23 @@ static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
 
 /* ---- negatives and histories ---- */
 
-/* An item that the user has not liked; after some tries, whatever comes (a user may have liked all). */
-static uint32_t draw_negative(const magpie_likes *likes, uint32_t user, uint64_t *random) {
+/* Items [n] that the user has not liked; after some tries, whatever comes (a user may have liked all). */
+static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n, uint32_t *out) {
+    enum { MOST = 16 };
     const neural_kernels *kernels = neural_kernels_level(0);
     const uint32_t *liked = likes->item + likes->begin[user];
-    size_t n = (size_t)(likes->begin[user + 1] - likes->begin[user]);
-    uint32_t item = 0;
-    for (int tries = 0; tries < 100; tries++) {
-        item = ranker_draw(random, (uint32_t)likes->items);
-        if (!kernels->contains(liked, n, item)) break;
+    const size_t likes_of = (size_t)(likes->begin[user + 1] - likes->begin[user]);
+    bool found[MOST];
+    for (size_t some; n; n -= some, out += some) {
+        some = n < MOST ? n : MOST;
+        for (size_t j = 0; j < some; j++) out[j] = ranker_draw(random, (uint32_t)likes->items);
+        kernels->find(liked, likes_of, out, some, found);
+        for (size_t j = 0; j < some; j++)
+            for (int tries = 1; found[j] && tries < 100; tries++) {
+                out[j] = ranker_draw(random, (uint32_t)likes->items);
+                kernels->find(liked, likes_of, out + j, 1, found + j);
+            }
     }
-    return item;
 }
 
 /* The likes before like number i, or with `later` all others, most recent first; returns how many. */
@@ -79,11 +87,11 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     history->n = likes * s->history;
     for (size_t g = 0; g < likes; g++) {
         uint64_t i = permute(first + g, n, epoch), random = ranker_seed(epoch, first + g);
-        uint32_t user = user_of(all, i);
+        uint32_t user = user_of(t, i);
         users->of[g] = user;
         items->of[neural_slot(part, g, 0)] = all->item[i];
-        for (size_t j = 1; j < part->pairs && !part->shared; j++)
-            items->of[neural_slot(part, g, j)] = draw_negative(all, user, &random);
+        if (!part->shared)
+            draw_negatives(all, user, &random, part->pairs - 1, items->of + neural_slot(part, g, 1));
         part->history_count[g] =
             history_of(all, user, i, t->options->later > 0, s->history, history->of + g * s->history);
     }
@@ -93,9 +101,8 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     for (size_t g = 0; g < likes && part->shared; g++) {
         const uint32_t *liked = all->item + all->begin[users->of[g]];
         size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
-        for (size_t j = 1; j < part->pairs; j++)
-            part->liked[g * (part->pairs - 1) + j - 1] =
-                neural_kernels_level(0)->contains(liked, count, items->of[neural_slot(part, g, j)]);
+        neural_kernels_level(0)->find(liked, count, items->of + neural_slot(part, g, 1), part->pairs - 1,
+                                      part->liked + g * (part->pairs - 1));
     }
 }
 
@@ -121,6 +128,11 @@ static float **slopes_of(owner *o, uint32_t key, uint32_t step) {
     }
 }
 
+/* What is far away, and will be wanted soon. */
+static void prefetch(const void *from, size_t numbers) {
+    for (size_t i = 0; i < numbers; i += 16) __builtin_prefetch((const float *)from + i);
+}
+
 static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t which,
                       const neural_kernels *kernels, const neural_adam *numbers) {
     neural_table *table = &t->net->table[which];
@@ -135,6 +147,9 @@ static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t 
             if (*sum)
                 kernels->add(*sum, slots->slopes + i * columns, 1, columns);
             else {
+                prefetch(table->values + row * columns, columns);
+                prefetch(table->first + row * columns, columns);
+                prefetch(table->second + row * columns, columns);
                 *sum = slots->slopes + i * columns;
                 o->rows[n++] = (owned_row){.row = row, .slopes = *sum};
             }
