@@ -61,6 +61,15 @@ static void gather(const neural_table *table, const neural_slots *slots, float *
         memcpy(out + i * n, table->values + slots->of[i] * n, n * sizeof *out);
 }
 
+/* Those that are summed up in place; the tower's are written over. */
+static void clear_slopes(const neural_shape *s, neural_slots *slots) {
+    for (size_t i = 0; i < slots->n; i++) {
+        float *x = slots->slopes + i * s->row;
+        memset(x, 0, s->gmf * sizeof *x);
+        if (s->bias) x[s->row - 1] = 0;
+    }
+}
+
 /* ---- forwards: likes first .. first+n-1 ---- */
 
 static void run_tower(const neural *net, const neural_part *part, size_t first, size_t n, neural_scratch *x) {
@@ -306,8 +315,8 @@ void neural_run_part(const neural *net, const neural_options *o, neural_part *pa
     const neural_shape *s = &net->shape;
     neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS];
     memset(part->dense, 0, s->dense * sizeof *part->dense);
-    memset(users->slopes, 0, users->n * s->row * sizeof(float));
-    memset(items->slopes, 0, items->n * s->row * sizeof(float));
+    clear_slopes(s, users);
+    clear_slopes(s, items);
     gather(&net->table[TABLE_USERS], users, x->user);
     gather(&net->table[TABLE_ITEMS], items, x->item);
     if (s->history) magpie_rows_forward(net, o, part, x);

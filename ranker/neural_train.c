@@ -12,7 +12,10 @@
 
 #include "neural_train.h"
 
-enum { STATE_SHARE = 20 /* training.state takes one second in as many */ };
+enum {
+    STATE_SHARE = 20, /* training.state takes one second in as many */
+    OWNED_ROWS = 16   /* of a table, one after another, that are one task's: lines of a cache have one writer */
+};
 
 /* ---- an order of likes ---- */
 
@@ -106,8 +109,23 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     }
 }
 
+/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as possible,
+ * so that what it wrote is still in its cache. */
+static size_t claim(trainer *t, size_t count, unsigned worker) {
+    size_t task = worker % count, tried = 1;
+    while (atomic_exchange_explicit(&t->claimed[task], true, memory_order_relaxed))
+        task = tried++ < count ? (task + t->owner_count) % count : (task + 1) % count;
+    return task;
+}
+
+static magpie_status run_claimed(trainer *t, size_t count, magpie_task task) {
+    for (size_t i = 0; i < count; i++) atomic_store_explicit(&t->claimed[i], false, memory_order_relaxed);
+    return magpie_pool_run(t->training->pool, count, task, t);
+}
+
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
     trainer *t = context;
+    task = claim(t, t->batch_parts, worker);
     omp_set_num_threads(1); /* of this thread's products */
     size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
     fill_part(t, t->batch_first + first, end - first, &t->parts[task]);
@@ -142,15 +160,15 @@ static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t 
         const neural_slots *slots = &t->parts[p].slots[which];
         for (size_t i = 0; i < slots->n; i++) {
             uint32_t row = slots->of[i];
-            if (row == MAGPIE_RANKER_NOBODY || row % owners != index) continue;
+            if (row == MAGPIE_RANKER_NOBODY || row / OWNED_ROWS % owners != index) continue;
             float **sum = slopes_of(o, row, o->step);
             if (*sum)
                 kernels->add(*sum, slots->slopes + i * columns, 1, columns);
             else {
+                prefetch(*sum = slots->slopes + i * columns, columns);
                 prefetch(table->values + row * columns, columns);
                 prefetch(table->first + row * columns, columns);
                 prefetch(table->second + row * columns, columns);
-                *sum = slots->slopes + i * columns;
                 o->rows[n++] = (owned_row){.row = row, .slopes = *sum};
             }
         }
@@ -178,8 +196,8 @@ static void move_dense(trainer *t, size_t index, size_t owners, const neural_ker
 }
 
 static magpie_status move_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
     trainer *t = context;
+    task = claim(t, t->owner_count, worker);
     const neural_kernels *kernels = neural_kernels_level(0);
     neural_adam rows = t->adam;
     for (size_t which = 0; which < NEURAL_TABLES; which++)
@@ -208,7 +226,7 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                                             : t->numbers.loss == MAGPIE_RANKER_BPR ? (double)t->pairs - 1
                                                                                    : 1);
     t->numbers.scale = 1 / over;
-    magpie_status status = magpie_pool_run(t->training->pool, t->batch_parts, part_task, t);
+    magpie_status status = run_claimed(t, t->batch_parts, part_task);
     if (status != MAGPIE_OK) return status;
     t->state.step++;
     t->adam = (neural_adam){.rate = (float)rate_at(t, t->state.step),
@@ -217,7 +235,7 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                             .correct_second = (float)(1 / (1 - pow(0.999, (double)t->state.step)))};
     for (size_t p = 0; p < t->batch_parts; p++)
         *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
-    return magpie_pool_run(t->training->pool, t->owner_count, move_task, t);
+    return run_claimed(t, t->owner_count, move_task);
 }
 
 static magpie_status tell(trainer *t, size_t done, double loss, bool ended, bool best) {

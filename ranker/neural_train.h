@@ -5,6 +5,8 @@
 
 #include "neural.h"
 
+#include <stdatomic.h>
+
 /* Of a step, the rows that are one task's to move, and where their slopes are summed up. */
 typedef struct owned {
     uint32_t step, key; /* free where `step` is not the present one */
@@ -40,6 +42,7 @@ typedef struct trainer {
     neural_part *parts;
     neural_scratch *scratch; /* by worker */
     owner *owners;           /* by task */
+    atomic_bool *claimed;    /* by task */
     size_t owner_count;
     neural_state state;
     double hit_rate, began, epoch_began, told;
