@@ -80,12 +80,15 @@ typedef struct neural_kernels {
     float (*dot)(const float *x, const float *y, size_t n);
     /* out [rows] += x [n] . y's rows */
     void (*dots)(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out);
+    /* out [rows, n] = relu(x [rows, in] w [in, n] + b [n]) */
+    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n, float *out);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
     /* x's rows += scales [rows] y [n] */
     void (*add_outer)(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n);
     /* x [n] += the sum of y's rows, times scales [rows] unless NULL */
     void (*add_rows)(float *x, const float *y, size_t stride, const float *scales, size_t rows, size_t n);
-    bool (*contains)(const uint32_t *x, size_t n, uint32_t wanted);
+    /* found [count]: which of `wanted` are among x [n] */
+    void (*find)(const uint32_t *x, size_t n, const uint32_t *wanted, size_t count, bool *found);
     void (*multiply)(const float *x, const float *y, size_t n, float *out);
     /* x [n] = exp(x - max x); returns the sum */
     float (*exponentials)(float *x, size_t n);

@@ -32,7 +32,7 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
 void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, size_t user_likes,
                            neural_scratch *out, magpie_block *block) {
     size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
-    out->chunk = NEURAL_PAIRS / pairs ? NEURAL_PAIRS / pairs : 1;
+    out->chunk = (NEURAL_PAIRS + pairs - 1) / pairs;
     size_t all = (out->chunk < likes ? out->chunk : likes) * pairs;
     out->user = magpie_carve(block, likes * s->row, sizeof(float));
     out->item = magpie_carve(block, slots * s->row, sizeof(float));
@@ -67,6 +67,15 @@ static void gather(const neural_table *table, const neural_slots *slots, float *
         memcpy(out + i * n, table->values + slots->of[i] * n, n * sizeof *out);
 }
 
+/* Those that are summed up in place; the tower's are written over. */
+static void clear_slopes(const neural_shape *s, neural_slots *slots) {
+    for (size_t i = 0; i < slots->n; i++) {
+        float *x = slots->slopes + i * s->row;
+        memset(x, 0, s->gmf * sizeof *x);
+        if (s->bias) x[s->row - 1] = 0;
+    }
+}
+
 /* ---- forwards: likes first .. first+n-1 ---- */
 
 static void run_tower(const neural *net, const neural_part *part, size_t first, size_t n, neural_scratch *x) {
@@ -82,8 +91,8 @@ static void run_tower(const neural *net, const neural_part *part, size_t first, 
     }
     for (size_t l = 1; l < s->layers; l++) {
         size_t in = s->width[l - 1], out = s->width[l];
-        product(n * pairs, out, in, x->hidden[l - 1], in, w + s->layer[l], out, 0, x->hidden[l], out);
-        kernels->add_relu(w + s->layer_bias[l], x->hidden[l], n * pairs, out, x->hidden[l]);
+        kernels->layer(x->hidden[l - 1], n * pairs, in, w + s->layer[l], w + s->layer_bias[l], out,
+                       x->hidden[l]);
     }
 }
 
@@ -315,8 +324,8 @@ void neural_run_part(const neural *net, const neural_options *o, neural_part *pa
     const neural_shape *s = &net->shape;
     neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS];
     memset(part->dense, 0, s->dense * sizeof *part->dense);
-    memset(users->slopes, 0, users->n * s->row * sizeof(float));
-    memset(items->slopes, 0, items->n * s->row * sizeof(float));
+    clear_slopes(s, users);
+    clear_slopes(s, items);
     gather(&net->table[TABLE_USERS], users, x->user);
     gather(&net->table[TABLE_ITEMS], items, x->item);
     if (s->history) magpie_rows_forward(net, o, part, x);

@@ -118,6 +118,10 @@ static size_t place_of(const neural *net, const uint32_t *items, size_t i) {
     return item < net->prepared ? item : 0;
 }
 
+static const float *row_of(const neural *net, const uint32_t *items, size_t i) {
+    return net->item_row + place_of(net, items, i) * net->shape.row;
+}
+
 static bool is_known(const neural *net, const uint32_t *items, size_t i) {
     const size_t item = items ? items[i] : i;
     return item < net->prepared && net->known[item];
@@ -135,9 +139,7 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
         kernels->add_relu(q->user_half, net->item_half + place_of(net, items, first + i) * width, 1, width,
                           h + i * width);
     for (size_t l = 1; l < s->layers; l++, old = h, h = next, next = old) {
-        size_t out = s->width[l];
-        product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], out, 0, next, out);
-        kernels->add_relu(w + s->layer_bias[l], next, n, out, next);
+        kernels->layer(h, n, s->width[l - 1], w + s->layer[l], w + s->layer_bias[l], s->width[l], next);
     }
     size_t last = s->width[s->layers - 1];
     kernels->dots(w + s->out_mlp, h, last, n, last, scores);
@@ -147,13 +149,14 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
                        float *scores) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    for (size_t i = 0; i < n; i++) {
-        const float *row = net->item_row + place_of(net, items, first + i) * s->row;
-        scores[i] = q->constant + (s->bias ? row[s->row - 1] : 0);
-        if (s->gmf) scores[i] += kernels->dot(q->user_gmf, row, s->gmf);
+    for (size_t i = 0; i < n; i++)
+        scores[i] = q->constant + (s->bias ? row_of(net, items, first + i)[s->row - 1] : 0);
+    if (!items) kernels->dots(q->user_gmf, net->item_row + first * s->row, s->row, n, s->gmf, scores);
+    for (size_t i = 0; i < n && items; i++)
+        scores[i] += kernels->dot(q->user_gmf, row_of(net, items, first + i), s->gmf);
+    for (size_t i = 0; i < n && q->base; i++) {
         const size_t item = items ? items[first + i] : first + i;
-        if (q->base && item < s->items)
-            scores[i] += kernels->dot(q->base, net->base + item * s->base, s->base);
+        if (item < s->items) scores[i] += kernels->dot(q->base, net->base + item * s->base, s->base);
     }
     if (s->layers) score_tower(net, q, items, first, n, scores);
     for (size_t i = 0; i < n; i++)
