@@ -28,7 +28,7 @@ typedef struct ranker_training {
     /* One like of each user that was set aside, MAGPIE_RANKER_NOBODY where there is none; NULL: none is. */
     const uint32_t *validation;
     const magpie_ranker_content *content; /* NULL: there is none */
-    const char *state;                    /* path of training.state */
+    const char *directory, *state;        /* the model's folder, and the path of its training.state */
     magpie_pool *pool;
     size_t from;                     /* how many models it begins from */
     magpie_ranker_callback callback; /* NULL: nobody listens */
@@ -76,6 +76,13 @@ MAGPIE_CHECK_RESULT magpie_status ranker_load(const char *directory, magpie_rank
 /* Takes tensors of the same name from another model and sets their has [RANKER_TENSORS_MAX]. Tables of users
  * and items may have fewer rows there: the rest stay zero. */
 MAGPIE_CHECK_RESULT magpie_status ranker_take(magpie_ranker *ranker, const char *directory, bool *has);
+
+/* ---- forget.c ---- */
+
+/* Keeps others from forgetting users in the folder, and from writing to it, until the descriptor is closed. */
+MAGPIE_CHECK_RESULT magpie_status ranker_lock(const char *directory, int *descriptor);
+/* The numbers of those who were forgotten in the folder, to be freed. */
+MAGPIE_CHECK_RESULT magpie_status ranker_forgotten(const char *directory, uint32_t **users, size_t *n);
 
 /* The likes by item: out->users are the items, out->item[] the users, in rising order. Weights, no times. In
  * one block that the caller frees. */

@@ -81,7 +81,8 @@ typedef struct neural_kernels {
     /* out [rows] += x [n] . y's rows */
     void (*dots)(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out);
     /* out [rows, n] = relu(x [rows, in] w [in, n] + b [n]) */
-    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n, float *out);
+    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n,
+                  float *out);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
     /* x's rows += scales [rows] y [n] */
     void (*add_outer)(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n);
@@ -201,10 +202,17 @@ typedef struct neural_state {
     double best_hit_rate, best_loss;
 } neural_state;
 
+/* How an epoch was, to be told again. */
+typedef struct neural_epoch {
+    double loss, hit_rate, samples_per_second, seconds, best; /* best: 1 or 0 */
+} neural_epoch;
+
+/* curve [state->epoch] */
 MAGPIE_CHECK_RESULT magpie_status neural_state_write(const neural *net, const neural_state *state,
-                                                     const char *path);
-/* *found is false where there is none; MAGPIE_E_MISMATCH, in words, for that of another training. */
-MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, const char *path,
-                                                    bool *found);
+                                                     const neural_epoch *curve, const char *path);
+/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH, in
+ * words, for that of another training. */
+MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, neural_epoch *curve,
+                                                    size_t epochs, const char *path, bool *found);
 
 #endif

@@ -113,6 +113,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     t->owners = magpie_carve(block, threads, sizeof *t->owners);
     t->claimed = magpie_carve(block, parts > threads ? parts : threads, sizeof *t->claimed);
     t->landmarks = magpie_carve(block, (size_t)(t->likes >> t->landmark_shift) + 2, sizeof *t->landmarks);
+    t->curve = magpie_carve(block, (size_t)t->options->epochs, sizeof *t->curve);
     const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
                             t->part_likes * s->history};
     for (size_t i = 0; i < NEURAL_TABLES; i++) most = slots[i] * parts > most ? slots[i] * parts : most;

@@ -9,12 +9,13 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "neural_train.h"
 
 enum {
     STATE_SHARE = 20, /* training.state takes one second in as many */
-    OWNED_ROWS = 16   /* of a table, one after another, that are one task's: lines of a cache have one writer */
+    OWNED_ROWS = 16 /* of a table, one after another, that are one task's: lines of a cache have one writer */
 };
 
 /* ---- an order of likes ---- */
@@ -52,7 +53,8 @@ static uint32_t user_of(const trainer *t, uint64_t i) {
 /* ---- negatives and histories ---- */
 
 /* Items [n] that the user has not liked; after some tries, whatever comes (a user may have liked all). */
-static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n, uint32_t *out) {
+static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n,
+                           uint32_t *out) {
     enum { MOST = 16 };
     const neural_kernels *kernels = neural_kernels_level(0);
     const uint32_t *liked = likes->item + likes->begin[user];
@@ -250,20 +252,40 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
     return run_claimed(t, t->owner_count, move_task);
 }
 
-static magpie_status tell(trainer *t, size_t done, double loss, bool ended, bool best) {
+static double samples_per_second(const trainer *t, double share, double now) {
+    return share * (double)t->likes * (double)t->pairs / fmax(now - t->epoch_began, 1e-9);
+}
+
+/* In the middle of an epoch. */
+static magpie_status tell(trainer *t, size_t done, double loss) {
     double now = magpie_seconds(), share = (double)done / (double)t->steps;
-    if (!t->training->callback || (!ended && now - t->told < 0.2)) return MAGPIE_OK;
+    if (!t->training->callback || now - t->told < 0.2) return MAGPIE_OK;
     t->told = now;
-    const magpie_ranker_progress progress = {
-        .epoch = (size_t)t->state.epoch + (ended ? 0 : 1),
-        .epochs = (size_t)t->options->epochs,
-        .done = share,
-        .loss = done ? loss / share : 0,
-        .samples_per_second = share * (double)t->likes * (double)t->pairs / fmax(now - t->epoch_began, 1e-9),
-        .seconds = now - t->began,
-        .hit_rate = t->hit_rate,
-        .epoch_ended = ended,
-        .best = best};
+    const magpie_ranker_progress progress = {.epoch = (size_t)t->state.epoch + 1,
+                                             .epochs = (size_t)t->options->epochs,
+                                             .done = share,
+                                             .loss = loss / share,
+                                             .samples_per_second = samples_per_second(t, share, now),
+                                             .seconds = now - t->began,
+                                             .hit_rate = t->hit_rate};
+    return t->training->callback(t->training->context, &progress);
+}
+
+/* At the end of epoch `epoch`, or again. */
+static magpie_status tell_epoch(trainer *t, size_t epoch, bool resumed) {
+    const neural_epoch *e = &t->curve[epoch - 1];
+    if (!t->training->callback) return MAGPIE_OK;
+    if (!resumed) t->told = magpie_seconds();
+    const magpie_ranker_progress progress = {.epoch = epoch,
+                                             .epochs = (size_t)t->options->epochs,
+                                             .done = 1,
+                                             .loss = e->loss,
+                                             .samples_per_second = e->samples_per_second,
+                                             .seconds = e->seconds,
+                                             .hit_rate = e->hit_rate,
+                                             .epoch_ended = true,
+                                             .best = e->best > 0,
+                                             .resumed = resumed};
     return t->training->callback(t->training->context, &progress);
 }
 
@@ -273,7 +295,7 @@ static magpie_status run_epoch(trainer *t, double *loss) {
     t->epoch_began = magpie_seconds();
     for (size_t i = 0; i < t->steps && status == MAGPIE_OK; i++) {
         status = step(t, i, loss);
-        if (status == MAGPIE_OK) status = tell(t, i + 1, *loss, false, false);
+        if (status == MAGPIE_OK) status = tell(t, i + 1, *loss);
     }
     return status;
 }
@@ -318,6 +340,41 @@ static void take_kept(neural *net) {
     }
 }
 
+/* Whether one of those whom it learns from was forgotten since. */
+static magpie_status find_forgotten(const ranker_training *g, bool *found) {
+    uint32_t *gone;
+    size_t n;
+    magpie_status status = ranker_forgotten(g->directory, &gone, &n);
+    *found = false;
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++)
+        if (gone[i] < g->likes->users && g->likes->begin[gone[i]] < g->likes->begin[gone[i] + 1])
+            *found = true;
+    free(gone);
+    return status;
+}
+
+/* Nothing once somebody was forgotten: their likes are gone, so it could not be resumed. */
+static magpie_status write_state(trainer *t) {
+    const double begun = magpie_seconds();
+    bool forgotten;
+    int lock;
+    magpie_status status = ranker_lock(t->training->directory, &lock);
+    if (status != MAGPIE_OK) return status;
+    status = find_forgotten(t->training, &forgotten);
+    if (status == MAGPIE_OK && !forgotten)
+        status = neural_state_write(t->net, &t->state, t->curve, t->training->state);
+    close(lock);
+    t->written = magpie_seconds();
+    t->writing = t->written - begun;
+    return status;
+}
+
+static void note_epoch(trainer *t, double loss, bool best) {
+    const double now = magpie_seconds();
+    t->curve[t->state.epoch - 1] =
+        (neural_epoch){loss, t->hit_rate, samples_per_second(t, 1, now), now - t->began, best};
+}
+
 /* After an epoch: how good it is, whether it is kept, whether to go on. */
 static magpie_status judge(trainer *t, magpie_ranker *ranker, double loss, bool *go_on) {
     const ranker_training *g = t->training;
@@ -336,26 +393,38 @@ static magpie_status judge(trainer *t, magpie_ranker *ranker, double loss, bool 
         t->state.best_hit_rate = t->hit_rate;
         t->state.best_loss = loss;
     }
+    note_epoch(t, loss, best);
     *go_on = goes_on(t);
-    double now = magpie_seconds();
-    if (now - t->written > STATE_SHARE * t->writing || !*go_on) {
-        status = neural_state_write(t->net, &t->state, g->state);
-        t->written = magpie_seconds();
-        t->writing = t->written - now;
-    }
-    return status == MAGPIE_OK ? tell(t, t->steps, loss, true, best) : status;
+    const bool due = magpie_seconds() - t->written > STATE_SHARE * t->writing || !*go_on;
+    if (due) status = write_state(t);
+    if (status != MAGPIE_OK) return status;
+    const magpie_status wanted = tell_epoch(t, (size_t)t->state.epoch, false);
+    if (wanted == MAGPIE_OK || due) return wanted;
+    status = write_state(t); /* so that this epoch is not lost */
+    return status == MAGPIE_OK ? wanted : status;
+}
+
+/* Where there is a state: as it was left, its epochs told again. */
+static magpie_status resume(trainer *t, bool *go_on) {
+    bool found;
+    magpie_status status = neural_state_read(t->net, &t->state, t->curve, (size_t)t->options->epochs,
+                                             t->training->state, &found);
+    if (status != MAGPIE_OK || !found) return status;
+    *go_on = goes_on(t);
+    t->hit_rate = t->curve[t->state.epoch - 1].hit_rate;
+    for (size_t epoch = 1; epoch <= t->state.epoch && status == MAGPIE_OK; epoch++)
+        status = tell_epoch(t, epoch, true);
+    return status;
 }
 
 magpie_status neural_train(magpie_ranker *ranker, const ranker_training *training, const bool *had) {
     trainer *t = NULL;
     double loss;
-    bool go_on = true, found = false;
+    bool go_on = true;
     magpie_status status = trainer_create(ranker, training, had, &t);
     if (status != MAGPIE_OK) return status;
     if (t->net->shape.base) status = neural_base_fit(ranker, training);
-    if (status == MAGPIE_OK && ranker->options.resume)
-        status = neural_state_read(t->net, &t->state, training->state, &found);
-    if (found) go_on = goes_on(t);
+    if (status == MAGPIE_OK && ranker->options.resume) status = resume(t, &go_on);
     while (status == MAGPIE_OK && go_on) {
         status = run_epoch(t, &loss);
         if (status == MAGPIE_OK) status = judge(t, ranker, loss, &go_on);

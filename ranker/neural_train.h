@@ -35,7 +35,7 @@ typedef struct trainer {
     size_t user_likes;               /* the most of one user */
     size_t pairs, steps, part_likes; /* pairs of a like; steps of an epoch; likes of a part */
     bool fixed_out;                  /* mf's a */
-    uint32_t *landmarks;             /* whose likes number 0, 1 << landmark_shift, ... are, and the last one */
+    uint32_t *landmarks; /* whose likes number 0, 1 << landmark_shift, ... are, and the last one */
     unsigned landmark_shift;
     /* of the step: */
     uint64_t batch_first;
@@ -47,6 +47,7 @@ typedef struct trainer {
     atomic_bool *claimed;    /* by task */
     size_t owner_count;
     neural_state state;
+    neural_epoch *curve; /* [options->epochs], those up to state.epoch known */
     double hit_rate, began, epoch_began, told;
     double written, writing; /* training.state: when, and how long that took */
     magpie_block block, moments;

@@ -120,6 +120,7 @@ typedef struct magpie_ranker_options {
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
     bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
+    bool validate; /* set likes aside and measure, whatever the kind and the patience: to compare options */
     /* Folders of models to begin from, NULL ends: tensors of the same name are taken, rows that are new begin
      * as always. For --continue; and for neumf out of a gmf and an mlp, as the paper pre-trains. */
     const char *const *from;
@@ -147,26 +148,27 @@ typedef struct magpie_ranker_progress {
     double done;          /* of this epoch, 0 .. 1 */
     double loss;          /* mean so far */
     double samples_per_second;
-    double seconds;                  /* since the beginning */
+    double seconds;                  /* since the beginning of the run that it was */
     double hit_rate;                 /* HR@10 on validation of the last epoch that is through; 0: none yet */
     bool epoch_ended, best, resumed; /* best: of all up to here; resumed: was run before, told again */
 } magpie_ranker_progress;
 
-/* Called some times a second, and at the end of every epoch. Any status but MAGPIE_OK ends the training, which
- * can be resumed then, and is returned. */
+/* Called some times a second, and at the end of every epoch; of a training that is resumed, first for the end
+ * of each epoch of before. Any status but MAGPIE_OK ends the training, which can be resumed then, and is
+ * returned; where an epoch has ended, nothing of it is lost. */
 typedef magpie_status (*magpie_ranker_callback)(void *context, const magpie_ranker_progress *progress);
 
 typedef struct magpie_ranker_report {
     size_t epochs, best_epoch; /* 0 for models that are had in one step */
-    double loss, hit_rate;     /* of the one that was kept */
+    double loss, hit_rate;     /* of the one that was kept; hit_rate 0: nothing was set aside */
     double seconds;
     uint64_t parameters;
 } magpie_ranker_report;
 
 typedef struct magpie_ranker magpie_ranker; /* a trained model; immutable, shared by threads */
 
-/* Trains on all of `likes`. The last like of each user is set aside for validation where training has epochs
- * and patience is not 0 (one user in every few, where there are more than 10,000). The same seed gives the
+/* Trains on all of `likes`. The last like of each user is set aside for validation where patience is not 0
+ * (one user in every few, where there are more than 10,000), or with options->validate. The same seed gives the
  * same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which
  * is made where there is none; its training.state is written at the ends of epochs, for a twentieth of the time
  * at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
@@ -201,7 +203,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_score(const magpie_ranker *ranke
                                                       size_t n, float *scores);
 
 /* Overwrites with zeros, in the model's file, what it has of a user, and removes the folder's training.state;
- * synced. MAGPIE_OK where it has nothing. */
+ * synced. MAGPIE_OK where it has nothing. The number is noted in the folder's `forgotten`, for good: a training
+ * that runs meanwhile, and any later one, writes no row of that user. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_forget(const char *directory, uint32_t user);
 
 /* ---- evaluation ---- */

@@ -37,19 +37,22 @@ static magpie_status check_content(const magpie_ranker_content *content) {
 
 /* ---- validation ---------------------------------------------------------------------------------------- */
 
-/* The likes without those that are set aside. Times are not needed past here: order is. */
+/* The likes without those that are set aside. */
 typedef struct validation {
     magpie_block block;
     uint64_t *begin;
     uint32_t *item;
     float *weight;
+    int64_t *time;   /* NULL where nobody asks: the order is enough for most */
     uint32_t *aside; /* [users] */
 } validation;
 
-static void lay_out(validation *v, const magpie_likes *likes) {
+static void lay_out(validation *v, const magpie_likes *likes, bool timed) {
     v->begin = magpie_carve(&v->block, likes->users + 1, sizeof *v->begin);
-    v->item = magpie_carve(&v->block, likes->begin[likes->users], sizeof *v->item);
-    v->weight = likes->weight ? magpie_carve(&v->block, likes->begin[likes->users], sizeof *v->weight) : NULL;
+    const size_t n = likes->begin[likes->users];
+    v->time = timed && likes->time ? magpie_carve(&v->block, n, sizeof *v->time) : NULL;
+    v->item = magpie_carve(&v->block, n, sizeof *v->item);
+    v->weight = likes->weight ? magpie_carve(&v->block, n, sizeof *v->weight) : NULL;
     v->aside = magpie_carve(&v->block, likes->users, sizeof *v->aside);
 }
 
@@ -65,20 +68,29 @@ static void set_aside(validation *v, const magpie_likes *likes) {
         if (n > 1 && able++ % every == 0) v->aside[u] = likes->item[from + --n];
         v->begin[u] = at;
         memcpy(v->item + at, likes->item + from, n * sizeof *v->item);
+        if (v->time) memcpy(v->time + at, likes->time + from, n * sizeof *v->time);
         if (v->weight) memcpy(v->weight + at, likes->weight + from, n * sizeof *v->weight);
         at += n;
     }
     v->begin[likes->users] = at;
 }
 
-static magpie_status validation_create(const magpie_likes *likes, validation *out, magpie_likes *rest) {
-    lay_out(out, likes);
+static magpie_status validation_create(const magpie_likes *likes, bool timed, validation *out,
+                                       magpie_likes *rest) {
+    lay_out(out, likes, timed);
     magpie_status status = magpie_block_alloc(&out->block);
     if (status != MAGPIE_OK) return status;
-    lay_out(out, likes);
+    lay_out(out, likes, timed);
     set_aside(out, likes);
-    *rest = (magpie_likes){likes->users, likes->items, out->begin, out->item, out->weight, NULL};
+    *rest = (magpie_likes){likes->users, likes->items, out->begin, out->item, out->weight, out->time};
     return MAGPIE_OK;
+}
+
+static magpie_status measure(magpie_ranker *ranker, const ranker_training *training, uint64_t seed) {
+    magpie_status status = MAGPIE_OK;
+    if (ranker->model->prepare) status = ranker->model->prepare(ranker, training->content);
+    return status == MAGPIE_OK ? ranker_validate(ranker, training, seed, &training->report->hit_rate)
+                               : status;
 }
 
 /* ---- training ------------------------------------------------------------------------------------------ */
@@ -90,8 +102,8 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
     validation v = {0};
     magpie_likes rest;
     magpie_status status = MAGPIE_OK;
-    if (options->epochs > 0 && options->patience > 0) {
-        status = validation_create(all, &v, &rest);
+    if ((options->epochs > 0 && options->patience > 0) || options->validate) {
+        status = validation_create(all, options->kind == MAGPIE_RANKER_POPULARITY, &v, &rest);
         training->likes = &rest;
         training->validation = v.aside;
     }
@@ -102,8 +114,32 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
             training->from++;
         }
     if (status == MAGPIE_OK) status = ranker->model->train(ranker, training, has);
+    /* Networks have measured after each epoch. */
+    if (status == MAGPIE_OK && training->validation && ranker->model != &ranker_neural)
+        status = measure(ranker, training, options->seed);
     training->likes = all;
     magpie_block_free(&v.block);
+    return status;
+}
+
+/* Not those who were forgotten since the likes were read. */
+static magpie_status save(magpie_ranker *ranker, const char *directory) {
+    ranker_tensor tensors[RANKER_TENSORS_MAX];
+    const size_t count = ranker->model->tensors(ranker, tensors);
+    uint32_t *gone = NULL;
+    size_t n = 0;
+    int lock;
+    magpie_status status = ranker_lock(directory, &lock);
+    if (status != MAGPIE_OK) return status;
+    status = ranker_forgotten(directory, &gone, &n);
+    for (size_t i = 0; i < count && status == MAGPIE_OK; i++)
+        for (size_t k = 0; k < n && tensors[i].of == ROWS_USERS; k++)
+            if (gone[k] < tensors[i].rows)
+                memset(tensors[i].values + gone[k] * tensors[i].stride, 0,
+                       (tensors[i].columns ? tensors[i].columns : 1) * sizeof *tensors[i].values);
+    if (status == MAGPIE_OK) status = ranker_save(ranker, directory);
+    close(lock);
+    free(gone);
     return status;
 }
 
@@ -113,10 +149,11 @@ static magpie_status train_into(const char *directory, magpie_ranker *ranker, ra
     magpie_status status = state ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK && mkdir(directory, 0777) != 0 && errno != EEXIST)
         status = magpie_fail_errno(errno, "cannot make %s", directory);
+    training->directory = directory;
     training->state = state;
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &training->pool);
     if (status == MAGPIE_OK) status = run(ranker, training, options);
-    if (status == MAGPIE_OK) status = ranker_save(ranker, directory);
+    if (status == MAGPIE_OK) status = save(ranker, directory);
     if (status == MAGPIE_OK && unlink(state) != 0 && errno != ENOENT)
         status = magpie_fail_errno(errno, "cannot remove %s", state);
     magpie_pool_free(training->pool);

@@ -243,7 +243,7 @@ typedef struct stopper {
 
 static magpie_status stop(void *context, const magpie_ranker_progress *progress) {
     stopper *s = context;
-    if (progress->epoch_ended == s->middle || s->calls--) return MAGPIE_OK;
+    if (progress->resumed || progress->epoch_ended == s->middle || s->calls--) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_CANCELLED, "that is enough");
 }
 
@@ -264,6 +264,87 @@ static void stopped_and_resumed(void **state) {
         assert_ok(status);
         assert_true(rounds > 3);
         assert_same_model();
+        empty_folders();
+    }
+    free(w);
+}
+
+/* What is told at the ends of epochs; stopped at the end of epoch number `last`, 0: not. */
+typedef struct witness {
+    magpie_ranker_progress of[64];
+    size_t n, last;
+} witness;
+
+static magpie_status note(void *context, const magpie_ranker_progress *progress) {
+    witness *w = context;
+    if (!progress->epoch_ended) return MAGPIE_OK;
+    assert_true(w->n < 64);
+    w->of[w->n++] = *progress;
+    return progress->resumed || progress->epoch != w->last ? MAGPIE_OK
+                                                           : magpie_fail(MAGPIE_E_CANCELLED, "stop");
+}
+
+/* Who resumes sees the whole curve, and no epoch at whose end it was stopped is run again. */
+static void told_again(void **state) {
+    (void)state;
+    world *w = make_world();
+    magpie_ranker_options o = quick(MAGPIE_RANKER_NEUMF);
+    witness whole = {.last = 0};
+    assert_ok(magpie_ranker_train(&w->likes, &w->content, &o, folder, note, &whole, NULL));
+    assert_true(whole.n > 3);
+    o.resume = true;
+    for (size_t last = 1; last <= whole.n; last++) {
+        witness now = {.last = last < whole.n ? last : 0};
+        assert_int_equal(magpie_ranker_train(&w->likes, &w->content, &o, other, note, &now, NULL),
+                         now.last ? MAGPIE_E_CANCELLED : MAGPIE_OK);
+        assert_int_equal(now.n, last);
+        for (size_t i = 0; i < now.n; i++) {
+            assert_true(now.of[i].loss == whole.of[i].loss && now.of[i].hit_rate == whole.of[i].hit_rate);
+            assert_true(now.of[i].best == whole.of[i].best && now.of[i].epoch == i + 1);
+            assert_true(now.of[i].resumed == (i + 1 < last));
+        }
+    }
+    assert_same_model();
+    free(w);
+}
+
+/* Forgets a user at the end of the first epoch; stops at the end of the third where `stops`. */
+typedef struct forgetter {
+    uint32_t user;
+    bool stops;
+} forgetter;
+
+static magpie_status forget_meanwhile(void *context, const magpie_ranker_progress *progress) {
+    const forgetter *f = context;
+    if (progress->epoch_ended && progress->epoch == 1) assert_ok(magpie_ranker_forget(other, f->user));
+    return progress->epoch_ended && progress->epoch == 3 && f->stops ? magpie_fail(MAGPIE_E_CANCELLED, "stop")
+                                                                     : MAGPIE_OK;
+}
+
+/* A training that has begun before does not bring them back, be it stopped or not; nor does a later one. */
+static void forgotten_meanwhile(void **state) {
+    (void)state;
+    world *w = make_world();
+    const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_MAGPIE, MAGPIE_RANKER_MF, MAGPIE_RANKER_IALS};
+    for (size_t k = 0; k < 3; k++) {
+        magpie_ranker_options o =
+            kinds[k] == MAGPIE_RANKER_IALS ? magpie_ranker_defaults(kinds[k]) : quick(kinds[k]);
+        forgetter f = {7, true};
+        magpie_ranker *ranker;
+        float scores[ITEMS];
+        assert_int_equal(magpie_ranker_train(&w->likes, &w->content, &o, other, forget_meanwhile, &f, NULL),
+                         MAGPIE_E_CANCELLED);
+        assert_false(exists(other, "training.state"));
+        for (f.stops = false; f.user < 9; f.user++) {
+            assert_ok(magpie_ranker_train(&w->likes, &w->content, &o, other, forget_meanwhile, &f, NULL));
+            assert_ok(magpie_ranker_open(other, &w->content, &ranker));
+            for (uint32_t u = 5; u < 11; u++) {
+                const magpie_ranker_user user = {u, NULL, 0};
+                assert_int_equal(magpie_ranker_score(ranker, &user, NULL, ITEMS, scores),
+                                 u >= 7 && u <= f.user ? MAGPIE_E_NOT_FOUND : MAGPIE_OK);
+            }
+            magpie_ranker_close(ranker);
+        }
         empty_folders();
     }
     free(w);
@@ -500,6 +581,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(shared_negatives_and_histories),
         TEST(any_number_of_threads),
         TEST(stopped_and_resumed),
+        TEST(told_again),
+        TEST(forgotten_meanwhile),
         TEST(bad_states),
         TEST(killed_and_resumed),
         TEST(odd_data),
