@@ -119,8 +119,13 @@ magpie_status magpie_pool_create(unsigned threads, magpie_pool **out) {
     if (!threads) threads = magpie_cpu_count();
     magpie_pool *pool = magpie_alloc(1, sizeof *pool);
     if (!pool) return MAGPIE_E_NO_MEMORY;
+    /* It is held for some nanoseconds: a thread that finds it taken does better to look again than to sleep. */
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
     pthread_mutex_init(&pool->turn, NULL);
-    pthread_mutex_init(&pool->lock, NULL);
+    pthread_mutex_init(&pool->lock, &kind);
+    pthread_mutexattr_destroy(&kind);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->threads = 1;

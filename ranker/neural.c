@@ -4,6 +4,7 @@
  *     tower.N.weight [in, out], tower.N.bias [out]; the first layer's input is user.mlp, then item.mlp
  *     out.gmf [gmf], out.mlp [last width], out.bias [1]
  *     history.items [items, value], history.key [heads, value], history.position [heads, likes],
+ *     base.items [items, base], out.base [1]: base.c
  *     history.mix [heads x value, row], history.bias [row], content.mix [content, row]
  *
  * which are a Keras model's, layer by layer: ranker/import_ncf.py takes those of the paper's authors. */
@@ -52,6 +53,7 @@ static void lay_out_dense(neural_shape *s) {
     s->position = take(s, s->heads * s->history);
     s->mix = take(s, s->heads * s->value * s->row);
     s->mix_bias = take(s, s->heads ? s->row : 0);
+    s->out_base = take(s, s->base > 0);
     s->project = take(s, s->content * s->row);
 }
 
@@ -69,6 +71,7 @@ void neural_shape_of(const magpie_ranker_info *info, const magpie_ranker_options
         s.heads = (size_t)o->heads;
         s.history = (size_t)o->history;
         s.value = factors;
+        s.base = (size_t)o->base;
         s.content = info->content;
     }
     lay_out_dense(&s);
@@ -88,6 +91,8 @@ static void lay_out(neural *net, magpie_block *block) {
     }
     net->dense = (neural_table){.rows = 1, .columns = s->dense};
     net->dense.values = magpie_carve(block, s->dense, sizeof(float));
+    net->base = magpie_carve(block, s->items * s->base, sizeof(float));
+    net->base_gram = magpie_carve(block, s->base * s->base, sizeof(float));
 }
 
 static void free_network(void *state) {
@@ -167,6 +172,10 @@ static size_t tensors(const magpie_ranker *ranker, ranker_tensor *out) {
         list(&l, "history.position", ROWS_OTHER, s->heads, s->history, s->history, dense + s->position);
         list(&l, "history.mix", ROWS_OTHER, s->heads * s->value, s->row, s->row, dense + s->mix);
         list(&l, "history.bias", ROWS_OTHER, s->row, 0, 1, dense + s->mix_bias);
+    }
+    if (s->base) {
+        list(&l, "base.items", ROWS_ITEMS, s->items, s->base, s->base, net->base);
+        list(&l, "out.base", ROWS_OTHER, 1, 0, 1, dense + s->out_base);
     }
     list(&l, "content.mix", ROWS_OTHER, s->content, s->row, s->row, dense + s->project);
     return l.n;

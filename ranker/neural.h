@@ -34,14 +34,16 @@ typedef struct neural_shape {
     size_t layers, width[NEURAL_LAYERS_MAX];
     size_t heads, history, content; /* magpie: of attention, of likes, of the content vectors; else 0 */
     size_t value;                   /* magpie: numbers of a row of the history's table */
+    size_t base;                    /* magpie: of iALS's factors, see base.c */
     /* Where in the dense numbers: */
     size_t first_user, first_item;                                  /* U, V [mlp, width 0] */
     size_t layer[NEURAL_LAYERS_MAX], layer_bias[NEURAL_LAYERS_MAX]; /* W_l [width l-1, width l]; c_l */
     size_t out_gmf, out_mlp, out_bias;
     size_t key, position, mix,
-        mix_bias;   /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
-    size_t project; /* magpie: [content, row] */
-    size_t dense;   /* how many there are */
+        mix_bias;    /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
+    size_t out_base; /* magpie: base.c's strength */
+    size_t project;  /* magpie: [content, row] */
+    size_t dense;    /* how many there are */
 } neural_shape;
 
 /* Rows that are learned; what is beside `values` is NULL but in training. */
@@ -55,7 +57,8 @@ enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES };
 typedef struct neural {
     neural_shape shape;
     neural_table table[NEURAL_TABLES];
-    neural_table dense; /* one row */
+    neural_table dense;      /* one row */
+    float *base, *base_gram; /* [items, base], [base, base]: base.c */
     /* What scoring reads, by item: see neural_score.c. NULL before it is prepared. */
     float *item_half, *item_row; /* [prepared, width 0], [prepared, row] */
     bool *known;                 /* whether there is anything to score it by */
@@ -77,12 +80,16 @@ typedef struct neural_kernels {
     float (*dot)(const float *x, const float *y, size_t n);
     /* out [rows] += x [n] . y's rows */
     void (*dots)(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out);
+    /* out [rows, n] = relu(x [rows, in] w [in, n] + b [n]) */
+    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n,
+                  float *out);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
     /* x's rows += scales [rows] y [n] */
     void (*add_outer)(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n);
     /* x [n] += the sum of y's rows, times scales [rows] unless NULL */
     void (*add_rows)(float *x, const float *y, size_t stride, const float *scales, size_t rows, size_t n);
-    bool (*contains)(const uint32_t *x, size_t n, uint32_t wanted);
+    /* found [count]: which of `wanted` are among x [n] */
+    void (*find)(const uint32_t *x, size_t n, const uint32_t *wanted, size_t count, bool *found);
     void (*multiply)(const float *x, const float *y, size_t n, float *out);
     /* x [n] = exp(x - max x); returns the sum */
     float (*exponentials)(float *x, size_t n);
@@ -110,10 +117,11 @@ typedef struct neural_part {
     bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
-    bool *liked;    /* shared negatives that a like's user likes: [likes, pairs - 1] */
-    float *dense;   /* slopes of the dense numbers */
-    double loss;    /* sum */
-    uint64_t noise; /* seed of what is left out */
+    float *base_user; /* [likes, base]: base.c */
+    bool *liked;      /* shared negatives that a like's user likes: [likes, pairs - 1] */
+    float *dense;     /* slopes of the dense numbers */
+    double loss;      /* sum */
+    uint64_t noise;   /* seed of what is left out */
 } neural_part;
 
 /* Slot of an item in a part: of like g, number j of its pairs. */
@@ -133,9 +141,12 @@ typedef struct neural_scratch {
     float *attention, *values, *mixed, *mixed_slope;                    /* magpie.c */
     float *content;                                                     /* magpie.c: [slots, content] */
     float *scaled,
-        *shared;      /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
-    float *temporary; /* [row] */
-    uint8_t *kept;    /* magpie.c */
+        *shared; /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
+    float *base_item, *base; /* base.c: [slots, base], [likes, pairs] */
+    float *solving;          /* ials_scratch */
+    uint32_t *others;        /* the likes of a user, but for one */
+    float *temporary;        /* [row] */
+    uint8_t *kept;           /* magpie.c */
 } neural_scratch;
 
 typedef struct neural_options {
@@ -150,10 +161,20 @@ void neural_shape_of(const magpie_ranker_info *info, const magpie_ranker_options
 void neural_part_layout(const neural_shape *shape, size_t likes, size_t pairs, bool shared, neural_part *part,
                         magpie_block *block);
 void neural_scratch_layout(const neural_shape *shape, size_t likes, size_t pairs, bool shared,
-                           neural_scratch *scratch, magpie_block *block);
+                           size_t user_likes, neural_scratch *scratch, magpie_block *block);
 /* Forwards and backwards: slots' rows are named, slopes are left behind. */
 void neural_run_part(const neural *net, const neural_options *options, neural_part *part,
                      neural_scratch *scratch);
+
+/* ---- base.c ---- */
+
+MAGPIE_CHECK_RESULT magpie_status neural_base_fit(magpie_ranker *ranker, const ranker_training *training);
+void neural_base_prepare(neural *net); /* once the factors are there */
+/* x [base] of a history, zero where there is none; scratch: ials_scratch(base) floats */
+MAGPIE_CHECK_RESULT magpie_status neural_base_user(const magpie_ranker *ranker, const uint32_t *history,
+                                                   size_t n, float *scratch, float *x);
+/* What is added to logits, at strength 1. */
+void neural_base_forward(const neural *net, const neural_part *part, neural_scratch *scratch);
 
 /* ---- magpie.c ---- */
 

@@ -61,8 +61,58 @@ static float dot(const float *x, const float *y, size_t n) {
     return SUM(sum);
 }
 
+/* The sums of VL vectors' lanes, one after another, each added up in the order of SUM. */
+INLINE vf sums_of(vf *v) {
+    for (int width = VL / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            v[i] = __builtin_shuffle(v[i], v[i + width], (vi){LOWER}) +
+                   __builtin_shuffle(v[i], v[i + width], (vi){UPPER});
+    return v[0];
+}
+
+/* Some rows at a time share their sums; what is left over comes to the same bits one by one. */
 static void dots(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out) {
-    for (size_t row = 0; row < rows; row++) out[row] += dot(x, y + row * stride, n);
+    size_t row = 0;
+    for (; row + VL <= rows; row += VL) {
+        const float *from = y + row * stride;
+        vf sums[VL] = {{0}};
+#define BODY(left)                                                                                           \
+    do {                                                                                                     \
+        const vf each = get(x + i, left);                                                                    \
+        for (size_t k = 0; k < VL; k++) sums[k] += each * get(from + k * stride + i, left);                  \
+    } while (0)
+        OVER(n, BODY);
+#undef BODY
+        put(out + row, get(out + row, VL) + sums_of(sums), VL);
+    }
+    for (; row < rows; row++) out[row] += dot(x, y + row * stride, n);
+}
+
+/* `rows` rows, a constant, of a vector's columns. */
+INLINE void layer_block(const float *x, size_t in, const float *w, const float *b, size_t n, size_t rows,
+                        size_t left, float *out) {
+    vf sums[8];
+    for (size_t row = 0; row < rows; row++) sums[row] = get(b, left);
+    for (size_t k = 0; k < in; k++) {
+        const vf each = get(w + k * n, left);
+        for (size_t row = 0; row < rows; row++) sums[row] += splat(x[row * in + k]) * each;
+    }
+    for (size_t row = 0; row < rows; row++) put(out + row * n, vmax(sums[row], (vf){0}), left);
+}
+
+static void layer(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n,
+                  float *out) {
+    size_t row = 0;
+#define BODY(left) layer_block(x + row * in, in, w + i, b + i, n, 8, left, out + row * n + i)
+    for (; row + 8 <= rows; row += 8) {
+        OVER(n, BODY);
+    }
+#undef BODY
+#define BODY(left) layer_block(x + row * in, in, w + i, b + i, n, 1, left, out + row * n + i)
+    for (; row < rows; row++) {
+        OVER(n, BODY);
+    }
+#undef BODY
 }
 
 static void add(float *x, const float *y, float scale, size_t n) {
@@ -88,19 +138,27 @@ static void add_rows(float *x, const float *y, size_t stride, const float *scale
 #undef BODY
 }
 
-static bool contains(const uint32_t *x, size_t n, uint32_t wanted) {
-    const vu all = wanted - (vu){0};
-    vi found = {0};
+/* `count`, a constant, at a time, so that what is searched is read once for all. */
+INLINE void find_some(const uint32_t *x, size_t n, const uint32_t *wanted, size_t count, bool *found) {
+    vi hits[4] = {{0}};
     size_t i = 0;
     for (; i + VL <= n; i += VL) {
         vu some;
         memcpy(&some, x + i, sizeof some);
-        found |= some == all;
+        for (size_t k = 0; k < count; k++) hits[k] |= some == wanted[k] - (vu){0};
     }
-    bool any = false;
-    for (int k = 0; k < VL; k++) any |= found[k] != 0;
-    for (; i < n; i++) any |= x[i] == wanted;
-    return any;
+    for (size_t k = 0; k < count; k++) {
+        int any = 0;
+        for (int lane = 0; lane < VL; lane++) any |= hits[k][lane];
+        for (size_t rest = i; rest < n; rest++) any |= x[rest] == wanted[k];
+        found[k] = any != 0;
+    }
+}
+
+static void find(const uint32_t *x, size_t n, const uint32_t *wanted, size_t count, bool *found) {
+    size_t k = 0;
+    for (; k + 4 <= count; k += 4) find_some(x, n, wanted + k, 4, found + k);
+    for (; k < count; k++) find_some(x, n, wanted + k, 1, found + k);
 }
 
 static void multiply(const float *x, const float *y, size_t n, float *out) {
@@ -167,10 +225,11 @@ const neural_kernels SIMD_LEVEL(neural_kernels) = {.add_relu = add_relu,
                                                    .relu_slope = relu_slope,
                                                    .dot = dot,
                                                    .dots = dots,
+                                                   .layer = layer,
                                                    .add = add,
                                                    .add_outer = add_outer,
                                                    .add_rows = add_rows,
-                                                   .contains = contains,
+                                                   .find = find,
                                                    .multiply = multiply,
                                                    .exponentials = exponentials,
                                                    .sigmoid = sigmoid,

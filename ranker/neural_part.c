@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ials_solve.h"
 #include "products.h"
 
 /* ---- memory ---- */
@@ -23,14 +24,15 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
         part->slots[t].of = magpie_carve(block, slots[t], sizeof *part->slots[t].of);
         part->slots[t].slopes = magpie_carve(block, slots[t] * columns[t], sizeof *part->slots[t].slopes);
     }
+    part->base_user = magpie_carve(block, likes * s->base, sizeof *part->base_user);
     part->liked = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof *part->liked);
     part->dense = magpie_carve(block, s->dense, sizeof *part->dense);
 }
 
-void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared,
+void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, size_t user_likes,
                            neural_scratch *out, magpie_block *block) {
     size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
-    out->chunk = NEURAL_PAIRS / pairs ? NEURAL_PAIRS / pairs : 1;
+    out->chunk = (NEURAL_PAIRS + pairs - 1) / pairs;
     size_t all = (out->chunk < likes ? out->chunk : likes) * pairs;
     out->user = magpie_carve(block, likes * s->row, sizeof(float));
     out->item = magpie_carve(block, slots * s->row, sizeof(float));
@@ -45,6 +47,10 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
     out->logits = magpie_carve(block, all, sizeof(float));
     out->scaled = magpie_carve(block, likes * s->gmf, sizeof(float));
     out->shared = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof(float));
+    out->base_item = magpie_carve(block, slots * s->base, sizeof(float));
+    out->base = magpie_carve(block, s->base ? likes * pairs : 0, sizeof(float));
+    out->solving = magpie_carve(block, s->base ? ials_scratch(s->base) : 0, sizeof(float));
+    out->others = magpie_carve(block, s->base ? user_likes : 0, sizeof *out->others);
     out->temporary = magpie_carve(block, s->row, sizeof(float));
     out->attention = magpie_carve(block, likes * s->heads * s->history, sizeof(float));
     out->mixed = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
@@ -59,6 +65,15 @@ static void gather(const neural_table *table, const neural_slots *slots, float *
     size_t n = table->columns;
     for (size_t i = 0; i < slots->n; i++)
         memcpy(out + i * n, table->values + slots->of[i] * n, n * sizeof *out);
+}
+
+/* Those that are summed up in place; the tower's are written over. */
+static void clear_slopes(const neural_shape *s, neural_slots *slots) {
+    for (size_t i = 0; i < slots->n; i++) {
+        float *x = slots->slopes + i * s->row;
+        memset(x, 0, s->gmf * sizeof *x);
+        if (s->bias) x[s->row - 1] = 0;
+    }
 }
 
 /* ---- forwards: likes first .. first+n-1 ---- */
@@ -76,8 +91,8 @@ static void run_tower(const neural *net, const neural_part *part, size_t first, 
     }
     for (size_t l = 1; l < s->layers; l++) {
         size_t in = s->width[l - 1], out = s->width[l];
-        product(n * pairs, out, in, x->hidden[l - 1], in, w + s->layer[l], out, 0, x->hidden[l], out);
-        kernels->add_relu(w + s->layer_bias[l], x->hidden[l], n * pairs, out, x->hidden[l]);
+        kernels->layer(x->hidden[l - 1], n * pairs, in, w + s->layer[l], w + s->layer_bias[l], out,
+                       x->hidden[l]);
     }
 }
 
@@ -100,6 +115,7 @@ static void run_logits(const neural *net, const neural_part *part, size_t first,
         else
             kernels->dots(scaled, other, s->row, others, s->gmf, logits + 1);
     }
+    if (s->base) kernels->add(x->logits, x->base + first * pairs, w[s->out_base], n * pairs);
     if (!s->layers) return;
     size_t last = s->width[s->layers - 1];
     kernels->dots(w + s->out_mlp, x->hidden[s->layers - 1], last, n * pairs, last, x->logits);
@@ -172,6 +188,8 @@ static void slope_of_logits(const neural *net, neural_part *part, size_t first, 
     const neural_kernels *kernels = neural_kernels_level(0);
     float *items = part->slots[TABLE_ITEMS].slopes;
     size_t others = part->pairs - 1;
+    if (s->base)
+        part->dense[s->out_base] += kernels->dot(x->logits, x->base + first * part->pairs, n * part->pairs);
     for (size_t g = first; g < first + n; g++) {
         const float *slopes = x->logits + (g - first) * part->pairs, *scaled = x->scaled + g * s->gmf;
         float *du = part->slots[TABLE_USERS].slopes + g * s->row, sum = 0;
@@ -306,11 +324,12 @@ void neural_run_part(const neural *net, const neural_options *o, neural_part *pa
     const neural_shape *s = &net->shape;
     neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS];
     memset(part->dense, 0, s->dense * sizeof *part->dense);
-    memset(users->slopes, 0, users->n * s->row * sizeof(float));
-    memset(items->slopes, 0, items->n * s->row * sizeof(float));
+    clear_slopes(s, users);
+    clear_slopes(s, items);
     gather(&net->table[TABLE_USERS], users, x->user);
     gather(&net->table[TABLE_ITEMS], items, x->item);
     if (s->history) magpie_rows_forward(net, o, part, x);
+    if (s->base) neural_base_forward(net, part, x);
     if (s->gmf) begin_gmf(net, part, x);
     if (s->layers) begin_tower(net, part, x);
     part->loss = 0;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "blas.h"
+#include "ials_solve.h"
 #include "products.h"
 
 /* ---- items ---- */
@@ -56,6 +57,7 @@ magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content 
     }
     int before = blas_alone();
     prepare_rows(net, content, items);
+    neural_base_prepare(net);
     if (s->layers)
         product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row, net->dense.values + s->first_item,
                 s->width[0], 0, net->item_half, s->width[0]);
@@ -105,6 +107,7 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
 typedef struct asked {
     const float *user_half; /* [width 0], with the layer's bias */
     const float *user_gmf;  /* [gmf], times a */
+    const float *base;      /* [base], times the strength; NULL: there is none */
     float constant;
     size_t step; /* items at a time */
 } asked;
@@ -113,6 +116,10 @@ typedef struct asked {
 static size_t place_of(const neural *net, const uint32_t *items, size_t i) {
     const size_t item = items ? items[i] : i;
     return item < net->prepared ? item : 0;
+}
+
+static const float *row_of(const neural *net, const uint32_t *items, size_t i) {
+    return net->item_row + place_of(net, items, i) * net->shape.row;
 }
 
 static bool is_known(const neural *net, const uint32_t *items, size_t i) {
@@ -132,9 +139,7 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
         kernels->add_relu(q->user_half, net->item_half + place_of(net, items, first + i) * width, 1, width,
                           h + i * width);
     for (size_t l = 1; l < s->layers; l++, old = h, h = next, next = old) {
-        size_t out = s->width[l];
-        product(n, out, s->width[l - 1], h, s->width[l - 1], w + s->layer[l], out, 0, next, out);
-        kernels->add_relu(w + s->layer_bias[l], next, n, out, next);
+        kernels->layer(h, n, s->width[l - 1], w + s->layer[l], w + s->layer_bias[l], s->width[l], next);
     }
     size_t last = s->width[s->layers - 1];
     kernels->dots(w + s->out_mlp, h, last, n, last, scores);
@@ -144,42 +149,63 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
                        float *scores) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    for (size_t i = 0; i < n; i++) {
-        const float *row = net->item_row + place_of(net, items, first + i) * s->row;
-        scores[i] = q->constant + (s->bias ? row[s->row - 1] : 0);
-        if (s->gmf) scores[i] += kernels->dot(q->user_gmf, row, s->gmf);
+    for (size_t i = 0; i < n; i++)
+        scores[i] = q->constant + (s->bias ? row_of(net, items, first + i)[s->row - 1] : 0);
+    if (!items) kernels->dots(q->user_gmf, net->item_row + first * s->row, s->row, n, s->gmf, scores);
+    for (size_t i = 0; i < n && items; i++)
+        scores[i] += kernels->dot(q->user_gmf, row_of(net, items, first + i), s->gmf);
+    for (size_t i = 0; i < n && q->base; i++) {
+        const size_t item = items ? items[first + i] : first + i;
+        if (item < s->items) scores[i] += kernels->dot(q->base, net->base + item * s->base, s->base);
     }
     if (s->layers) score_tower(net, q, items, first, n, scores);
     for (size_t i = 0; i < n; i++)
         if (!is_known(net, items, first + i)) scores[i] = -INFINITY;
 }
 
-magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
-                           size_t n, float *scores) {
+/* The user's side of all scores, in `memory`: [row + width 0 + base + ials_scratch(base)]. */
+static magpie_status ask(const magpie_ranker *ranker, const magpie_ranker_user *user, size_t n, float *memory,
+                         asked *out) {
     const neural *net = ranker->state;
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
     const float *w = net->dense.values;
     size_t width = s->layers ? s->width[0] : 0;
+    float *row = memory, *half = row + s->row, *base = half + width;
     bool any;
-    float *row = magpie_alloc(s->row + width, sizeof *row);
-    if (!row) return MAGPIE_E_NO_MEMORY;
-    for (; !items && n > net->prepared; n--) scores[n - 1] = -INFINITY;
-    int before = blas_alone();
     magpie_status status = user_row(net, user, row, &any);
     if (status == MAGPIE_OK && !any)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "the model knows nothing of the user");
-    if (status == MAGPIE_OK) {
-        float *half = row + s->row;
-        asked q = {.user_half = half, .user_gmf = row, .step = width ? NEURAL_WIDTH_MAX / width : n};
-        q.constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0);
-        if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
-        if (width) kernels->add(half, w + s->layer_bias[0], 1, width);
-        kernels->multiply(row, w + s->out_gmf, s->gmf, row);
-        for (size_t first = 0; first < n; first += q.step)
-            score_some(net, &q, items, first, n - first < q.step ? n - first : q.step, scores + first);
-    }
+    if (status == MAGPIE_OK && s->base)
+        status = neural_base_user(ranker, user->history, user->n, base + s->base, base);
+    if (status != MAGPIE_OK) return status;
+    *out = (asked){.user_half = half,
+                   .user_gmf = row,
+                   .base = s->base ? base : NULL,
+                   .constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0),
+                   .step = width ? NEURAL_WIDTH_MAX / width : n};
+    for (size_t f = 0; f < s->base; f++) base[f] *= w[s->out_base];
+    if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
+    if (width) kernels->add(half, w + s->layer_bias[0], 1, width);
+    kernels->multiply(row, w + s->out_gmf, s->gmf, row);
+    return MAGPIE_OK;
+}
+
+magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
+                           size_t n, float *scores) {
+    const neural *net = ranker->state;
+    const neural_shape *s = &net->shape;
+    asked q;
+    float *memory =
+        magpie_alloc(s->row + (s->layers ? s->width[0] : 0) + (s->base ? s->base + ials_scratch(s->base) : 0),
+                     sizeof *memory);
+    if (!memory) return MAGPIE_E_NO_MEMORY;
+    for (; !items && n > net->prepared; n--) scores[n - 1] = -INFINITY;
+    int before = blas_alone();
+    magpie_status status = ask(ranker, user, n, memory, &q);
+    for (size_t first = 0; first < n && status == MAGPIE_OK; first += q.step)
+        score_some(net, &q, items, first, n - first < q.step ? n - first : q.step, scores + first);
     blas_restore(before);
-    free(row);
+    free(memory);
     return status;
 }

@@ -46,7 +46,8 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
         memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
     else if (!strcmp(t->name, "history.position"))
         fill_positions(s, ranker->options.recency, t->values);
-    else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF)
+    else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF &&
+             strcmp(t->name, "out.base") != 0)
         fill_uniform(t->values, t->rows, sqrt(3 / (double)fan), seed);
     else if (!strncmp(t->name, "out.", 4))
         for (size_t i = 0; i < t->rows; i++) t->values[i] = 1;
@@ -82,6 +83,7 @@ static void fill(const magpie_ranker *ranker, const ranker_training *training, c
     size_t n = ranker->model->tensors(ranker, tensors);
     for (size_t i = 0; i < n; i++) {
         uint64_t seed = ranker_seed(ranker->options.seed, i);
+        if (tensors[i].values == ((const neural *)ranker->state)->base) continue; /* base.c's */
         if (tensors[i].of != ROWS_OTHER)
             fill_rows(ranker, &tensors[i], has[i], seed);
         else if (!has[i])
@@ -109,6 +111,8 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     t->parts = magpie_carve(block, parts, sizeof *t->parts);
     t->scratch = magpie_carve(block, threads, sizeof *t->scratch);
     t->owners = magpie_carve(block, threads, sizeof *t->owners);
+    t->claimed = magpie_carve(block, parts > threads ? parts : threads, sizeof *t->claimed);
+    t->landmarks = magpie_carve(block, (size_t)(t->likes >> t->landmark_shift) + 2, sizeof *t->landmarks);
     t->curve = magpie_carve(block, (size_t)t->options->epochs, sizeof *t->curve);
     const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
                             t->part_likes * s->history};
@@ -120,7 +124,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     }
     for (size_t i = 0; i < threads; i++) {
         neural_scratch none = {0}, *scratch = t->scratch ? &t->scratch[i] : &none;
-        neural_scratch_layout(s, t->part_likes, t->pairs, shared, scratch, block);
+        neural_scratch_layout(s, t->part_likes, t->pairs, shared, t->user_likes, scratch, block);
         owned *table = magpie_carve(block, entries, sizeof *table);
         owned_row *rows = magpie_carve(block, most, sizeof *rows);
         if (t->owners) t->owners[i] = (owner){.entries = table, .rows = rows, .mask = entries - 1};
@@ -136,6 +140,16 @@ static magpie_status allocate(trainer *t, size_t parts, size_t threads, bool kep
     status = magpie_block_alloc(&t->moments);
     if (status == MAGPIE_OK) lay_out_moments(t->net, kept, &t->moments);
     return status;
+}
+
+/* About as many as users, so that between two of them there are few. */
+static void set_landmarks(trainer *t) {
+    const magpie_likes *likes = t->training->likes;
+    size_t n = (size_t)(t->likes >> t->landmark_shift) + 2, user = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (user + 1 < likes->users && likes->begin[user + 1] <= (uint64_t)i << t->landmark_shift) user++;
+        t->landmarks[i] = (uint32_t)user;
+    }
 }
 
 /* ---- the trainer ---- */
@@ -175,7 +189,8 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
     trainer *t = magpie_alloc(1, sizeof *t);
     if (!t) return MAGPIE_E_NO_MEMORY;
     bool magpie = ranker->info.kind == MAGPIE_RANKER_MAGPIE;
-    *t = (trainer){.net = ranker->state,
+    *t = (trainer){.ranker = ranker,
+                   .net = ranker->state,
                    .training = training,
                    .options = o,
                    .seed = o->seed,
@@ -192,11 +207,17 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
     size_t batch = at_least_one((size_t)o->batch / (magpie ? 1 : t->pairs));
     t->steps = at_least_one((size_t)(t->likes / batch));
     size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
-           part = magpie ? NEURAL_PART : at_least_one(NEURAL_PAIRS / t->pairs),
+           part = magpie ? NEURAL_PART : (NEURAL_PAIRS + t->pairs - 1) / t->pairs,
            parts = (likes + part - 1) / part;
     t->part_likes = (likes + parts - 1) / parts;
+    for (size_t u = 0; u < training->likes->users; u++) {
+        const size_t n = (size_t)(training->likes->begin[u + 1] - training->likes->begin[u]);
+        t->user_likes = n > t->user_likes ? n : t->user_likes;
+    }
+    while (t->likes >> t->landmark_shift > t->net->shape.users) t->landmark_shift++;
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
     if (status == MAGPIE_OK) {
+        set_landmarks(t);
         fill(ranker, training, has);
         t->state.key = key_of(ranker, training);
         magpie_pool_be_eager(training->pool);

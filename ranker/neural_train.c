@@ -13,7 +13,10 @@
 
 #include "neural_train.h"
 
-enum { STATE_SHARE = 20 /* training.state takes one second in as many */ };
+enum {
+    STATE_SHARE = 20, /* training.state takes one second in as many */
+    OWNED_ROWS = 16 /* of a table, one after another, that are one task's: lines of a cache have one writer */
+};
 
 /* ---- an order of likes ---- */
 
@@ -33,8 +36,10 @@ static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed) {
 }
 
 /* Whose like number i is. */
-static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
-    size_t low = 0, high = likes->users;
+static uint32_t user_of(const trainer *t, uint64_t i) {
+    const magpie_likes *likes = t->training->likes;
+    const uint32_t *around = t->landmarks + (i >> t->landmark_shift);
+    size_t low = around[0], high = (size_t)around[1] + 1;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (likes->begin[middle] <= i)
@@ -47,17 +52,24 @@ static uint32_t user_of(const magpie_likes *likes, uint64_t i) {
 
 /* ---- negatives and histories ---- */
 
-/* An item that the user has not liked; after some tries, whatever comes (a user may have liked all). */
-static uint32_t draw_negative(const magpie_likes *likes, uint32_t user, uint64_t *random) {
+/* Items [n] that the user has not liked; after some tries, whatever comes (a user may have liked all). */
+static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n,
+                           uint32_t *out) {
+    enum { MOST = 16 };
     const neural_kernels *kernels = neural_kernels_level(0);
     const uint32_t *liked = likes->item + likes->begin[user];
-    size_t n = (size_t)(likes->begin[user + 1] - likes->begin[user]);
-    uint32_t item = 0;
-    for (int tries = 0; tries < 100; tries++) {
-        item = ranker_draw(random, (uint32_t)likes->items);
-        if (!kernels->contains(liked, n, item)) break;
+    const size_t likes_of = (size_t)(likes->begin[user + 1] - likes->begin[user]);
+    bool found[MOST];
+    for (size_t some; n; n -= some, out += some) {
+        some = n < MOST ? n : MOST;
+        for (size_t j = 0; j < some; j++) out[j] = ranker_draw(random, (uint32_t)likes->items);
+        kernels->find(liked, likes_of, out, some, found);
+        for (size_t j = 0; j < some; j++)
+            for (int tries = 1; found[j] && tries < 100; tries++) {
+                out[j] = ranker_draw(random, (uint32_t)likes->items);
+                kernels->find(liked, likes_of, out + j, 1, found + j);
+            }
     }
-    return item;
 }
 
 /* The likes before like number i, or with `later` all others, most recent first; returns how many. */
@@ -69,7 +81,16 @@ static uint32_t history_of(const magpie_likes *likes, uint32_t user, uint64_t i,
     return n;
 }
 
-static void fill_part(const trainer *t, size_t first, size_t likes, neural_part *part) {
+/* The same likes, all of them, for base.c. */
+static magpie_status solve_user(const trainer *t, uint32_t user, uint64_t i, neural_scratch *x, float *out) {
+    const magpie_likes *likes = t->training->likes;
+    size_t n = history_of(likes, user, i, t->options->later > 0, SIZE_MAX, x->others);
+    return neural_base_user(t->ranker, x->others, n, x->solving, out);
+}
+
+static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neural_part *part,
+                               neural_scratch *x) {
+    magpie_status status = MAGPIE_OK;
     const neural_shape *s = &t->net->shape;
     const magpie_likes *all = t->training->likes;
     uint64_t n = all->begin[all->users], epoch = ranker_seed(t->seed, t->state.epoch + 1);
@@ -80,13 +101,14 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     history->n = likes * s->history;
     for (size_t g = 0; g < likes; g++) {
         uint64_t i = permute(first + g, n, epoch), random = ranker_seed(epoch, first + g);
-        uint32_t user = user_of(all, i);
+        uint32_t user = user_of(t, i);
         users->of[g] = user;
         items->of[neural_slot(part, g, 0)] = all->item[i];
-        for (size_t j = 1; j < part->pairs && !part->shared; j++)
-            items->of[neural_slot(part, g, j)] = draw_negative(all, user, &random);
+        if (!part->shared)
+            draw_negatives(all, user, &random, part->pairs - 1, items->of + neural_slot(part, g, 1));
         part->history_count[g] =
             history_of(all, user, i, t->options->later > 0, s->history, history->of + g * s->history);
+        if (s->base && status == MAGPIE_OK) status = solve_user(t, user, i, x, part->base_user + g * s->base);
     }
     part->noise = ranker_seed(~epoch, first);
     for (size_t j = 1; j < part->pairs && part->shared; j++)
@@ -94,19 +116,35 @@ static void fill_part(const trainer *t, size_t first, size_t likes, neural_part 
     for (size_t g = 0; g < likes && part->shared; g++) {
         const uint32_t *liked = all->item + all->begin[users->of[g]];
         size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
-        for (size_t j = 1; j < part->pairs; j++)
-            part->liked[g * (part->pairs - 1) + j - 1] =
-                neural_kernels_level(0)->contains(liked, count, items->of[neural_slot(part, g, j)]);
+        neural_kernels_level(0)->find(liked, count, items->of + neural_slot(part, g, 1), part->pairs - 1,
+                                      part->liked + g * (part->pairs - 1));
     }
+    return status;
+}
+
+/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as possible,
+ * so that what it wrote is still in its cache. */
+static size_t claim(trainer *t, size_t count, unsigned worker) {
+    size_t task = worker % count, tried = 1;
+    while (atomic_exchange_explicit(&t->claimed[task], true, memory_order_relaxed))
+        task = tried++ < count ? (task + t->owner_count) % count : (task + 1) % count;
+    return task;
+}
+
+static magpie_status run_claimed(trainer *t, size_t count, magpie_task task) {
+    for (size_t i = 0; i < count; i++) atomic_store_explicit(&t->claimed[i], false, memory_order_relaxed);
+    return magpie_pool_run(t->training->pool, count, task, t);
 }
 
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
     trainer *t = context;
+    task = claim(t, t->batch_parts, worker);
     omp_set_num_threads(1); /* of this thread's products */
     size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
-    fill_part(t, t->batch_first + first, end - first, &t->parts[task]);
-    neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
-    return MAGPIE_OK;
+    magpie_status status =
+        fill_part(t, t->batch_first + first, end - first, &t->parts[task], &t->scratch[worker]);
+    if (status == MAGPIE_OK) neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
+    return status;
 }
 
 /* ---- slopes to rows ---- */
@@ -122,6 +160,11 @@ static float **slopes_of(owner *o, uint32_t key, uint32_t step) {
     }
 }
 
+/* What is far away, and will be wanted soon. */
+static void prefetch(const void *from, size_t numbers) {
+    for (size_t i = 0; i < numbers; i += 16) __builtin_prefetch((const float *)from + i);
+}
+
 static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t which,
                       const neural_kernels *kernels, const neural_adam *numbers) {
     neural_table *table = &t->net->table[which];
@@ -131,12 +174,15 @@ static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t 
         const neural_slots *slots = &t->parts[p].slots[which];
         for (size_t i = 0; i < slots->n; i++) {
             uint32_t row = slots->of[i];
-            if (row == MAGPIE_RANKER_NOBODY || row % owners != index) continue;
+            if (row == MAGPIE_RANKER_NOBODY || row / OWNED_ROWS % owners != index) continue;
             float **sum = slopes_of(o, row, o->step);
             if (*sum)
                 kernels->add(*sum, slots->slopes + i * columns, 1, columns);
             else {
-                *sum = slots->slopes + i * columns;
+                prefetch(*sum = slots->slopes + i * columns, columns);
+                prefetch(table->values + row * columns, columns);
+                prefetch(table->first + row * columns, columns);
+                prefetch(table->second + row * columns, columns);
                 o->rows[n++] = (owned_row){.row = row, .slopes = *sum};
             }
         }
@@ -164,8 +210,8 @@ static void move_dense(trainer *t, size_t index, size_t owners, const neural_ker
 }
 
 static magpie_status move_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
     trainer *t = context;
+    task = claim(t, t->owner_count, worker);
     const neural_kernels *kernels = neural_kernels_level(0);
     neural_adam rows = t->adam;
     for (size_t which = 0; which < NEURAL_TABLES; which++)
@@ -194,7 +240,7 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                                             : t->numbers.loss == MAGPIE_RANKER_BPR ? (double)t->pairs - 1
                                                                                    : 1);
     t->numbers.scale = 1 / over;
-    magpie_status status = magpie_pool_run(t->training->pool, t->batch_parts, part_task, t);
+    magpie_status status = run_claimed(t, t->batch_parts, part_task);
     if (status != MAGPIE_OK) return status;
     t->state.step++;
     t->adam = (neural_adam){.rate = (float)rate_at(t, t->state.step),
@@ -203,7 +249,7 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                             .correct_second = (float)(1 / (1 - pow(0.999, (double)t->state.step)))};
     for (size_t p = 0; p < t->batch_parts; p++)
         *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
-    return magpie_pool_run(t->training->pool, t->owner_count, move_task, t);
+    return run_claimed(t, t->owner_count, move_task);
 }
 
 static double samples_per_second(const trainer *t, double share, double now) {
@@ -377,7 +423,8 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
     bool go_on = true;
     magpie_status status = trainer_create(ranker, training, had, &t);
     if (status != MAGPIE_OK) return status;
-    if (ranker->options.resume) status = resume(t, &go_on);
+    if (t->net->shape.base) status = neural_base_fit(ranker, training);
+    if (status == MAGPIE_OK && ranker->options.resume) status = resume(t, &go_on);
     while (status == MAGPIE_OK && go_on) {
         status = run_epoch(t, &loss);
         if (status == MAGPIE_OK) status = judge(t, ranker, loss, &go_on);

@@ -5,6 +5,8 @@
 
 #include "neural.h"
 
+#include <stdatomic.h>
+
 /* Of a step, the rows that are one task's to move, and where their slopes are summed up. */
 typedef struct owned {
     uint32_t step, key; /* free where `step` is not the present one */
@@ -24,13 +26,17 @@ typedef struct owner {
 } owner;
 
 typedef struct trainer {
+    const magpie_ranker *ranker;
     neural *net;
     const ranker_training *training;
     const magpie_ranker_options *options;
     neural_options numbers;
     uint64_t seed, likes;
+    size_t user_likes;               /* the most of one user */
     size_t pairs, steps, part_likes; /* pairs of a like; steps of an epoch; likes of a part */
     bool fixed_out;                  /* mf's a */
+    uint32_t *landmarks; /* whose likes number 0, 1 << landmark_shift, ... are, and the last one */
+    unsigned landmark_shift;
     /* of the step: */
     uint64_t batch_first;
     size_t batch_likes, batch_parts;
@@ -38,6 +44,7 @@ typedef struct trainer {
     neural_part *parts;
     neural_scratch *scratch; /* by worker */
     owner *owners;           /* by task */
+    atomic_bool *claimed;    /* by task */
     size_t owner_count;
     neural_state state;
     neural_epoch *curve; /* [options->epochs], those up to state.epoch known */

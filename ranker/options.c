@@ -33,7 +33,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
         "numbers of a user and of an item"),
     ROW("regularisation", regularisation, 0, 1e6, false, true, EASE | IALS | NETWORKS,
         "how strongly weights are held back"),
-    ROW("alpha", alpha, 0, 1e3, false, true, IALS, "the weight of what is not liked"),
+    ROW("alpha", alpha, 0, 1e3, false, true, IALS | MAGPIE, "the weight of what is not liked"),
     ROW("tower", tower, 0, 1024, true, true, MAGPIE, "width of the tower's last layer; 0: factors"),
     ROW("layers", layers, 1, 8, true, false, TOWERS, "hidden layers of the tower"),
     ROW("loss", loss, 0, MAGPIE_RANKER_SOFTMAX, true, false, NETWORKS,
@@ -51,6 +51,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
     ROW("dropout", dropout, 0, 0.95, false, false, MAGPIE,
         "share left out of what goes into a user's vector"),
     ROW("history", history, 1, 1000, true, true, MAGPIE, "likes that count, most recent first"),
+    ROW("base", base, 0, 256, true, true, MAGPIE, "factors of the iALS underneath; 0: none"),
     ROW("heads", heads, 1, 16, true, false, MAGPIE, "of the attention over the history"),
     ROW("recency", recency, 0, 10, false, false, MAGPIE,
         "by how much older likes count less before anything is learned"),
@@ -134,12 +135,12 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
         o.factors = 64;
         o.loss = MAGPIE_RANKER_SOFTMAX;
         o.negatives = 256;
-        o.epochs = 30;
-        o.patience = 6;
+        o.epochs = 12;
         o.rate = 0.003;
         o.regularisation = 1e-5;
         o.dropout = 0.5;
         o.history = 50;
+        o.alpha = 0.3;
         o.heads = 4;
         o.recency = 0.5;
         o.drop_user = 0.5;
@@ -147,7 +148,7 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
         o.tower = 8;
         o.anneal = 1;
     }
-    o.layers = 3;
+    o.layers = kind == MAGPIE_RANKER_MAGPIE ? 2 : 3;
     o.batch = 256;
     o.init = kind == MAGPIE_RANKER_MAGPIE ? 0.05 : 0.01;
     return o;

@@ -109,6 +109,7 @@ typedef struct magpie_ranker_options {
     double dropout;      /* magpie: of what goes into the user's vector */
     /* magpie */
     double history; /* likes that count, most recent first */
+    double base;    /* factors of an iALS that the network stands on (base.c; `alpha` is its); 0: none */
     double heads;   /* of the attention over them */
     double
         recency; /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */

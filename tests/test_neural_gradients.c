@@ -12,19 +12,21 @@ typedef struct setting {
     double layers, tower;
     size_t pairs, content;
     float dropout, drop_user, drop_item;
+    double base;
 } setting;
 
 static const setting settings[] = {
-    {MAGPIE_RANKER_MF, 1, 0, 5, 0, 0, 0, 0},
-    {MAGPIE_RANKER_GMF, 1, 0, 5, 0, 0, 0, 0},
-    {MAGPIE_RANKER_MLP, 3, 0, 5, 0, 0, 0, 0},
-    {MAGPIE_RANKER_MLP, 1, 0, 2, 0, 0, 0, 0},
-    {MAGPIE_RANKER_NEUMF, 2, 0, 5, 0, 0, 0, 0},
-    {MAGPIE_RANKER_NEUMF, 2, 0, 150, 0, 0, 0, 0},
-    {MAGPIE_RANKER_MAGPIE, 2, 3, 9, 0, 0, 0, 0},
-    {MAGPIE_RANKER_MAGPIE, 2, 0, 9, CONTENT, 0, 0, 0},
-    {MAGPIE_RANKER_MAGPIE, 2, 0, 9, 0, 0.5f, 0, 0},
-    {MAGPIE_RANKER_MAGPIE, 1, 0, 9, CONTENT, 0.3f, 0.5f, 0.4f},
+    {MAGPIE_RANKER_MF, 1, 0, 5, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_GMF, 1, 0, 5, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_MLP, 3, 0, 5, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_MLP, 1, 0, 2, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_NEUMF, 2, 0, 5, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_NEUMF, 2, 0, 150, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_MAGPIE, 2, 3, 9, 0, 0, 0, 0, 0},
+    {MAGPIE_RANKER_MAGPIE, 2, 0, 9, CONTENT, 0, 0, 0, 0},
+    {MAGPIE_RANKER_MAGPIE, 2, 0, 9, 0, 0.5f, 0, 0, 0},
+    {MAGPIE_RANKER_MAGPIE, 2, 0, 9, 0, 0, 0, 0, 5},
+    {MAGPIE_RANKER_MAGPIE, 1, 0, 9, CONTENT, 0.3f, 0.5f, 0.4f, 0},
 };
 
 /* A part, and of what it is made: slots' rows as they were, for the backwards pass forgets those left out. */
@@ -44,7 +46,7 @@ typedef struct fixture {
 
 static void lay_out(fixture *f, bool shared) {
     neural_part_layout(&f->net->shape, LIKES, f->setting->pairs, shared, &f->part, &f->block);
-    neural_scratch_layout(&f->net->shape, LIKES, f->setting->pairs, shared, &f->scratch, &f->block);
+    neural_scratch_layout(&f->net->shape, LIKES, f->setting->pairs, shared, 0, &f->scratch, &f->block);
 }
 
 /* Rows come more than once; a shared negative may be a like's own item; histories are of all lengths. */
@@ -74,6 +76,7 @@ static void make(fixture *f, const setting *setting, magpie_ranker_loss loss, ra
     options.tower = setting->tower;
     options.heads = 2;
     options.history = HISTORY;
+    options.base = setting->base;
     f->ranker = random_ranker(r, &options, USERS, ITEMS, setting->content);
     f->net = f->ranker->state;
     f->values = random_new(r, ITEMS * CONTENT, 1);
@@ -89,6 +92,8 @@ static void make(fixture *f, const setting *setting, magpie_ranker_loss loss, ra
     assert_ok(magpie_block_alloc(&f->block));
     lay_out(f, setting->kind == MAGPIE_RANKER_MAGPIE);
     name_rows(f, r);
+    random_fill(r, f->net->base, ITEMS * f->net->shape.base, 1);
+    random_fill(r, f->part.base_user, LIKES * f->net->shape.base, 1);
 }
 
 static void clear(fixture *f) {
@@ -131,13 +136,22 @@ static double loss_of_like(const fixture *f, size_t g, const double *logits) {
     return f->options.loss == MAGPIE_RANKER_SOFTMAX ? log(sum) - logits[0] : loss;
 }
 
+static double base_logit(const fixture *f, const plain *p, size_t g, size_t j) {
+    const neural_shape *s = p->shape;
+    const float *x = f->part.base_user + g * s->base,
+                *y = f->net->base + f->of[TABLE_ITEMS][neural_slot(&f->part, g, j)] * s->base;
+    double sum = 0;
+    for (size_t i = 0; i < s->base; i++) sum += (double)x[i] * (double)y[i];
+    return s->base ? p->of[NEURAL_TABLES][s->out_base] * sum : 0;
+}
+
 static double plain_loss(const fixture *f, const plain *p) {
     double x[PLAIN_MAX], y[PLAIN_MAX], logits[256], loss = 0;
     for (size_t g = 0; g < LIKES; g++) {
         user_of_like(f, p, g, x);
         for (size_t j = 0; j < f->part.pairs; j++) {
             item_of_slot(f, p, neural_slot(&f->part, g, j), y);
-            logits[j] = plain_logit(p, x, y);
+            logits[j] = plain_logit(p, x, y) + base_logit(f, p, g, j);
         }
         loss += loss_of_like(f, g, logits);
     }
@@ -220,7 +234,8 @@ static void check(const setting *setting, magpie_ranker_loss loss, random_state 
         fail_msg("%s, loss %d: %.9g instead of %.9g", magpie_ranker_kind_name(setting->kind), (int)loss,
                  f.part.loss, want);
     size_t n = f.ranker->model->tensors(f.ranker, tensors);
-    for (size_t i = 0; i < n; i++) check_tensor(&f, &p, &slopes, &tensors[i], r);
+    for (size_t i = 0; i < n; i++)
+        if (tensors[i].values != f.net->base) check_tensor(&f, &p, &slopes, &tensors[i], r);
     plain_free(&p);
     plain_free(&slopes);
     clear(&f);

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { LENGTH_MAX = 70, ROWS = 5, STRIDE = LENGTH_MAX + 3, ROOM = ROWS * STRIDE + 64 };
+enum { LENGTH_MAX = 70, ROWS = 37 /* two vectors and a part */, STRIDE = LENGTH_MAX + 3, ROOM = ROWS * STRIDE + 64 };
 
 static const float guard = 12345;
 
@@ -136,11 +136,29 @@ static void check_adam(const neural_kernels *k, size_t level, random_state *r, s
     assert_guarded(&v, 1, ROOM, n);
 }
 
-static void check_contains(const neural_kernels *k, size_t n) {
-    uint32_t x[LENGTH_MAX + 1];
-    for (size_t i = 0; i <= n; i++) x[i] = (uint32_t)(7 * i + 1);
-    for (size_t i = 0; i < n; i++) assert_true(k->contains(x, n, x[i]));
-    assert_false(k->contains(x, n, x[n]) || k->contains(x, n, 0) || k->contains(x, n, UINT32_MAX));
+static void check_layer(const neural_kernels *k, size_t level, random_state *r, size_t n) {
+    enum { IN = 9 };
+    const numbers x = draw(r, 1, STRIDE, ROWS * IN, 2), w = draw(r, 1, STRIDE, IN * n, 2), b = draw(r, 1, STRIDE, n, 2);
+    numbers out = draw(r, 0, STRIDE, 0, 0);
+    k->layer(x.x, ROWS, IN, w.x, b.x, n, out.x);
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t i = 0; i < n; i++) {
+            double sum = b.x[i];
+            for (size_t j = 0; j < IN; j++) sum += (double)x.x[row * IN + j] * w.x[j * n + i];
+            assert_near("layer", level, n, out.x[row * n + i], fmax(sum, 0));
+        }
+    assert_guarded(&out, 1, ROOM, ROWS * n);
+}
+
+static void check_find(const neural_kernels *k, size_t n) {
+    uint32_t x[LENGTH_MAX + 1], wanted[LENGTH_MAX + 3] = {0, UINT32_MAX};
+    bool found[LENGTH_MAX + 4];
+    for (size_t i = 0; i <= n; i++) x[i] = wanted[i + 2] = (uint32_t)(7 * i + 1);
+    found[n + 3] = true;
+    k->find(x, n, wanted, n + 3, found);
+    for (size_t i = 0; i < n + 3; i++) assert_true(found[i] == (i >= 2 && i < n + 2));
+    k->find(x, n, wanted, 0, found);
+    assert_true(found[n + 3]);
 }
 
 static void every_level(void **state) {
@@ -150,8 +168,9 @@ static void every_level(void **state) {
     size_t level = 0;
     for (; (k = neural_kernels_level(level)); level++)
         for (size_t n = 0; n <= LENGTH_MAX; n++) {
-            check_contains(k, n);
+            check_find(k, n);
             if (!n) continue;
+            check_layer(k, level, &r, n);
             check_rows(k, level, &r, n);
             check_vectors(k, level, &r, n);
             check_exponentials(k, level, &r, n);

@@ -184,8 +184,65 @@ static void other_content(void **state) {
     clear(&f);
 }
 
+/* ---- base.c ---- */
+
+/* x = matrix^-1 x, by elimination; the matrix is positive definite. */
+static void solve(size_t d, double matrix[][8], double *x) {
+    for (size_t k = 0; k < d; k++)
+        for (size_t i = k + 1; i < d; i++) {
+            const double times = matrix[i][k] / matrix[k][k];
+            for (size_t j = k; j < d; j++) matrix[i][j] -= times * matrix[k][j];
+            x[i] -= times * x[k];
+        }
+    for (size_t k = d; k-- > 0;) {
+        for (size_t j = k + 1; j < d; j++) x[k] -= matrix[k][j] * x[j];
+        x[k] /= matrix[k][k];
+    }
+}
+
+/* What strength 1.5 adds to the scores of strength 0 is iALS's score, by its formula. */
+static void what_it_stands_on(void **state) {
+    (void)state;
+    enum { BASE = 6 };
+    random_state r = {12};
+    magpie_ranker_options options = magpie_ranker_defaults(MAGPIE_RANKER_MAGPIE);
+    const uint32_t history[] = {4, 7, 1, 9};
+    const magpie_ranker_user user = {2, history, 4};
+    const double strength = magpie_ranker_defaults(MAGPIE_RANKER_IALS).regularisation;
+    float scores[2][KNOWN];
+    double matrix[BASE][8] = {{0}}, x[BASE] = {0};
+    options.base = BASE;
+    magpie_ranker *ranker = random_ranker(&r, &options, USERS, KNOWN, 0);
+    neural *net = ranker->state;
+    random_fill(&r, net->base, (size_t)KNOWN * BASE, 0.5);
+    for (int k = 0; k < 2; k++) {
+        net->dense.values[net->shape.out_base] = 1.5f * (float)k;
+        assert_ok(ranker->model->prepare(ranker, NULL));
+        assert_ok(magpie_ranker_score(ranker, &user, NULL, KNOWN, scores[k]));
+    }
+    for (size_t item = 0; item < KNOWN; item++)
+        for (size_t i = 0; i < BASE; i++)
+            for (size_t j = 0; j < BASE; j++)
+                matrix[i][j] += options.alpha * net->base[item * BASE + i] * net->base[item * BASE + j];
+    for (size_t k = 0; k < 4; k++)
+        for (size_t i = 0; i < BASE; i++) {
+            x[i] += net->base[history[k] * BASE + i];
+            for (size_t j = 0; j < BASE; j++)
+                matrix[i][j] += (double)net->base[history[k] * BASE + i] * net->base[history[k] * BASE + j];
+        }
+    for (size_t i = 0; i < BASE; i++) matrix[i][i] += strength * (4 + options.alpha * KNOWN);
+    solve(BASE, matrix, x);
+    for (size_t item = 0; item < KNOWN; item++) {
+        double want = 0;
+        for (size_t i = 0; i < BASE; i++) want += 1.5 * 10 * x[i] * net->base[item * BASE + i];
+        assert_score("base", item, scores[1][item] - scores[0][item], want);
+    }
+    magpie_ranker_close(ranker);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_same_as_pytorch),
-                                       cmocka_unit_test(the_plain_formulas), cmocka_unit_test(other_content)};
+                                       cmocka_unit_test(the_plain_formulas),
+                                       cmocka_unit_test(what_it_stands_on), cmocka_unit_test(other_content)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

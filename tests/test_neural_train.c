@@ -158,7 +158,7 @@ static void draw_epochs(const world *w, magpie_ranker_options *o, size_t epochs,
     for (; t->state.epoch < epochs; t->state.epoch++) {
         for (size_t first = 0; first < t->likes; first += t->part_likes) {
             size_t n = t->likes - first < t->part_likes ? (size_t)t->likes - first : t->part_likes;
-            fill_part(t, first, n, &t->parts[0]);
+            assert_ok(fill_part(t, first, n, &t->parts[0], &t->scratch[0]));
             count_part(w, t, &t->parts[0], c);
             for (size_t g = 0; g < n && t->state.epoch < 2; g++)
                 orders[t->state.epoch] = orders[t->state.epoch] * 31 + t->parts[0].slots[TABLE_USERS].of[g];
