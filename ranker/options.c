@@ -79,6 +79,8 @@ static const struct {
               {"regularisation", NETWORKS & ~MAGPIE, 1e-8, 1e-3},
               {"regularisation", MAGPIE, 1e-7, 1e-3},
               {"alpha", IALS, 0.01, 3},
+              {"alpha", MAGPIE, 0.05, 1},
+              {"base", MAGPIE, 8, 64},
               {"negatives", NETWORKS & ~MAGPIE, 1, 16},
               {"negatives", MAGPIE, 64, 1024},
               {"batch", NETWORKS, 64, 2048},

@@ -101,7 +101,7 @@ static magpie_status watch(void *context, const magpie_ranker_progress *p) {
     show(s, network ? p->epoch : c->epochs + p->epoch);
     if (network && p->epoch_ended && !p->resumed) {
         c->epochs = p->epoch;
-        c->hit_rate = fmax(c->hit_rate, p->hit_rate);
+        c->hit_rate = c->options.patience > 0 ? fmax(c->hit_rate, p->hit_rate) : p->hit_rate;
         c->measured = true;
     }
     if (network && p->epoch_ended && p->epoch >= s->target && p->epoch < p->epochs)
@@ -114,7 +114,7 @@ static magpie_status watch(void *context, const magpie_ranker_progress *p) {
 static void take_report(search *s, const magpie_ranker_report *report) {
     tune_candidate *c = s->candidate;
     const bool network = is_network(c->options.kind);
-    c->hit_rate = report->hit_rate;
+    if (!network) c->hit_rate = report->hit_rate;
     c->epochs = network ? report->epochs : s->target;
     c->finished = network || s->rung + 1 == s->out->rungs;
     c->measured = true;
