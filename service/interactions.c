@@ -183,9 +183,10 @@ static const command delete_part = {
     .operands = "",
     .tables = tables,
     .details =
-        "They are gone for every reader, and so is what the store's models know of them;\n"
-        "a model that is being trained meanwhile will not know them either. Their bytes stay in free pages of the file until magpie compact writes it anew. Lines that were rejected go too where\n"
-        "the user could be read in them.\n",
+        "They are gone for every reader, and so is what the store's models know of them; one that is being\n"
+        "trained meanwhile will not know them either. Their bytes stay in free pages of the file until\n"
+        "magpie compact writes it anew. Lines that were rejected go too where the user could be read in\n"
+        "them.\n",
     .run = run_delete};
 
 extern const command interactions_import_command;
