@@ -90,6 +90,13 @@ static void take_row(const fusion_network *net, const fusion_pair *p, size_t i, 
         if (other >= p->first && other < p->first + p->n) out[other - p->first] = masked;
 }
 
+/* Rows are far apart, which the processor does not foresee. */
+static void fetch_ahead(const fusion_network *net, size_t i) {
+    for (size_t m = 0; m < MAGPIE_MODALITIES && i < net->batch->n; m++)
+        for (size_t k = 0; fusion_has(net, m, i) && k < net->rows; k += FUSION_TILE)
+            __builtin_prefetch(net->gram + fusion_row(net, m, i) * net->stride + k);
+}
+
 static bool has_both(const fusion_network *net, const fusion_pair *p, size_t i) {
     return p->n && i >= p->first && i < p->first + p->n && net->view[p->b].has[i] &&
            (p->a == FUSION_FUSED || net->view[p->a].has[i]);
@@ -141,21 +148,27 @@ static double slopes_of_row(const fusion_network *net, const fusion_pair *p, siz
 /* Slopes of logits, of item i, to those of Gram products: slopes [MAGPIE_MODALITIES, stride]. */
 static void fold_in(const fusion_network *net, const fusion_pair *p, size_t i, const float *row,
                     float *slopes) {
-    size_t column = fusion_row(net, p->b, p->first);
+    size_t column = fusion_row(net, p->b, p->first), count = 0, views[MAGPIE_MODALITIES];
+    const float *grams[MAGPIE_MODALITIES];
+    float *outs[MAGPIE_MODALITIES], weights[MAGPIE_MODALITIES], dots[MAGPIE_MODALITIES];
     if (p->a != FUSION_FUSED) net->kernels->add(slopes + p->a * net->stride + column, row, net->scale, p->n);
     for (size_t m = 0; m < MAGPIE_MODALITIES && p->a == FUSION_FUSED; m++) {
         if (!fusion_has(net, m, i)) continue;
-        float weight = net->scale * net->weight[m] / net->fused_length[i];
-        const float *gram = net->gram + fusion_row(net, m, i) * net->stride + column;
-        net->kernels->add(slopes + m * net->stride + column, row, weight, p->n);
-        net->shares[i * MAGPIE_MODALITIES + m] += (double)(weight * net->kernels->dot(row, gram, p->n));
+        weights[count] = net->scale * net->weight[m] / net->fused_length[i];
+        grams[count] = net->gram + fusion_row(net, m, i) * net->stride + column;
+        outs[count] = slopes + m * net->stride + column;
+        views[count++] = m;
     }
+    net->kernels->spread(row, p->n, count, weights, grams, outs, dots);
+    for (size_t k = 0; k < count; k++)
+        net->shares[i * MAGPIE_MODALITIES + views[k]] += (double)(weights[k] * dots[k]);
 }
 
 /* The slopes of an item's Gram products go, as numbers, to where these were, which nobody else reads. */
 static double slopes_of_item(fusion_network *net, size_t i, float *const columns[FUSION_PAIRS], float *slopes,
                              float *row) {
     double loss = 0;
+    fetch_ahead(net, i + 1);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
         net->shares[i * MAGPIE_MODALITIES + m] = 0;
         if (fusion_has(net, m, i)) memset(slopes + m * net->stride, 0, net->rows * sizeof *slopes);

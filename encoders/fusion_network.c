@@ -8,13 +8,15 @@
 
 extern const fusion_training_kernels fusion_training_kernels_base;
 #ifdef MAGPIE_SIMD_X86
-extern const fusion_training_kernels fusion_training_kernels_v3, fusion_training_kernels_v4;
+extern const fusion_training_kernels fusion_training_kernels_v3, fusion_training_kernels_v4,
+    fusion_training_kernels_v4_bf16;
 #endif
 
 const fusion_training_kernels *fusion_training_kernels_level(size_t i) {
-    const fusion_training_kernels *levels[3];
+    const fusion_training_kernels *levels[4];
     size_t n = 0;
 #ifdef MAGPIE_SIMD_X86
+    if (simd_runs_v4_bf16()) levels[n++] = &fusion_training_kernels_v4_bf16;
     if (simd_runs_v4()) levels[n++] = &fusion_training_kernels_v4;
     if (simd_runs_v3()) levels[n++] = &fusion_training_kernels_v3;
 #endif
