@@ -45,10 +45,11 @@ static void gather(const fusion_network *net, const fusion_piece *p, float *drop
 }
 
 /* A y of nothing has no direction, and stays nothing. */
-static void make_units(const fusion_network *net, const fusion_piece *p) {
+static void make_units(const fusion_network *net, const fusion_piece *p, const float *bias) {
     size_t d = net->layout.dimension;
     for (size_t k = 0; k < p->n; k++) {
         float *y = net->y + (p->row + k) * d;
+        net->kernels->add(y, bias, 1, d);
         if (!net->view[p->modality].has[p->item + k]) memset(y, 0, d * sizeof *y);
         float length = fmaxf(sqrtf(net->kernels->dot(y, y, d)), 1e-12f);
         net->length[p->row + k] = length;
@@ -69,16 +70,14 @@ static magpie_status forward_task(void *context, size_t task, unsigned worker) {
     gather(net, &at, net->scratch + worker * net->scratch_size);
     magpie_status status = fusion_multiply(net, GEMM_NT, at.n, d, input, x, (at.item - v->first) * input,
                                            matrix, l->matrix[m], p, d);
-    for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
     if (residual && status == MAGPIE_OK) {
+        for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
         net->kernels->gelu(p, y, at.n * d);
         fusion_store(net, y, 1, at.n * d, net->g, first);
         status = fusion_multiply(net, GEMM_NT, at.n, d, d, g, first, inner, l->inner[m], y, d);
         net->kernels->add(y, p, 1, at.n * d);
-        for (size_t i = 0; i < at.n; i++)
-            net->kernels->add(y + i * d, net->parameters + l->inner_bias[m], 1, d);
     }
-    make_units(net, &at);
+    make_units(net, &at, net->parameters + (residual ? l->inner_bias[m] : l->bias[m]));
     return status;
 }
 
@@ -99,19 +98,29 @@ static magpie_status multiply_slopes(const fusion_network *net, const fusion_pie
 
 /* From the slopes of a row of z, of item i, to those of y. A cosine has a slope times itself in both of its
  * vectors: the sum of z . dz is twice that of logits times their slopes, which is the slope of log s. */
-static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, double *scale,
-                          double *weight) {
+static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, double *scale, double *weight,
+                          float *bias) {
     const fusion_training_kernels *k = net->kernels;
     size_t d = net->layout.dimension;
-    float *dz = net->dz + row * d, *y = net->y + row * d, *f = net->fused + i * d, length = net->length[row],
+    float *dz = net->dz + row * d, *y = net->y + row * d, length = net->length[row],
           whole = net->fused_length[i], own = net->weight[m] / whole;
     const double *shares = net->shares + i * MAGPIE_MODALITIES;
     double all = shares[MAGPIE_TEXT] + shares[MAGPIE_IMAGE] + shares[MAGPIE_AUDIO];
-    float along = k->dot(y, dz, d), along_f = k->dot(y, f, d), from_f = -(float)all * own / whole;
-    *scale += 0.5 * (double)(along / length);
-    *weight += shares[m] - all * (double)(own * along_f / (length * whole));
-    k->mix(dz, (const float *[]){dz, f, y},
-           (float[]){1, from_f, -(along + from_f * along_f) / (length * length)}, 3, d);
+    float along = k->dot(y, dz, d) / length, along_f = net->fused_products[i * MAGPIE_MODALITIES + m],
+          from_f = -(float)all * own / whole, scales[FUSION_VIEWS] = {1};
+    const float *vectors[FUSION_VIEWS] = {dz};
+    size_t count = 1;
+    for (size_t j = 0; j < MAGPIE_MODALITIES; j++) {
+        if (!fusion_has(net, j, i)) continue;
+        size_t other = fusion_row(net, j, i);
+        float times = from_f * net->weight[j] - (j == m ? along + from_f * along_f : 0);
+        vectors[count] = net->y + other * d;
+        scales[count++] = times / net->length[other];
+    }
+    *scale += 0.5 * (double)along;
+    *weight += shares[m] - all * (double)(own * along_f / whole);
+    k->mix(dz, vectors, scales, count, d);
+    k->add(bias, dz, 1 / length, d);
     fusion_store(net, dz, 1 / length, d, net->dy, row * d);
 }
 
@@ -119,11 +128,14 @@ static magpie_status backward_task(void *context, size_t task, unsigned worker) 
     fusion_network *net = context;
     const fusion_piece p = fusion_piece_of(net, task);
     size_t d = net->layout.dimension;
+    float *bias = net->biases + task * d;
     magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size);
+    memset(bias, 0, d * sizeof *bias);
     net->scales[task] = net->weights[task] = 0;
     for (size_t i = 0; i < p.n; i++)
         if (net->view[p.modality].has[p.item + i])
-            slopes_of_row(net, p.modality, p.item + i, p.row + i, &net->scales[task], &net->weights[task]);
+            slopes_of_row(net, p.modality, p.item + i, p.row + i, &net->scales[task], &net->weights[task],
+                          bias);
         else /* of which all slopes are 0 */
             fusion_store(net, net->dz + (p.row + i) * d, 1, d, net->dy, (p.row + i) * d);
     return status;
@@ -135,19 +147,21 @@ static magpie_status inner_task(void *context, size_t task, unsigned worker) {
     fusion_network *net = context;
     const fusion_piece at = fusion_piece_of(net, task);
     size_t d = net->layout.dimension, first = at.row * d;
-    float *dp = net->dp + first;
+    float *dp = net->dp + first, *bias = net->biases + (fusion_count_pieces(net) + task) * d;
     magpie_status status =
         fusion_multiply(net, GEMM_NN, at.n, d, d, (gemm_matrix){net->dy, d}, first,
                         (gemm_matrix){net->matrices, d}, net->layout.inner[at.modality], dp, d);
     net->kernels->gelu_slope(net->p + first, dp, at.n * d);
-    for (size_t i = 0; i < at.n; i++)
+    memset(bias, 0, d * sizeof *bias);
+    for (size_t i = 0; i < at.n; i++) {
         net->kernels->add(dp + i * d, net->dz + first + i * d, 1 / net->length[at.row + i], d);
+        net->kernels->add(bias, dp + i * d, 1, d);
+    }
     fusion_store(net, dp, 1, at.n * d, net->dp_numbers, first);
     return status;
 }
 
-/* Rows of a matrix of parameters, the sum over the batch, slope by slope, of what went in; and of its
- * bias. */
+/* Rows of a matrix of parameters, the sum over the batch, slope by slope, of what went in. */
 static magpie_status sum_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
@@ -158,11 +172,7 @@ static magpie_status sum_task(void *context, size_t task, unsigned worker) {
     if (!v->n) return MAGPIE_OK;
     bool inner = task >= blocks * MAGPIE_MODALITIES, outer_of_two = !inner && l->kind == FUSION_RESIDUAL;
     size_t input = inner ? d : l->input[m], at = v->row * d;
-    float *bias = net->gradient + (inner ? l->inner_bias[m] : l->bias[m]) + first,
-          *matrix = net->gradient + (inner ? l->inner[m] : l->matrix[m]) + first * input;
-    const float *slope = (outer_of_two ? net->dp : net->dz) + at + first;
-    for (size_t i = 0; i < v->n; i++)
-        net->kernels->add(bias, slope + i * d, outer_of_two ? 1 : 1 / net->length[v->row + i], n);
+    float *matrix = net->gradient + (inner ? l->inner[m] : l->matrix[m]) + first * input;
     const gemm_matrix slopes = {outer_of_two ? net->dp_numbers : net->dy, d},
                       in = {inner ? net->g : v->x, input};
     return fusion_multiply(net, GEMM_TN, n, input, v->n, slopes, at + first, in, inner ? at : 0, matrix,
@@ -191,8 +201,12 @@ magpie_status fusion_backward(fusion_network *net) {
         status = magpie_pool_run(
             net->pool, layers * MAGPIE_MODALITIES * fusion_blocks(l->dimension, FUSION_BLOCK), sum_task, net);
     for (size_t i = 0; i < pieces; i++) {
+        size_t m = fusion_piece_of(net, i).modality, d = l->dimension;
         net->gradient[l->scale] += (float)net->scales[i];
-        net->gradient[l->weight + fusion_piece_of(net, i).modality] += (float)net->weights[i];
+        net->gradient[l->weight + m] += (float)net->weights[i];
+        net->kernels->add(net->gradient + (layers == 2 ? l->inner_bias[m] : l->bias[m]), net->biases + i * d,
+                          1, d);
+        if (layers == 2) net->kernels->add(net->gradient + l->bias[m], net->biases + (pieces + i) * d, 1, d);
     }
     return status;
 }

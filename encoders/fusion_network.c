@@ -109,10 +109,9 @@ static void lay_out_rows(fusion_network *net, magpie_block *block) {
     net->dp_numbers = magpie_carve(block, rows * d, net->number);
 }
 
-/* What threads work in: a row's slopes, its logits and the weights of columns; or a block of slopes. */
+/* What threads work in: a row's slopes and its logits; or a block of slopes. */
 static void lay_out_scratch(fusion_network *net, magpie_block *block) {
-    size_t row = MAGPIE_MODALITIES * net->stride + (1 + FUSION_PAIRS) * net->most,
-           slopes = FUSION_BLOCK * net->stride;
+    size_t row = MAGPIE_MODALITIES * net->stride + net->most, slopes = FUSION_BLOCK * net->stride;
     if (net->scratch_size < row) net->scratch_size = row;
     if (net->scratch_size < slopes) net->scratch_size = slopes;
     net->scratch_size = rounded(net->scratch_size);
@@ -135,10 +134,11 @@ static void lay_out(fusion_network *net, magpie_block *block) {
     net->items = magpie_carve(block, n, sizeof *net->items);
     net->place = magpie_carve(block, n, sizeof *net->place);
     net->matrices = magpie_carve(block, net->layout.decayed, net->number);
-    net->fused = magpie_carve(block, n * net->layout.dimension, sizeof *net->fused);
     net->fused_length = magpie_carve(block, n, sizeof *net->fused_length);
+    net->fused_products = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->fused_products);
     net->shares = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->shares);
     net->losses = magpie_carve(block, blocks, sizeof *net->losses);
+    net->biases = magpie_carve(block, 2 * pieces * net->layout.dimension, sizeof *net->biases);
     net->scales = magpie_carve(block, pieces, sizeof *net->scales);
     net->weights = magpie_carve(block, pieces, sizeof *net->weights);
 }

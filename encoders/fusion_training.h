@@ -134,14 +134,14 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
-    /* out [n] = the sum over `count` of x [n] times scale; x may be out. */
-    void (*mix)(float *out, const float *const x[3], const float scale[3], size_t count, size_t n);
+    /* out [n] = the sum over `count`, 1 to FUSION_VIEWS, of x [n] times scale; x may be out. */
+    void (*mix)(float *out, const float *const x[], const float scale[], size_t count, size_t n);
     /* For each k: out[k] [n] += scale[k] x, and dots[k] becomes x . y[k] [n]. */
     void (*spread)(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
                    float *const out[3], float dots[3]);
-    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. What is
-     * far below 0 becomes 0. */
-    float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
+    /* The sum of exp(scale x + shift), of x [n], which is added to columns [n] too. Of what is far below 0 it
+     * is 0. */
+    float (*exponentials)(const float *x, size_t n, float scale, float shift, float *columns);
     /* x [n] becomes exp(scale x + shift) (row + columns [n]) */
     void (*weigh)(float *x, size_t n, float scale, float shift, float row, const float *columns);
     /* out [n]: x times scale in bf16, to nearest, ties to even. */

@@ -30,7 +30,7 @@ static void add(float *x, const float *y, float scale, size_t n) {
     for (; i < n; i++) x[i] += y[i] * scale;
 }
 
-INLINE void mix_of(float *out, const float *const x[3], const float scale[3], size_t count, size_t n) {
+INLINE void mix_of(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
     for (size_t i = 0; i < n; i += VL) {
         size_t lanes = n - i < VL ? n - i : VL;
         vf sum = {0};
@@ -43,10 +43,11 @@ INLINE void mix_of(float *out, const float *const x[3], const float scale[3], si
     }
 }
 
-static void mix(float *out, const float *const x[3], const float scale[3], size_t count, size_t n) {
+static void mix(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
     if (count == 1) mix_of(out, x, scale, 1, n);
     if (count == 2) mix_of(out, x, scale, 2, n);
     if (count == 3) mix_of(out, x, scale, 3, n);
+    if (count == 4) mix_of(out, x, scale, 4, n);
 }
 
 INLINE void spread_of(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
@@ -90,21 +91,19 @@ INLINE vf exp2_of(vf x) {
     return (p * r + 1.0f) * (vf)exponent;
 }
 
-static float exponentials(float *x, size_t n, float scale, float shift, float *columns) {
+static float exponentials(const float *x, size_t n, float scale, float shift, float *columns) {
     const float log2_e = 1.44269504089f;
     const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
     vf sums[2] = {{0}};
     size_t i = 0;
     for (; i + VL <= n; i += VL) {
         vf e = exp2_of(load(x + i) * times + plus);
-        store(x + i, e);
         store(columns + i, load(columns + i) + e);
         sums[0] += e;
     }
     if (i < n) {
         vf e = exp2_of(load_part(x + i, n - i) * times + plus);
         for (size_t k = n - i; k < VL; k++) e[k] = 0;
-        store_part(x + i, e, n - i);
         store_part(columns + i, load_part(columns + i, n - i) + e, n - i);
         sums[1] += e;
     }

@@ -245,7 +245,7 @@ static void kernels(void **state) {
     random_state random = {9};
     for (size_t level = 0; (k = fusion_training_kernels_level(level)) != NULL; level++)
         for (size_t n = 1; n <= N; n += 3) {
-            float x[N], y[N], e[N], columns[N], before[N];
+            float x[N], y[N], e[N], columns[N], before[N], alone[N];
             double sum = 0, wanted = 0;
             random_values(&random, x, n, 0.5);
             random_values(&random, y, n, 1);
@@ -254,6 +254,9 @@ static void kernels(void **state) {
             memcpy(e, x, sizeof e);
             if (n > 2) e[1] = -INFINITY;
             double got = (double)k->exponentials(e, n, 20, -3, columns);
+            memcpy(alone, e, sizeof e);
+            memset(e, 0, sizeof e);
+            (void)k->exponentials(alone, n, 20, -3, e);
             for (size_t i = 0; i < n; i++) {
                 double one = n > 2 && i == 1 ? 0 : exp(20.0 * (double)x[i] - 3);
                 assert_true(fabs((double)e[i] - one) <=
