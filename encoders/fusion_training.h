@@ -15,7 +15,7 @@ enum {
     FUSION_FUSED = MAGPIE_MODALITIES,
     FUSION_PAIRS = MAGPIE_MODALITIES * (MAGPIE_MODALITIES - 1) / 2 + MAGPIE_MODALITIES,
     FUSION_BLOCK = 128, /* rows of a product */
-    FUSION_ITEMS = 32,  /* items of a task that has a look at each */
+    FUSION_ITEMS = 16,  /* items of a task that has a look at each */
     FUSION_TILE = 16,   /* what rows of matrices are rounded up to: a vector of the widest kind */
     FUSION_BATCH_MAX = 4096
 };
