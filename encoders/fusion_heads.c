@@ -15,32 +15,32 @@
 
 /* ---- forwards ---- */
 
-/* What is left of each number is enlarged by what is left out, so that sums stay as they are on the
- * average. 16 bits decide about a number: a seed makes four decisions. */
-static void drop_out(float *x, size_t n, float share, uint64_t seed) {
+/* 16 bits decide about a number: a seed makes four decisions. */
+static void drop_out(char *x, size_t number, size_t n, float share, uint64_t seed) {
     uint64_t bits = 0;
     uint32_t least = (uint32_t)lrintf(share * 65536);
-    float scale = 1 / (1 - share);
     for (size_t k = 0; k < n; k++, bits >>= 16) {
         if (k % 4 == 0) bits = fusion_random(&seed);
-        x[k] = (bits & 0xFFFF) < least ? 0 : x[k] * scale;
+        if ((bits & 0xFFFF) < least) memset(x + k * number, 0, number);
     }
 }
 
-static void gather(const fusion_network *net, const fusion_piece *p, float *dropped) {
+/* What dropout leaves is enlarged by what it leaves out, so that sums stay as they are on the average. */
+static void gather(const fusion_network *net, const fusion_piece *p) {
     const fusion_batch *batch = net->batch;
     const fusion_view *view = &net->view[p->modality];
-    size_t input = net->layout.input[p->modality];
+    size_t m = p->modality, input = net->layout.input[m];
     for (size_t i = p->item; i < p->item + p->n; i++) {
+        size_t at = (i - view->first) * input;
         if (!view->has[i]) continue; /* whatever is there is finite, and its vector is a hole */
-        const float *x = batch->of->features[p->modality][net->items[i]];
-        if (batch->dropout > 0) {
-            memcpy(dropped, x, input * sizeof *x);
-            drop_out(dropped, input, batch->dropout,
-                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + p->modality));
-            x = dropped;
-        }
-        fusion_store(net, x, sqrtf((float)input), input, view->x, (i - view->first) * input);
+        if (batch->of->numbers[m])
+            memcpy((uint16_t *)view->x + at, batch->of->numbers[m][net->items[i]], input * sizeof(uint16_t));
+        else
+            fusion_store(net, batch->of->features[m][net->items[i]], fusion_enlarged(input, batch->dropout),
+                         input, view->x, at);
+        if (batch->dropout > 0)
+            drop_out((char *)view->x + at * net->number, net->number, input, batch->dropout,
+                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + m));
     }
 }
 
@@ -58,6 +58,7 @@ static void make_units(const fusion_network *net, const fusion_piece *p, const f
 }
 
 static magpie_status forward_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
     fusion_network *net = context;
     const fusion_layout *l = &net->layout;
     const fusion_piece at = fusion_piece_of(net, task);
@@ -67,7 +68,7 @@ static magpie_status forward_task(void *context, size_t task, unsigned worker) {
     float *y = net->y + first, *p = residual ? net->p + first : y;
     const gemm_matrix x = {v->x, input}, matrix = {net->matrices, input}, g = {net->g, d},
                       inner = {net->matrices, d};
-    gather(net, &at, net->scratch + worker * net->scratch_size);
+    gather(net, &at);
     magpie_status status = fusion_multiply(net, GEMM_NT, at.n, d, input, x, (at.item - v->first) * input,
                                            matrix, l->matrix[m], p, d);
     if (residual && status == MAGPIE_OK) {

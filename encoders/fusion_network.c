@@ -84,7 +84,6 @@ static void lay_out_view(fusion_network *net, size_t m, magpie_block *block) {
     view->has = magpie_carve(block, net->most + FUSION_TILE, sizeof *view->has);
     view->x = magpie_carve(block, rounded(net->most) * net->layout.input[m], net->number);
     net->rows += rounded(net->most);
-    net->scratch_size = net->scratch_size > net->layout.input[m] ? net->scratch_size : net->layout.input[m];
 }
 
 static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *block) {

@@ -10,6 +10,8 @@
 
 #include "fusion.h"
 
+#include <math.h>
+
 enum {
     FUSION_VIEWS = MAGPIE_MODALITIES + 1, /* the modalities, and what is fused out of them */
     FUSION_FUSED = MAGPIE_MODALITIES,
@@ -43,6 +45,9 @@ void fusion_initialise(const fusion_layout *layout, uint64_t seed, float tempera
 /* What a batch is drawn from. features[m] [items] points to unit vectors, NULL where an item has none. */
 typedef struct fusion_items {
     const float *const *features[MAGPIE_MODALITIES];
+    /* NULL, or what heads are given where it has been made ready: in bf16, times the root of the dimension and
+     * what dropout enlarges by. numbers[m] [items], where features are. */
+    uint16_t **numbers[MAGPIE_MODALITIES];
     const uint64_t *titles;
 } fusion_items;
 
@@ -53,6 +58,11 @@ typedef struct fusion_batch {
     float dropout;  /* the share of numbers that are left out */
     uint64_t noise; /* seed of which */
 } fusion_batch;
+
+/* What features are multiplied with before they are given to a head. */
+static inline float fusion_enlarged(size_t input, float dropout) {
+    return sqrtf((float)input) / (1 - dropout);
+}
 
 /* Buffers for batches of up to `most` items; with `bf16`, products are of that where the CPU has them. */
 typedef struct fusion_network fusion_network;
