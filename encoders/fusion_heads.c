@@ -16,12 +16,16 @@
 /* ---- forwards ---- */
 
 /* 16 bits decide about a number: a seed makes four decisions. */
-static void drop_out(char *x, size_t number, size_t n, float share, uint64_t seed) {
+static void drop_out(void *x, size_t number, size_t n, float share, uint64_t seed) {
     uint64_t bits = 0;
     uint32_t least = (uint32_t)lrintf(share * 65536);
     for (size_t k = 0; k < n; k++, bits >>= 16) {
         if (k % 4 == 0) bits = fusion_random(&seed);
-        if ((bits & 0xFFFF) < least) memset(x + k * number, 0, number);
+        bool out = (bits & 0xFFFF) < least;
+        if (number == sizeof(float))
+            ((float *)x)[k] = out ? 0 : ((float *)x)[k];
+        else
+            ((uint16_t *)x)[k] = out ? 0 : ((uint16_t *)x)[k];
     }
 }
 

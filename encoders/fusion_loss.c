@@ -74,16 +74,20 @@ static void mix(const fusion_network *net, size_t i, size_t column, size_t n, fl
 }
 
 /* Of item i of the first view, or of what is fused: its cosines [n] with those of the second one, where they
- * count. */
-static void take_row(const fusion_network *net, const fusion_pair *p, size_t i, float *out) {
+ * count. Mostly all do, and those of two views are where they were; or they are put into `own` [n]. */
+static const float *take_row(const fusion_network *net, const fusion_pair *p, size_t i, float *own) {
     size_t column = fusion_row(net, p->b, p->first);
-    if (p->a == FUSION_FUSED)
-        mix(net, i, column, p->n, out);
-    else
-        memcpy(out, net->gram + fusion_row(net, p->a, i) * net->stride + column, p->n * sizeof *out);
-    for (size_t k = 0; k < p->hole_count; k++) out[p->holes[k]] = masked;
+    if (p->a == FUSION_FUSED) {
+        mix(net, i, column, p->n, own);
+    } else {
+        const float *gram = net->gram + fusion_row(net, p->a, i) * net->stride + column;
+        if (!p->hole_count && (size_t)net->same[i] == i) return gram;
+        memcpy(own, gram, p->n * sizeof *own);
+    }
+    for (size_t k = 0; k < p->hole_count; k++) own[p->holes[k]] = masked;
     for (size_t other = (size_t)net->same[i]; other != i; other = (size_t)net->same[other])
-        if (other >= p->first && other < p->first + p->n) out[other - p->first] = masked;
+        if (other >= p->first && other < p->first + p->n) own[other - p->first] = masked;
+    return own;
 }
 
 /* Rows are far apart, which the processor does not foresee. */
@@ -111,8 +115,8 @@ static magpie_status sums_task(void *context, size_t task, unsigned worker) {
         memset(columns, 0, p->n * sizeof *columns);
         for (size_t i = first; i < end; i++) {
             if (!has_both(net, p, i)) continue;
-            take_row(net, p, i, row);
-            p->sums[i - p->first] = net->kernels->exponentials(row, p->n, net->scale, shift, columns);
+            p->sums[i - p->first] =
+                net->kernels->exponentials(take_row(net, p, i, row), p->n, net->scale, shift, columns);
         }
     }
     return MAGPIE_OK;
@@ -134,9 +138,9 @@ static double slopes_of_row(const fusion_network *net, const fusion_pair *p, siz
     size_t own = i - p->first;
     float half = 0.5f / (float)net->examples, weight = half / fmaxf(p->sums[own], FLT_MIN),
           shift = headroom - net->scale;
-    take_row(net, p, i, row);
-    double logit = (double)(net->scale * row[own] + shift);
-    net->kernels->weigh(row, p->n, net->scale, shift, weight, p->columns);
+    const float *cosines = take_row(net, p, i, row);
+    double logit = (double)(net->scale * cosines[own] + shift);
+    net->kernels->weigh(cosines, p->n, net->scale, shift, weight, p->columns, row);
     row[own] -= 2 * half;
     return -0.5 * log((double)weight / (double)half * ((double)p->columns[own] / (double)half)) - logit;
 }

@@ -152,8 +152,9 @@ typedef struct fusion_training_kernels {
     /* The sum of exp(scale x + shift), of x [n], which is added to columns [n] too. Of what is far below 0 it
      * is 0. */
     float (*exponentials)(const float *x, size_t n, float scale, float shift, float *columns);
-    /* x [n] becomes exp(scale x + shift) (row + columns [n]) */
-    void (*weigh)(float *x, size_t n, float scale, float shift, float row, const float *columns);
+    /* out [n] = exp(scale x + shift) (row + columns [n]); x [n] may be out. */
+    void (*weigh)(const float *x, size_t n, float scale, float shift, float row, const float *columns,
+                  float *out);
     /* out [n]: x times scale in bf16, to nearest, ties to even. */
     void (*narrow)(const float *x, float scale, size_t n, uint16_t *out);
     /* Of x, a symmetric matrix of n rows of which rows row .. row+rows-1 are there from column `row` on:

@@ -311,7 +311,7 @@ static void rows_and_matrices(void **state) {
                 random_values(&random, x, (size_t)4 * STRIDE, 1);
                 memcpy(kept, x, sizeof kept);
                 k->mix(x, rows, scale, count, n);
-                k->weigh(x + 3 * STRIDE, n, 4, -1, 0.25f, x + STRIDE);
+                k->weigh(x + 3 * STRIDE, n, 4, -1, 0.25f, x + STRIDE, x + 3 * STRIDE);
                 for (size_t i = 0; i < STRIDE; i++) {
                     double mixed = 0, e = exp(4 * (double)kept[3 * STRIDE + i] - 1);
                     for (size_t j = 0; j < count; j++)
