@@ -93,22 +93,23 @@ magpie_status fusion_forward(fusion_network *net) {
 /* ---- backwards ---- */
 
 /* The slopes of a block of rows of z: those of Gram products, and of their transposes, times z. */
-static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded) {
+static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded,
+                                     float *dz) {
     size_t d = net->layout.dimension, rows = net->rows;
     (net->bf16 ? net->kernels->fold_bf16 : net->kernels->fold_f32)(net->gram, fusion_slopes_stride(net),
                                                                    p->row, p->n, rows, folded);
     return fusion_multiply(net, GEMM_NN, p->n, d, rows, (gemm_matrix){folded, rows}, 0,
-                           (gemm_matrix){net->z, d}, 0, net->dz + p->row * d, d);
+                           (gemm_matrix){net->z, d}, 0, dz, d);
 }
 
 /* From the slopes of a row of z, of item i, to those of y. A cosine has a slope times itself in both of its
  * vectors: the sum of z . dz is twice that of logits times their slopes, which is the slope of log s. */
-static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, double *scale, double *weight,
-                          float *bias) {
+static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, float *dz, double *scale,
+                          double *weight, float *bias) {
     const fusion_training_kernels *k = net->kernels;
     size_t d = net->layout.dimension;
-    float *dz = net->dz + row * d, *y = net->y + row * d, length = net->length[row],
-          whole = net->fused_length[i], own = net->weight[m] / whole;
+    float *y = net->y + row * d, length = net->length[row], whole = net->fused_length[i],
+          own = net->weight[m] / whole;
     const double *shares = net->shares + i * MAGPIE_MODALITIES;
     double all = shares[MAGPIE_TEXT] + shares[MAGPIE_IMAGE] + shares[MAGPIE_AUDIO];
     float along = k->dot(y, dz, d) / length, along_f = net->fused_products[i * MAGPIE_MODALITIES + m],
@@ -133,16 +134,17 @@ static magpie_status backward_task(void *context, size_t task, unsigned worker) 
     fusion_network *net = context;
     const fusion_piece p = fusion_piece_of(net, task);
     size_t d = net->layout.dimension;
-    float *bias = net->biases + task * d;
-    magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size);
+    bool residual = net->layout.kind == FUSION_RESIDUAL;
+    float *bias = net->biases + task * d, *dz = net->dz + (residual ? p.row : worker * FUSION_BLOCK) * d;
+    magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size, dz);
     memset(bias, 0, d * sizeof *bias);
     net->scales[task] = net->weights[task] = 0;
     for (size_t i = 0; i < p.n; i++)
         if (net->view[p.modality].has[p.item + i])
-            slopes_of_row(net, p.modality, p.item + i, p.row + i, &net->scales[task], &net->weights[task],
-                          bias);
+            slopes_of_row(net, p.modality, p.item + i, p.row + i, dz + i * d, &net->scales[task],
+                          &net->weights[task], bias);
         else /* of which all slopes are 0 */
-            fusion_store(net, net->dz + (p.row + i) * d, 1, d, net->dy, (p.row + i) * d);
+            fusion_store(net, dz + i * d, 1, d, net->dy, (p.row + i) * d);
     return status;
 }
 

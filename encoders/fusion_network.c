@@ -95,13 +95,15 @@ static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *b
 
 static void lay_out_rows(fusion_network *net, magpie_block *block) {
     size_t rows = net->rows, d = net->layout.dimension;
+    bool residual = net->layout.kind == FUSION_RESIDUAL;
     net->y = magpie_carve(block, rows * d, sizeof *net->y);
     net->length = magpie_carve(block, rows, sizeof *net->length);
     net->z = magpie_carve(block, rows * d, net->number);
-    net->dz = magpie_carve(block, rows * d, sizeof *net->dz);
+    net->dz = magpie_carve(block, residual ? rows * d : magpie_pool_threads(net->pool) * FUSION_BLOCK * d,
+                           sizeof *net->dz);
     net->dy = magpie_carve(block, rows * d, net->number);
     net->gram = magpie_carve(block, rows * net->stride, sizeof *net->gram);
-    if (net->layout.kind != FUSION_RESIDUAL) return;
+    if (!residual) return;
     net->p = magpie_carve(block, rows * d, sizeof *net->p);
     net->g = magpie_carve(block, rows * d, net->number);
     net->dp = magpie_carve(block, rows * d, sizeof *net->dp);

@@ -51,7 +51,8 @@ struct fusion_network {
     float *y;      /* [rows, dimension]: what heads put out */
     float *length; /* [rows]: of these */
     void *z;       /* numbers [rows, dimension]: of length 1 */
-    float *dz;     /* [rows, dimension]: slopes of z; later those of y, times its length */
+    float *dz;     /* slopes of z, later those of y, times its length: [rows, dimension] of residual heads,
+                    * which need them again; or [threads, FUSION_BLOCK, dimension], near at hand */
     void *dy;      /* numbers [rows, dimension]: slopes of y */
     float *gram;   /* [rows, stride]: products of all z; later the slopes of these */
     /* Of residual heads, by row: what the first layer puts out, that as the second is given it, and its

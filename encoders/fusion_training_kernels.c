@@ -149,10 +149,7 @@ static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
             vf tile[VL];
             for (size_t k = 0; k < VL; k++) tile[k] = load(x + (i + k) * stride + j);
             transpose(tile);
-            for (size_t k = 0; k < VL; k++) {
-                store(x + (j + k) * stride + i, tile[k]);
-                __builtin_prefetch(x + (j + VL + k) * stride + i, 1);
-            }
+            for (size_t k = 0; k < VL; k++) store(x + (j + k) * stride + i, tile[k]);
         }
 }
 
