@@ -30,7 +30,7 @@ static void add(float *x, const float *y, float scale, size_t n) {
     for (; i < n; i++) x[i] += y[i] * scale;
 }
 
-INLINE void mix_of(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
+static void mix(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
     for (size_t i = 0; i < n; i += VL) {
         size_t lanes = n - i < VL ? n - i : VL;
         vf sum = {0};
@@ -43,15 +43,8 @@ INLINE void mix_of(float *out, const float *const x[], const float scale[], size
     }
 }
 
-static void mix(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
-    if (count == 1) mix_of(out, x, scale, 1, n);
-    if (count == 2) mix_of(out, x, scale, 2, n);
-    if (count == 3) mix_of(out, x, scale, 3, n);
-    if (count == 4) mix_of(out, x, scale, 4, n);
-}
-
-INLINE void spread_of(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
-                      float *const out[3], float dots[3]) {
+static void spread(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
+                   float *const out[3], float dots[3]) {
     vf sums[3] = {{0}};
     size_t i = 0;
     for (; i + VL <= n; i += VL)
@@ -66,13 +59,6 @@ INLINE void spread_of(const float *x, size_t n, size_t count, const float scale[
         if (i < n) sums[k] += load_part(x + i, n - i) * load_part(y[k] + i, n - i);
         dots[k] = sum_of(sums[k]);
     }
-}
-
-static void spread(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
-                   float *const out[3], float dots[3]) {
-    if (count == 1) spread_of(x, n, 1, scale, y, out, dots);
-    if (count == 2) spread_of(x, n, 2, scale, y, out, dots);
-    if (count == 3) spread_of(x, n, 3, scale, y, out, dots);
 }
 
 /* ---- exponentials ---- */
