@@ -15,40 +15,45 @@
 
 /* ---- forwards ---- */
 
-/* What is left of each number is enlarged by what is left out, so that sums stay as they are on the
- * average. 16 bits decide about a number: a seed makes four decisions. */
-static void drop_out(float *x, size_t n, float share, uint64_t seed) {
+/* 16 bits decide about a number: a seed makes four decisions. */
+static void drop_out(void *x, size_t number, size_t n, float share, uint64_t seed) {
     uint64_t bits = 0;
     uint32_t least = (uint32_t)lrintf(share * 65536);
-    float scale = 1 / (1 - share);
     for (size_t k = 0; k < n; k++, bits >>= 16) {
         if (k % 4 == 0) bits = fusion_random(&seed);
-        x[k] = (bits & 0xFFFF) < least ? 0 : x[k] * scale;
+        bool out = (bits & 0xFFFF) < least;
+        if (number == sizeof(float))
+            ((float *)x)[k] = out ? 0 : ((float *)x)[k];
+        else
+            ((uint16_t *)x)[k] = out ? 0 : ((uint16_t *)x)[k];
     }
 }
 
-static void gather(const fusion_network *net, const fusion_piece *p, float *dropped) {
+/* What dropout leaves is enlarged by what it leaves out, so that sums stay as they are on the average. */
+static void gather(const fusion_network *net, const fusion_piece *p) {
     const fusion_batch *batch = net->batch;
     const fusion_view *view = &net->view[p->modality];
-    size_t input = net->layout.input[p->modality];
+    size_t m = p->modality, input = net->layout.input[m];
     for (size_t i = p->item; i < p->item + p->n; i++) {
+        size_t at = (i - view->first) * input;
         if (!view->has[i]) continue; /* whatever is there is finite, and its vector is a hole */
-        const float *x = batch->of->features[p->modality][net->items[i]];
-        if (batch->dropout > 0) {
-            memcpy(dropped, x, input * sizeof *x);
-            drop_out(dropped, input, batch->dropout,
-                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + p->modality));
-            x = dropped;
-        }
-        fusion_store(net, x, sqrtf((float)input), input, view->x, (i - view->first) * input);
+        if (batch->of->numbers[m])
+            memcpy((uint16_t *)view->x + at, batch->of->numbers[m][net->items[i]], input * sizeof(uint16_t));
+        else
+            fusion_store(net, batch->of->features[m][net->items[i]], fusion_enlarged(input, batch->dropout),
+                         input, view->x, at);
+        if (batch->dropout > 0)
+            drop_out((char *)view->x + at * net->number, net->number, input, batch->dropout,
+                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + m));
     }
 }
 
 /* A y of nothing has no direction, and stays nothing. */
-static void make_units(const fusion_network *net, const fusion_piece *p) {
+static void make_units(const fusion_network *net, const fusion_piece *p, const float *bias) {
     size_t d = net->layout.dimension;
     for (size_t k = 0; k < p->n; k++) {
         float *y = net->y + (p->row + k) * d;
+        net->kernels->add(y, bias, 1, d);
         if (!net->view[p->modality].has[p->item + k]) memset(y, 0, d * sizeof *y);
         float length = fmaxf(sqrtf(net->kernels->dot(y, y, d)), 1e-12f);
         net->length[p->row + k] = length;
@@ -57,6 +62,7 @@ static void make_units(const fusion_network *net, const fusion_piece *p) {
 }
 
 static magpie_status forward_task(void *context, size_t task, unsigned worker) {
+    (void)worker;
     fusion_network *net = context;
     const fusion_layout *l = &net->layout;
     const fusion_piece at = fusion_piece_of(net, task);
@@ -66,19 +72,17 @@ static magpie_status forward_task(void *context, size_t task, unsigned worker) {
     float *y = net->y + first, *p = residual ? net->p + first : y;
     const gemm_matrix x = {v->x, input}, matrix = {net->matrices, input}, g = {net->g, d},
                       inner = {net->matrices, d};
-    gather(net, &at, net->scratch + worker * net->scratch_size);
+    gather(net, &at);
     magpie_status status = fusion_multiply(net, GEMM_NT, at.n, d, input, x, (at.item - v->first) * input,
                                            matrix, l->matrix[m], p, d);
-    for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
     if (residual && status == MAGPIE_OK) {
+        for (size_t i = 0; i < at.n; i++) net->kernels->add(p + i * d, net->parameters + l->bias[m], 1, d);
         net->kernels->gelu(p, y, at.n * d);
         fusion_store(net, y, 1, at.n * d, net->g, first);
         status = fusion_multiply(net, GEMM_NT, at.n, d, d, g, first, inner, l->inner[m], y, d);
         net->kernels->add(y, p, 1, at.n * d);
-        for (size_t i = 0; i < at.n; i++)
-            net->kernels->add(y + i * d, net->parameters + l->inner_bias[m], 1, d);
     }
-    make_units(net, &at);
+    make_units(net, &at, net->parameters + (residual ? l->inner_bias[m] : l->bias[m]));
     return status;
 }
 
@@ -89,29 +93,40 @@ magpie_status fusion_forward(fusion_network *net) {
 /* ---- backwards ---- */
 
 /* The slopes of a block of rows of z: those of Gram products, and of their transposes, times z. */
-static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded) {
+static magpie_status multiply_slopes(const fusion_network *net, const fusion_piece *p, void *folded,
+                                     float *dz) {
     size_t d = net->layout.dimension, rows = net->rows;
     (net->bf16 ? net->kernels->fold_bf16 : net->kernels->fold_f32)(net->gram, fusion_slopes_stride(net),
                                                                    p->row, p->n, rows, folded);
     return fusion_multiply(net, GEMM_NN, p->n, d, rows, (gemm_matrix){folded, rows}, 0,
-                           (gemm_matrix){net->z, d}, 0, net->dz + p->row * d, d);
+                           (gemm_matrix){net->z, d}, 0, dz, d);
 }
 
 /* From the slopes of a row of z, of item i, to those of y. A cosine has a slope times itself in both of its
  * vectors: the sum of z . dz is twice that of logits times their slopes, which is the slope of log s. */
-static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, double *scale,
-                          double *weight) {
+static void slopes_of_row(fusion_network *net, size_t m, size_t i, size_t row, float *dz, double *scale,
+                          double *weight, float *bias) {
     const fusion_training_kernels *k = net->kernels;
     size_t d = net->layout.dimension;
-    float *dz = net->dz + row * d, *y = net->y + row * d, *f = net->fused + i * d, length = net->length[row],
-          whole = net->fused_length[i], own = net->weight[m] / whole;
+    float *y = net->y + row * d, length = net->length[row], whole = net->fused_length[i],
+          own = net->weight[m] / whole;
     const double *shares = net->shares + i * MAGPIE_MODALITIES;
     double all = shares[MAGPIE_TEXT] + shares[MAGPIE_IMAGE] + shares[MAGPIE_AUDIO];
-    float along = k->dot(y, dz, d), along_f = k->dot(y, f, d), from_f = -(float)all * own / whole;
-    *scale += 0.5 * (double)(along / length);
-    *weight += shares[m] - all * (double)(own * along_f / (length * whole));
-    k->mix(dz, (const float *[]){dz, f, y},
-           (float[]){1, from_f, -(along + from_f * along_f) / (length * length)}, 3, d);
+    float along = k->dot(y, dz, d) / length, along_f = net->fused_products[i * MAGPIE_MODALITIES + m],
+          from_f = -(float)all * own / whole, scales[FUSION_VIEWS] = {1};
+    const float *vectors[FUSION_VIEWS] = {dz};
+    size_t count = 1;
+    for (size_t j = 0; j < MAGPIE_MODALITIES; j++) {
+        if (!fusion_has(net, j, i)) continue;
+        size_t other = fusion_row(net, j, i);
+        float times = from_f * net->weight[j] - (j == m ? along + from_f * along_f : 0);
+        vectors[count] = net->y + other * d;
+        scales[count++] = times / net->length[other];
+    }
+    *scale += 0.5 * (double)along;
+    *weight += shares[m] - all * (double)(own * along_f / whole);
+    k->mix(dz, vectors, scales, count, d);
+    k->add(bias, dz, 1 / length, d);
     fusion_store(net, dz, 1 / length, d, net->dy, row * d);
 }
 
@@ -119,13 +134,17 @@ static magpie_status backward_task(void *context, size_t task, unsigned worker) 
     fusion_network *net = context;
     const fusion_piece p = fusion_piece_of(net, task);
     size_t d = net->layout.dimension;
-    magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size);
+    bool residual = net->layout.kind == FUSION_RESIDUAL;
+    float *bias = net->biases + task * d, *dz = net->dz + (residual ? p.row : worker * FUSION_BLOCK) * d;
+    magpie_status status = multiply_slopes(net, &p, net->scratch + worker * net->scratch_size, dz);
+    memset(bias, 0, d * sizeof *bias);
     net->scales[task] = net->weights[task] = 0;
     for (size_t i = 0; i < p.n; i++)
         if (net->view[p.modality].has[p.item + i])
-            slopes_of_row(net, p.modality, p.item + i, p.row + i, &net->scales[task], &net->weights[task]);
+            slopes_of_row(net, p.modality, p.item + i, p.row + i, dz + i * d, &net->scales[task],
+                          &net->weights[task], bias);
         else /* of which all slopes are 0 */
-            fusion_store(net, net->dz + (p.row + i) * d, 1, d, net->dy, (p.row + i) * d);
+            fusion_store(net, dz + i * d, 1, d, net->dy, (p.row + i) * d);
     return status;
 }
 
@@ -135,19 +154,21 @@ static magpie_status inner_task(void *context, size_t task, unsigned worker) {
     fusion_network *net = context;
     const fusion_piece at = fusion_piece_of(net, task);
     size_t d = net->layout.dimension, first = at.row * d;
-    float *dp = net->dp + first;
+    float *dp = net->dp + first, *bias = net->biases + (fusion_count_pieces(net) + task) * d;
     magpie_status status =
         fusion_multiply(net, GEMM_NN, at.n, d, d, (gemm_matrix){net->dy, d}, first,
                         (gemm_matrix){net->matrices, d}, net->layout.inner[at.modality], dp, d);
     net->kernels->gelu_slope(net->p + first, dp, at.n * d);
-    for (size_t i = 0; i < at.n; i++)
+    memset(bias, 0, d * sizeof *bias);
+    for (size_t i = 0; i < at.n; i++) {
         net->kernels->add(dp + i * d, net->dz + first + i * d, 1 / net->length[at.row + i], d);
+        net->kernels->add(bias, dp + i * d, 1, d);
+    }
     fusion_store(net, dp, 1, at.n * d, net->dp_numbers, first);
     return status;
 }
 
-/* Rows of a matrix of parameters, the sum over the batch, slope by slope, of what went in; and of its
- * bias. */
+/* Rows of a matrix of parameters, the sum over the batch, slope by slope, of what went in. */
 static magpie_status sum_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
@@ -158,11 +179,7 @@ static magpie_status sum_task(void *context, size_t task, unsigned worker) {
     if (!v->n) return MAGPIE_OK;
     bool inner = task >= blocks * MAGPIE_MODALITIES, outer_of_two = !inner && l->kind == FUSION_RESIDUAL;
     size_t input = inner ? d : l->input[m], at = v->row * d;
-    float *bias = net->gradient + (inner ? l->inner_bias[m] : l->bias[m]) + first,
-          *matrix = net->gradient + (inner ? l->inner[m] : l->matrix[m]) + first * input;
-    const float *slope = (outer_of_two ? net->dp : net->dz) + at + first;
-    for (size_t i = 0; i < v->n; i++)
-        net->kernels->add(bias, slope + i * d, outer_of_two ? 1 : 1 / net->length[v->row + i], n);
+    float *matrix = net->gradient + (inner ? l->inner[m] : l->matrix[m]) + first * input;
     const gemm_matrix slopes = {outer_of_two ? net->dp_numbers : net->dy, d},
                       in = {inner ? net->g : v->x, input};
     return fusion_multiply(net, GEMM_TN, n, input, v->n, slopes, at + first, in, inner ? at : 0, matrix,
@@ -191,8 +208,12 @@ magpie_status fusion_backward(fusion_network *net) {
         status = magpie_pool_run(
             net->pool, layers * MAGPIE_MODALITIES * fusion_blocks(l->dimension, FUSION_BLOCK), sum_task, net);
     for (size_t i = 0; i < pieces; i++) {
+        size_t m = fusion_piece_of(net, i).modality, d = l->dimension;
         net->gradient[l->scale] += (float)net->scales[i];
-        net->gradient[l->weight + fusion_piece_of(net, i).modality] += (float)net->weights[i];
+        net->gradient[l->weight + m] += (float)net->weights[i];
+        net->kernels->add(net->gradient + (layers == 2 ? l->inner_bias[m] : l->bias[m]), net->biases + i * d,
+                          1, d);
+        if (layers == 2) net->kernels->add(net->gradient + l->bias[m], net->biases + (pieces + i) * d, 1, d);
     }
     return status;
 }

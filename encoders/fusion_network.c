@@ -8,13 +8,15 @@
 
 extern const fusion_training_kernels fusion_training_kernels_base;
 #ifdef MAGPIE_SIMD_X86
-extern const fusion_training_kernels fusion_training_kernels_v3, fusion_training_kernels_v4;
+extern const fusion_training_kernels fusion_training_kernels_v3, fusion_training_kernels_v4,
+    fusion_training_kernels_v4_bf16;
 #endif
 
 const fusion_training_kernels *fusion_training_kernels_level(size_t i) {
-    const fusion_training_kernels *levels[3];
+    const fusion_training_kernels *levels[4];
     size_t n = 0;
 #ifdef MAGPIE_SIMD_X86
+    if (simd_runs_v4_bf16()) levels[n++] = &fusion_training_kernels_v4_bf16;
     if (simd_runs_v4()) levels[n++] = &fusion_training_kernels_v4;
     if (simd_runs_v3()) levels[n++] = &fusion_training_kernels_v3;
 #endif
@@ -82,7 +84,6 @@ static void lay_out_view(fusion_network *net, size_t m, magpie_block *block) {
     view->has = magpie_carve(block, net->most + FUSION_TILE, sizeof *view->has);
     view->x = magpie_carve(block, rounded(net->most) * net->layout.input[m], net->number);
     net->rows += rounded(net->most);
-    net->scratch_size = net->scratch_size > net->layout.input[m] ? net->scratch_size : net->layout.input[m];
 }
 
 static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *block) {
@@ -94,23 +95,24 @@ static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *b
 
 static void lay_out_rows(fusion_network *net, magpie_block *block) {
     size_t rows = net->rows, d = net->layout.dimension;
+    bool residual = net->layout.kind == FUSION_RESIDUAL;
     net->y = magpie_carve(block, rows * d, sizeof *net->y);
     net->length = magpie_carve(block, rows, sizeof *net->length);
     net->z = magpie_carve(block, rows * d, net->number);
-    net->dz = magpie_carve(block, rows * d, sizeof *net->dz);
+    net->dz = magpie_carve(block, residual ? rows * d : magpie_pool_threads(net->pool) * FUSION_BLOCK * d,
+                           sizeof *net->dz);
     net->dy = magpie_carve(block, rows * d, net->number);
     net->gram = magpie_carve(block, rows * net->stride, sizeof *net->gram);
-    if (net->layout.kind != FUSION_RESIDUAL) return;
+    if (!residual) return;
     net->p = magpie_carve(block, rows * d, sizeof *net->p);
     net->g = magpie_carve(block, rows * d, net->number);
     net->dp = magpie_carve(block, rows * d, sizeof *net->dp);
     net->dp_numbers = magpie_carve(block, rows * d, net->number);
 }
 
-/* What threads work in: a row's slopes, its logits and the weights of columns; or a block of slopes. */
+/* What threads work in: a row's slopes and its logits; or a block of slopes. */
 static void lay_out_scratch(fusion_network *net, magpie_block *block) {
-    size_t row = MAGPIE_MODALITIES * net->stride + (1 + FUSION_PAIRS) * net->most,
-           slopes = FUSION_BLOCK * net->stride;
+    size_t row = MAGPIE_MODALITIES * net->stride + net->most, slopes = FUSION_BLOCK * net->stride;
     if (net->scratch_size < row) net->scratch_size = row;
     if (net->scratch_size < slopes) net->scratch_size = slopes;
     net->scratch_size = rounded(net->scratch_size);
@@ -133,10 +135,11 @@ static void lay_out(fusion_network *net, magpie_block *block) {
     net->items = magpie_carve(block, n, sizeof *net->items);
     net->place = magpie_carve(block, n, sizeof *net->place);
     net->matrices = magpie_carve(block, net->layout.decayed, net->number);
-    net->fused = magpie_carve(block, n * net->layout.dimension, sizeof *net->fused);
     net->fused_length = magpie_carve(block, n, sizeof *net->fused_length);
+    net->fused_products = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->fused_products);
     net->shares = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->shares);
     net->losses = magpie_carve(block, blocks, sizeof *net->losses);
+    net->biases = magpie_carve(block, 2 * pieces * net->layout.dimension, sizeof *net->biases);
     net->scales = magpie_carve(block, pieces, sizeof *net->scales);
     net->weights = magpie_carve(block, pieces, sizeof *net->weights);
 }

@@ -25,8 +25,9 @@ typedef struct fusion_pair {
     size_t first, n; /* items; n 0: fewer than two, of which there is nothing to tell them from */
     uint32_t *holes; /* [hole_count]: places within the range that do not count */
     size_t hole_count;
-    float *sums;    /* [n]: of the exponentials of each row's logits */
-    float *columns; /* [item blocks, most]: of each column's, by block of rows */
+    float *sums; /* [n]: of the exponentials of each row's logits */
+    float
+        *columns; /* [item blocks, most]: of each column's, by block of rows; later, in the first, weights */
 } fusion_pair;
 
 /* "Numbers" are bf16 or f32, `number` bytes each: what products are of. */
@@ -50,7 +51,8 @@ struct fusion_network {
     float *y;      /* [rows, dimension]: what heads put out */
     float *length; /* [rows]: of these */
     void *z;       /* numbers [rows, dimension]: of length 1 */
-    float *dz;     /* [rows, dimension]: slopes of z; later those of y, times its length */
+    float *dz;     /* slopes of z, later those of y, times its length: [rows, dimension] of residual heads,
+                    * which need them again; or [threads, FUSION_BLOCK, dimension], near at hand */
     void *dy;      /* numbers [rows, dimension]: slopes of y */
     float *gram;   /* [rows, stride]: products of all z; later the slopes of these */
     /* Of residual heads, by row: what the first layer puts out, that as the second is given it, and its
@@ -58,13 +60,14 @@ struct fusion_network {
     float *p, *dp;
     void *g, *dp_numbers;
     /* By item. */
-    float *fused;        /* [n, dimension]: fused vectors */
-    float *fused_length; /* [n]: before it was made 1 */
-    double *shares;      /* [n, MAGPIE_MODALITIES]: a modality's in the fused vector's logits, times slopes */
+    float *fused_length;   /* [n]: of the fused vector, before it was made 1 */
+    float *fused_products; /* [n, MAGPIE_MODALITIES]: of that with the vectors of views */
+    double *shares; /* [n, MAGPIE_MODALITIES]: a modality's in the fused vector's logits, times slopes */
     /* By task. */
     float *scratch; /* [threads, scratch_size] */
     size_t scratch_size;
     double *losses;           /* by block of items */
+    float *biases;            /* [layers, pieces, dimension]: slopes of biases, the last layer's first */
     double *scales, *weights; /* by piece: slopes of the logarithms of the scale and of the view's weight */
     float weight[MAGPIE_MODALITIES], scale;
     magpie_block block;

@@ -20,7 +20,8 @@ typedef struct training {
     magpie_fusion_progress progress;
     void *context;
     fusion_layout layout;
-    fusion_items items;
+    fusion_items items, ready;            /* ready: the same with numbers, of what is trained on */
+    uint16_t *numbers;                    /* of all of these */
     uint32_t *train, *validation, *order; /* order: train, as this epoch has it */
     size_t train_count, validation_count, held_out;
     size_t batches; /* of an epoch */
@@ -132,6 +133,34 @@ static magpie_status take_data(training *t) {
     return part_items(t);
 }
 
+/* Features do not change from epoch to epoch: bf16 is made of them once. */
+static magpie_status make_numbers(training *t) {
+    const fusion_training_kernels *kernels = fusion_training_kernels_level(0);
+    size_t size = 0;
+    t->ready = t->items;
+    if (!t->bf16) return MAGPIE_OK;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        for (size_t i = 0; i < t->train_count && t->layout.input[m]; i++)
+            if (t->items.features[m][t->train[i]]) size += t->layout.input[m];
+    t->numbers = magpie_alloc_large(size, sizeof *t->numbers);
+    if (!t->numbers) return MAGPIE_E_NO_MEMORY;
+    uint16_t *next = t->numbers;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        size_t input = t->layout.input[m];
+        if (!input) continue;
+        t->ready.numbers[m] = magpie_alloc(t->data->n, sizeof *t->ready.numbers[m]);
+        if (!t->ready.numbers[m]) return MAGPIE_E_NO_MEMORY;
+        for (size_t i = 0; i < t->train_count; i++) {
+            const float *x = t->items.features[m][t->train[i]];
+            if (!x) continue;
+            kernels->narrow(x, fusion_enlarged(input, (float)t->options->dropout), input, next);
+            t->ready.numbers[m][t->train[i]] = next;
+            next += input;
+        }
+    }
+    return MAGPIE_OK;
+}
+
 /* What a state is a state of: everything that the result depends on. */
 static uint64_t key_of(const training *t) {
     const magpie_fusion_train_options *o = t->options;
@@ -209,7 +238,7 @@ static magpie_status run_batches(training *t, size_t epoch, double *loss) {
     for (size_t b = 0; b < t->batches; b++) {
         size_t first = b * t->train_count / t->batches, end = (b + 1) * t->train_count / t->batches;
         const fusion_batch batch = {
-            .of = &t->items,
+            .of = &t->ready,
             .items = t->order + first,
             .n = end - first,
             .dropout = (float)t->options->dropout,
@@ -370,7 +399,9 @@ static magpie_status prepare(training *t, const char *directory) {
     t->state_path = magpie_path_join(directory, "training.state");
     t->gradient = magpie_alloc_large(t->layout.count, sizeof *t->gradient);
     if (!t->state_path || !t->gradient) return MAGPIE_E_NO_MEMORY;
-    status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
+    status = make_numbers(t);
+    if (status == MAGPIE_OK)
+        status = fusion_state_create(key_of(t), t->layout.count, t->options->epochs, &t->state);
     if (status == MAGPIE_OK) status = magpie_pool_create(t->options->threads, &t->pool);
     if (status == MAGPIE_OK) magpie_pool_be_eager(t->pool);
     return status == MAGPIE_OK ? fusion_network_create(&t->layout, most, t->bf16, t->pool, &t->network)
@@ -391,6 +422,8 @@ magpie_status magpie_fusion_train(const magpie_fusion_data *data, const magpie_f
     fusion_network_free(t.network);
     magpie_pool_free(t.pool);
     fusion_state_free(&t.state);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) free(t.ready.numbers[m]);
+    free(t.numbers);
     free(t.state_path);
     free(t.gradient);
     free(t.train);

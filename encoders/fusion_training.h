@@ -10,12 +10,14 @@
 
 #include "fusion.h"
 
+#include <math.h>
+
 enum {
     FUSION_VIEWS = MAGPIE_MODALITIES + 1, /* the modalities, and what is fused out of them */
     FUSION_FUSED = MAGPIE_MODALITIES,
     FUSION_PAIRS = MAGPIE_MODALITIES * (MAGPIE_MODALITIES - 1) / 2 + MAGPIE_MODALITIES,
     FUSION_BLOCK = 128, /* rows of a product */
-    FUSION_ITEMS = 32,  /* items of a task that has a look at each */
+    FUSION_ITEMS = 16,  /* items of a task that has a look at each */
     FUSION_TILE = 16,   /* what rows of matrices are rounded up to: a vector of the widest kind */
     FUSION_BATCH_MAX = 4096
 };
@@ -43,6 +45,9 @@ void fusion_initialise(const fusion_layout *layout, uint64_t seed, float tempera
 /* What a batch is drawn from. features[m] [items] points to unit vectors, NULL where an item has none. */
 typedef struct fusion_items {
     const float *const *features[MAGPIE_MODALITIES];
+    /* NULL, or what heads are given where it has been made ready: in bf16, times the root of the dimension and
+     * what dropout enlarges by. numbers[m] [items], where features are. */
+    uint16_t **numbers[MAGPIE_MODALITIES];
     const uint64_t *titles;
 } fusion_items;
 
@@ -53,6 +58,11 @@ typedef struct fusion_batch {
     float dropout;  /* the share of numbers that are left out */
     uint64_t noise; /* seed of which */
 } fusion_batch;
+
+/* What features are multiplied with before they are given to a head. */
+static inline float fusion_enlarged(size_t input, float dropout) {
+    return sqrtf((float)input) / (1 - dropout);
+}
 
 /* Buffers for batches of up to `most` items; with `bf16`, products are of that where the CPU has them. */
 typedef struct fusion_network fusion_network;
@@ -134,13 +144,17 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
-    /* out [n] = the sum over `count` of x [n] times scale; x may be out. */
-    void (*mix)(float *out, const float *const x[3], const float scale[3], size_t count, size_t n);
-    /* x [n] becomes exp(scale x + shift), which is added to columns [n] too; returns its sum. What is
-     * far below 0 becomes 0. */
-    float (*exponentials)(float *x, size_t n, float scale, float shift, float *columns);
-    /* x [n] becomes exp(scale x + shift) (row + columns [n]) */
-    void (*weigh)(float *x, size_t n, float scale, float shift, float row, const float *columns);
+    /* out [n] = the sum over `count`, 1 to FUSION_VIEWS, of x [n] times scale; x may be out. */
+    void (*mix)(float *out, const float *const x[], const float scale[], size_t count, size_t n);
+    /* For each k: out[k] [n] += scale[k] x, and dots[k] becomes x . y[k] [n]. */
+    void (*spread)(const float *x, size_t n, size_t count, const float scale[3], const float *const y[3],
+                   float *const out[3], float dots[3]);
+    /* The sum of exp(scale x + shift), of x [n], which is added to columns [n] too. Of what is far below 0 it
+     * is 0. */
+    float (*exponentials)(const float *x, size_t n, float scale, float shift, float *columns);
+    /* out [n] = exp(scale x + shift) (row + columns [n]); x [n] may be out. */
+    void (*weigh)(const float *x, size_t n, float scale, float shift, float row, const float *columns,
+                  float *out);
     /* out [n]: x times scale in bf16, to nearest, ties to even. */
     void (*narrow)(const float *x, float scale, size_t n, uint16_t *out);
     /* Of x, a symmetric matrix of n rows of which rows row .. row+rows-1 are there from column `row` on:

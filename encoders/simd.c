@@ -26,11 +26,19 @@ bool simd_runs_v4(void) {
 #endif
 }
 
+bool simd_runs_v4_bf16(void) {
+#ifdef MAGPIE_SIMD_X86
+    return simd_runs_v4() && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 const simd_table *simd_level(size_t i) {
     const simd_table *levels[4];
     size_t n = 0;
 #ifdef MAGPIE_SIMD_X86
-    if (simd_runs_v4() && __builtin_cpu_supports("avx512bf16")) levels[n++] = &simd_v4_bf16;
+    if (simd_runs_v4_bf16()) levels[n++] = &simd_v4_bf16;
     if (simd_runs_v4()) levels[n++] = &simd_v4;
     if (simd_runs_v3()) levels[n++] = &simd_v3;
 #endif

@@ -33,8 +33,8 @@ typedef struct simd_table {
     void (*unit)(float *x, size_t n);
 } simd_table;
 
-/* Whether this CPU runs what is compiled for x86-64-v3 and -v4. */
-bool simd_runs_v3(void), simd_runs_v4(void);
+/* Whether this CPU runs what is compiled for x86-64-v3, for -v4, and for that with bf16. */
+bool simd_runs_v3(void), simd_runs_v4(void), simd_runs_v4_bf16(void);
 
 const simd_table *simd_kernels(void);
 const simd_table *simd_level(size_t i); /* of those that this CPU runs, the widest first; NULL past them */

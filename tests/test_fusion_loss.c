@@ -2,6 +2,7 @@
  * differences of that, and the kernels against the formulas. */
 #include "test_fusion.h"
 
+#include "dnnl_gemm.h"
 #include "fusion_training.h"
 
 enum { ITEMS = 300, MANY = 290 /* more than a block */, SPACE = 12 };
@@ -207,12 +208,24 @@ static void gradients(void **state) {
     check_problem(FUSION_LINEAR, two, 33, false, true, 9);
 }
 
-/* The same bytes whatever the number of threads. */
-static void threads(void **state) {
-    (void)state;
+/* What heads are given, made ready: of a problem and for it. */
+static void make_ready(problem *p) {
+    static uint16_t numbers[MAGPIE_MODALITIES][ITEMS][12], *rows[MAGPIE_MODALITIES][ITEMS];
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        for (size_t i = 0; i < ITEMS; i++) {
+            rows[m][i] = numbers[m][i];
+            fusion_training_kernels_level(0)->narrow(
+                p->values[m][i], fusion_enlarged(inputs[m], p->batch.dropout), inputs[m], numbers[m][i]);
+        }
+        p->items.numbers[m] = rows[m];
+    }
+}
+
+/* The same bytes whatever the number of threads, and whenever features became bf16. */
+static void check_threads(fusion_kind kind) {
     problem *p = malloc(sizeof *p);
     assert_non_null(p);
-    make_problem(p, FUSION_RESIDUAL, inputs, MANY, true, 8);
+    make_problem(p, kind, inputs, MANY, true, 8);
     size_t count = p->layout.count;
     float *gradients[6];
     double loss[6];
@@ -223,6 +236,7 @@ static void threads(void **state) {
         magpie_pool *pool;
         fusion_network *network;
         gradients[i] = magpie_alloc(count, sizeof **gradients);
+        if (i == 4 && gemm_has_bf16()) make_ready(p);
         assert_ok(magpie_pool_create(1 + 2 * (i % 3), &pool));
         assert_ok(fusion_network_create(&p->layout, ITEMS, i >= 3, pool, &network));
         assert_ok(fusion_network_loss(network, &p->batch, p->parameters, gradients[i], &loss[i]));
@@ -236,6 +250,12 @@ static void threads(void **state) {
     free(p);
 }
 
+static void threads(void **state) {
+    (void)state;
+    check_threads(FUSION_LINEAR);
+    check_threads(FUSION_RESIDUAL);
+}
+
 /* ---- kernels ---- */
 
 static void kernels(void **state) {
@@ -245,7 +265,7 @@ static void kernels(void **state) {
     random_state random = {9};
     for (size_t level = 0; (k = fusion_training_kernels_level(level)) != NULL; level++)
         for (size_t n = 1; n <= N; n += 3) {
-            float x[N], y[N], e[N], columns[N], before[N];
+            float x[N], y[N], e[N], columns[N], before[N], alone[N];
             double sum = 0, wanted = 0;
             random_values(&random, x, n, 0.5);
             random_values(&random, y, n, 1);
@@ -254,6 +274,9 @@ static void kernels(void **state) {
             memcpy(e, x, sizeof e);
             if (n > 2) e[1] = -INFINITY;
             double got = (double)k->exponentials(e, n, 20, -3, columns);
+            memcpy(alone, e, sizeof e);
+            memset(e, 0, sizeof e);
+            (void)k->exponentials(alone, n, 20, -3, e);
             for (size_t i = 0; i < n; i++) {
                 double one = n > 2 && i == 1 ? 0 : exp(20.0 * (double)x[i] - 3);
                 assert_true(fabs((double)e[i] - one) <=
@@ -293,22 +316,51 @@ static float widened(uint16_t x) {
     return f;
 }
 
+/* Of n columns: a row that is added to others, and its products with some. */
+static void spread_rows(void **state) {
+    (void)state;
+    enum { N = 67 };
+    const fusion_training_kernels *k;
+    random_state random = {12};
+    for (size_t level = 0; (k = fusion_training_kernels_level(level)) != NULL; level++)
+        for (size_t n = 1; n <= N; n++)
+            for (size_t count = 0; count <= MAGPIE_MODALITIES; count++) {
+                float rows[7][N], kept[7][N], dots[3];
+                const float scale[3] = {0.5f, -2, 3};
+                random_values(&random, rows[0], sizeof rows / sizeof rows[0][0], 1);
+                memcpy(kept, rows, sizeof rows);
+                k->spread(rows[0], n, count, scale, (const float *[]){rows[1], rows[2], rows[3]},
+                          (float *[]){rows[4], rows[5], rows[6]}, dots);
+                assert_memory_equal(rows, kept, 4 * sizeof rows[0]);
+                for (size_t j = 0; j < 3; j++) {
+                    double sum = 0;
+                    for (size_t i = 0; i < N; i++) {
+                        float more = i < n && j < count ? scale[j] * kept[0][i] : 0;
+                        assert_true(fabsf(rows[4 + j][i] - (kept[4 + j][i] + more)) < 1e-5f);
+                        sum += i < n ? (double)kept[0][i] * (double)kept[1 + j][i] : 0;
+                    }
+                    assert_true(j >= count || fabs((double)dots[j] - sum) < 1e-4);
+                }
+            }
+}
+
 /* Of n columns, weighed and mixed; of matrices, narrowed, mirrored and folded. */
 static void rows_and_matrices(void **state) {
     (void)state;
-    enum { N = 3 * FUSION_TILE, STRIDE = N + 7, ROWS = 2 * FUSION_TILE };
+    enum { N = 4 * FUSION_TILE, STRIDE = N + 7, ROWS = 3 * FUSION_TILE };
     static float x[N * STRIDE], kept[N * STRIDE], folded[ROWS * N];
     static uint16_t narrow[N * STRIDE], folded_narrow[ROWS * N];
     const fusion_training_kernels *k;
     random_state random = {11};
     for (size_t level = 0; (k = fusion_training_kernels_level(level)) != NULL; level++) {
         for (size_t n = 1; n <= N; n++)
-            for (size_t count = 1; count <= 3; count++) {
-                const float *const rows[3] = {x, x + STRIDE, x + 2 * STRIDE}, scale[3] = {0.5f, -2, 3};
+            for (size_t count = 1; count <= FUSION_VIEWS; count++) {
+                const float *const rows[] = {x, x + STRIDE, x + 2 * STRIDE, x + 3 * STRIDE},
+                                   scale[] = {0.5f, -2, 3, 0.1f};
                 random_values(&random, x, (size_t)4 * STRIDE, 1);
                 memcpy(kept, x, sizeof kept);
                 k->mix(x, rows, scale, count, n);
-                k->weigh(x + 3 * STRIDE, n, 4, -1, 0.25f, x + STRIDE);
+                k->weigh(x + 3 * STRIDE, n, 4, -1, 0.25f, x + STRIDE, x + 3 * STRIDE);
                 for (size_t i = 0; i < STRIDE; i++) {
                     double mixed = 0, e = exp(4 * (double)kept[3 * STRIDE + i] - 1);
                     for (size_t j = 0; j < count; j++)
@@ -333,7 +385,7 @@ static void rows_and_matrices(void **state) {
                 assert_true(widened(folded_narrow[i * N + j]) ==
                             narrowed(widened(narrow[one]) + widened(narrow[other])));
             }
-        k->mirror(x, STRIDE, FUSION_TILE, FUSION_TILE, N);
+        k->mirror(x, STRIDE, FUSION_TILE, ROWS - FUSION_TILE, N);
         for (size_t i = 0; i < N; i++)
             for (size_t j = 0; j < STRIDE; j++) {
                 bool mirrored = i >= ROWS && j >= FUSION_TILE && j < ROWS;
@@ -377,8 +429,8 @@ static void adam(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kernels), cmocka_unit_test(rows_and_matrices),
-                                       cmocka_unit_test(gradients), cmocka_unit_test(threads),
-                                       cmocka_unit_test(adam)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kernels),     cmocka_unit_test(rows_and_matrices),
+                                       cmocka_unit_test(spread_rows), cmocka_unit_test(gradients),
+                                       cmocka_unit_test(threads),     cmocka_unit_test(adam)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
