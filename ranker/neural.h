@@ -78,7 +78,8 @@ typedef struct neural_kernels {
     /* out [rows] += x [n] . y's rows */
     void (*dots)(const float *x, const float *y, size_t stride, size_t rows, size_t n, float *out);
     /* out [rows, n] = relu(x [rows, in] w [in, n] + b [n]) */
-    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n, float *out);
+    void (*layer)(const float *x, size_t rows, size_t in, const float *w, const float *b, size_t n,
+                  float *out);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x [n] += scale y */
     /* x's rows += scales [rows] y [n] */
     void (*add_outer)(float *x, size_t stride, const float *scales, const float *y, size_t rows, size_t n);
@@ -113,7 +114,7 @@ typedef struct neural_part {
     bool shared;             /* negatives are the block's, else each like's own */
     uint32_t *history_count; /* magpie: [likes] of slots[TABLE_HISTORY], `history` places each */
     neural_slots slots[NEURAL_TABLES];
-    bool *liked;  /* shared negatives that a like's user likes: [likes, pairs - 1] */
+    bool *liked;    /* shared negatives that a like's user likes: [likes, pairs - 1] */
     float *dense;   /* slopes of the dense numbers */
     double loss;    /* sum */
     uint64_t noise; /* seed of what is left out */

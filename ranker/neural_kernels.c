@@ -61,12 +61,21 @@ static float dot(const float *x, const float *y, size_t n) {
     return SUM(sum);
 }
 
+#define HALVE(width)                                                                                         \
+    _Pragma("GCC unroll 8") for (int i = 0; i < (width); i++) v[i] =                                         \
+        __builtin_shuffle(v[i], v[i + (width)], (vi){LOWER}) +                                               \
+        __builtin_shuffle(v[i], v[i + (width)], (vi){UPPER})
+
 /* The sums of VL vectors' lanes, one after another, each added up in the order of SUM. */
 INLINE vf sums_of(vf *v) {
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++)
-            v[i] = __builtin_shuffle(v[i], v[i + width], (vi){LOWER}) +
-                   __builtin_shuffle(v[i], v[i + width], (vi){UPPER});
+#if VL == 16
+    HALVE(8);
+#endif
+#if VL >= 8
+    HALVE(4);
+#endif
+    HALVE(2);
+    HALVE(1);
     return v[0];
 }
 
@@ -79,7 +88,8 @@ static void dots(const float *x, const float *y, size_t stride, size_t rows, siz
 #define BODY(left)                                                                                           \
     do {                                                                                                     \
         const vf each = get(x + i, left);                                                                    \
-        for (size_t k = 0; k < VL; k++) sums[k] += each * get(from + k * stride + i, left);                  \
+        _Pragma("GCC unroll 16") for (size_t k = 0; k < VL; k++) sums[k] +=                                  \
+            each * get(from + k * stride + i, left);                                                         \
     } while (0)
         OVER(n, BODY);
 #undef BODY

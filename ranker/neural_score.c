@@ -156,6 +156,12 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
         if (!is_known(net, items, first + i)) scores[i] = -INFINITY;
 }
 
+/* Items whose hidden layers stay in the first cache. */
+static size_t at_a_time(size_t width) {
+    enum { NUMBERS = 1 << 12 };
+    return width < NUMBERS ? NUMBERS / width : 1;
+}
+
 magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
                            size_t n, float *scores) {
     const neural *net = ranker->state;
@@ -173,7 +179,7 @@ magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "the model knows nothing of the user");
     if (status == MAGPIE_OK) {
         float *half = row + s->row;
-        asked q = {.user_half = half, .user_gmf = row, .step = width ? NEURAL_WIDTH_MAX / width : n};
+        asked q = {.user_half = half, .user_gmf = row, .step = width ? at_a_time(width) : n};
         q.constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0);
         if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
         if (width) kernels->add(half, w + s->layer_bias[0], 1, width);

@@ -14,7 +14,7 @@
 
 enum {
     STATE_SHARE = 20, /* training.state takes one second in as many */
-    OWNED_ROWS = 16   /* of a table, one after another, that are one task's: lines of a cache have one writer */
+    OWNED_ROWS = 16 /* of a table, one after another, that are one task's: lines of a cache have one writer */
 };
 
 /* ---- an order of likes ---- */
@@ -52,7 +52,8 @@ static uint32_t user_of(const trainer *t, uint64_t i) {
 /* ---- negatives and histories ---- */
 
 /* Items [n] that the user has not liked; after some tries, whatever comes (a user may have liked all). */
-static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n, uint32_t *out) {
+static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *random, size_t n,
+                           uint32_t *out) {
     enum { MOST = 16 };
     const neural_kernels *kernels = neural_kernels_level(0);
     const uint32_t *liked = likes->item + likes->begin[user];

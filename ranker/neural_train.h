@@ -33,7 +33,7 @@ typedef struct trainer {
     uint64_t seed, likes;
     size_t pairs, steps, part_likes; /* pairs of a like; steps of an epoch; likes of a part */
     bool fixed_out;                  /* mf's a */
-    uint32_t *landmarks;             /* whose likes number 0, 1 << landmark_shift, ... are, and the last one */
+    uint32_t *landmarks; /* whose likes number 0, 1 << landmark_shift, ... are, and the last one */
     unsigned landmark_shift;
     /* of the step: */
     uint64_t batch_first;
