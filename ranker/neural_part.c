@@ -47,6 +47,8 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
     out->shared = magpie_carve(block, shared ? likes * (pairs - 1) : 0, sizeof(float));
     out->temporary = magpie_carve(block, s->row, sizeof(float));
     out->attention = magpie_carve(block, likes * s->heads * s->history, sizeof(float));
+    out->values = magpie_carve(block, s->history * s->value, sizeof(float));
+    out->attention_slope = magpie_carve(block, s->heads * s->history, sizeof(float));
     out->mixed = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
     out->mixed_slope = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
     out->content = magpie_carve(block, slots * s->content, sizeof(float));

@@ -89,9 +89,10 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
     else
         memset(row, 0, s->row * sizeof *row);
     if (!s->heads || !*any) return MAGPIE_OK;
-    float *mixed = magpie_alloc(s->heads * (s->value + s->history), sizeof *mixed);
+    float *mixed = magpie_alloc(s->heads * (s->value + s->history) + n * s->value, sizeof *mixed);
     if (!mixed) return MAGPIE_E_NO_MEMORY;
-    magpie_mix_history(net, history, n, mixed + s->heads * s->value, mixed);
+    float *attention = mixed + s->heads * s->value, *rows = attention + s->heads * s->history;
+    magpie_mix_history(net, history, n, rows, attention, mixed);
     neural_kernels_level(0)->add(row, net->dense.values + s->mix_bias, 1, s->row);
     product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, s->row, 1,
             row, s->row);
