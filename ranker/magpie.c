@@ -28,57 +28,68 @@ static bool left_out(uint64_t *random, float share) {
 
 /* ---- users ---- */
 
+static void gather_history(const neural *net, const uint32_t *history, size_t count, float *rows) {
+    const size_t n = net->shape.value;
+    for (size_t j = 0; j < count; j++)
+        memcpy(rows + j * n, net->table[TABLE_HISTORY].values + history[j] * n, n * sizeof *rows);
+}
+
 /* a [count] of one head; z [value]. */
-static void attend(const neural *net, const neural_kernels *kernels, size_t head, const uint32_t *history,
+static void attend(const neural *net, const neural_kernels *kernels, size_t head, const float *rows,
                    size_t count, float *a, float *z) {
     const neural_shape *s = &net->shape;
-    const float *w = net->dense.values, *key = w + s->key + head * s->value,
-                *position = w + s->position + head * s->history, *table = net->table[TABLE_HISTORY].values;
-    for (size_t j = 0; j < count; j++)
-        a[j] = kernels->dot(key, table + history[j] * s->value, s->value) + position[j];
+    const float *w = net->dense.values;
+    memcpy(a, w + s->position + head * s->history, count * sizeof *a);
+    kernels->dots(w + s->key + head * s->value, rows, s->value, count, s->value, a);
     (void)kernels->exponentials(a, count);
     const float length = sqrtf(kernels->dot(a, a, count));
+    for (size_t j = 0; j < count; j++) a[j] /= length;
     memset(z, 0, s->value * sizeof *z);
-    for (size_t j = 0; j < count; j++) {
-        a[j] /= length;
-        kernels->add(z, table + history[j] * s->value, a[j], s->value);
-    }
+    kernels->add_rows(z, rows, s->value, a, count, s->value);
 }
 
-void magpie_mix_history(const neural *net, const uint32_t *history, size_t count, float *attention,
-                        float *mixed) {
+void magpie_mix_history(const neural *net, const uint32_t *history, size_t count, float *rows,
+                        float *attention, float *mixed) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
+    gather_history(net, history, count, rows);
     for (size_t h = 0; h < s->heads; h++)
-        attend(net, kernels, h, history, count, attention + h * s->history, mixed + h * s->value);
+        attend(net, kernels, h, rows, count, attention + h * s->history, mixed + h * s->value);
 }
 
-/* The slopes of one head's mixture, to those of rows, key and positions: dz/dV_j = a_j, and through a_j. */
-static void attend_back(const neural *net, const neural_kernels *kernels, neural_part *part, size_t head,
-                        size_t g, const float *a, const float *dz) {
+/* The slopes of one like's mixtures dz [heads, value], to those of rows, keys and positions: dz/dV_j = a_j, and
+ * through a_j. */
+static void attend_back(const neural *net, const neural_kernels *kernels, neural_part *part, size_t g,
+                        const float *attention, const float *dz, neural_scratch *x) {
     const neural_shape *s = &net->shape;
-    const neural_slots *slots = &part->slots[TABLE_HISTORY];
-    const uint32_t *history = slots->of + g * s->history;
-    const float *key = net->dense.values + s->key + head * s->value,
-                *table = net->table[TABLE_HISTORY].values;
-    float *dkey = part->dense + s->key + head * s->value,
-          *dposition = part->dense + s->position + head * s->history;
-    float da[NEURAL_HISTORY_MAX], mean = 0;
-    for (size_t j = 0; j < part->history_count[g]; j++) {
-        da[j] = kernels->dot(dz, table + history[j] * s->value, s->value);
-        mean += a[j] * da[j];
+    const size_t n = part->history_count[g];
+    const float *keys = net->dense.values + s->key;
+    float *dv = part->slots[TABLE_HISTORY].slopes + g * s->history * s->value;
+    gather_history(net, part->slots[TABLE_HISTORY].of + g * s->history, n, x->values);
+    for (size_t h = 0; h < s->heads; h++) {
+        const float *a = attention + h * s->history;
+        float *slopes = x->attention_slope + h * s->history;
+        memset(slopes, 0, n * sizeof *slopes);
+        kernels->dots(dz + h * s->value, x->values, s->value, n, s->value, slopes);
+        const float mean = kernels->dot(a, slopes, n);
+        for (size_t j = 0; j < n; j++) slopes[j] = a[j] * (slopes[j] - a[j] * mean);
+        kernels->add(part->dense + s->position + h * s->history, slopes, 1, n);
+        kernels->add_rows(part->dense + s->key + h * s->value, x->values, s->value, slopes, n, s->value);
     }
-    for (size_t j = 0; j < part->history_count[g]; j++) {
-        float slope = a[j] * (da[j] - a[j] * mean), *dv = slots->slopes + (g * s->history + j) * s->value;
-        dposition[j] += slope;
-        kernels->add(dkey, table + history[j] * s->value, slope, s->value);
-        kernels->add(dv, dz, a[j], s->value);
-        kernels->add(dv, key, slope, s->value);
-    }
+    memset(dv, 0, n * s->value * sizeof *dv);
+    product_of_slopes(s->heads, n, s->value, attention, s->history, dz, s->value, dv, s->value);
+    product_of_slopes(s->heads, n, s->value, x->attention_slope, s->history, keys, s->value, dv, s->value);
 }
 
+/* Sixteen bits of chance for each number. */
 static void drop_out(float *x, size_t n, float share, uint64_t *random) {
-    for (size_t i = 0; i < n && share > 0; i++) x[i] = left_out(random, share) ? 0 : x[i] / (1 - share);
+    const uint64_t below = (uint64_t)(share * 0x1p16f);
+    const float scale = 1 / (1 - share);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < n && share > 0; i++, bits >>= 16) {
+        if (i % 4 == 0) bits = ranker_random(random);
+        x[i] = (bits & 0xFFFF) < below ? 0 : x[i] * scale;
+    }
 }
 
 /* ---- a part ---- */
@@ -103,7 +114,7 @@ void magpie_rows_forward(const neural *net, const neural_options *o, neural_part
               x->kept + part->likes);
     for (size_t g = 0; g < part->likes; g++) {
         magpie_mix_history(net, part->slots[TABLE_HISTORY].of + g * s->history, part->history_count[g],
-                           x->attention + g * s->heads * s->history, x->mixed + g * mixed);
+                           x->values, x->attention + g * s->heads * s->history, x->mixed + g * mixed);
         kernels->add(x->user + g * s->row, w + s->mix_bias, 1, s->row);
     }
     drop_out(x->mixed, part->likes * mixed, o->dropout, &random);
@@ -138,14 +149,13 @@ void magpie_rows_backward(const neural *net, const neural_options *o, neural_par
                       part->dense + s->mix, s->row);
     product_turned(part->likes, mixed, s->row, users->slopes, s->row, net->dense.values + s->mix, s->row,
                    x->mixed_slope, mixed);
+    const float scale = 1 / (1 - o->dropout);
     for (size_t i = 0; i < part->likes * mixed; i++)
-        x->mixed_slope[i] = x->mixed[i] == 0 ? 0 : x->mixed_slope[i] / (1 - o->dropout);
-    memset(history->slopes, 0, part->likes * s->history * s->value * sizeof(float));
+        x->mixed_slope[i] = x->mixed[i] == 0 ? 0 : x->mixed_slope[i] * scale;
     for (size_t g = 0; g < part->likes; g++) {
         kernels->add(part->dense + s->mix_bias, users->slopes + g * s->row, 1, s->row);
-        for (size_t h = 0; h < s->heads; h++)
-            attend_back(net, kernels, part, h, g, x->attention + (g * s->heads + h) * s->history,
-                        x->mixed_slope + g * mixed + h * s->value);
+        attend_back(net, kernels, part, g, x->attention + g * s->heads * s->history,
+                    x->mixed_slope + g * mixed, x);
         for (size_t j = part->history_count[g]; j < s->history; j++)
             history->of[g * s->history + j] = MAGPIE_RANKER_NOBODY;
     }

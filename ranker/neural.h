@@ -138,8 +138,9 @@ typedef struct neural_scratch {
     size_t chunk; /* likes that go forwards and backwards together: */
     float *hidden[NEURAL_LAYERS_MAX], *hidden_slope[NEURAL_LAYERS_MAX]; /* [chunk * pairs, width] */
     float *logits;                                                      /* [chunk * pairs], then slopes */
-    float *attention, *values, *mixed, *mixed_slope;                    /* magpie.c */
-    float *content;                                                     /* magpie.c: [slots, content] */
+    float *attention, *mixed, *mixed_slope;                             /* magpie.c */
+    float *values, *attention_slope; /* of a like: [history, value], [heads, history] */
+    float *content;                  /* magpie.c: [slots, content] */
     float *scaled,
         *shared; /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
     float *base_item, *base; /* base.c: [slots, base], [likes, pairs] */
@@ -178,9 +179,10 @@ void neural_base_forward(const neural *net, const neural_part *part, neural_scra
 
 /* ---- magpie.c ---- */
 
-/* Of `count` likes, the most recent one first: attention [heads, shape.history], mixed [heads, value]. */
-void magpie_mix_history(const neural *net, const uint32_t *history, size_t count, float *attention,
-                        float *mixed);
+/* Of `count` likes, the most recent one first: their rows [count, value], attention [heads, shape.history],
+ * mixed [heads, value]. */
+void magpie_mix_history(const neural *net, const uint32_t *history, size_t count, float *rows,
+                        float *attention, float *mixed);
 
 /* Users' and items' rows out of tables, history and content; and the slopes of these out of those of rows. */
 void magpie_rows_forward(const neural *net, const neural_options *options, neural_part *part,

@@ -30,20 +30,24 @@ INLINE void put(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 /* BODY(how many lanes) over n numbers: whole vectors, then what is left. */
 #define OVER(n, BODY)                                                                                        \
     size_t i = 0;                                                                                            \
-    for (; i + VL <= (n); i += VL) BODY(VL);                                                                 \
-    if (i < (n)) BODY((n)-i)
+    for (; i + VL <= (n); i += VL) {                                                                         \
+        BODY(VL);                                                                                            \
+    }                                                                                                        \
+    if (i < (n)) {                                                                                           \
+        BODY((n)-i);                                                                                         \
+    }
 
 static void add_relu(const float *x, const float *y, size_t rows, size_t n, float *out) {
     for (size_t row = 0; row < rows; row++, y += n, out += n) {
 #define BODY(left) put(out + i, vmax(get(x + i, left) + get(y + i, left), (vf){0}), left)
-        OVER(n, BODY);
+        OVER(n, BODY)
 #undef BODY
     }
 }
 
 static void relu_slope(const float *h, size_t n, float *x) {
 #define BODY(left) put(x + i, (vf)((vi)get(x + i, left) & (get(h + i, left) > 0.0f)), left)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
 }
 
@@ -56,17 +60,26 @@ static void relu_slope(const float *h, size_t n, float *x) {
 static float dot(const float *x, const float *y, size_t n) {
     vf sum = {0};
 #define BODY(left) sum += get(x + i, left) * get(y + i, left)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
     return SUM(sum);
 }
 
+#define HALVE(width)                                                                                         \
+    _Pragma("GCC unroll 8") for (int i = 0; i < (width); i++) v[i] =                                         \
+        __builtin_shuffle(v[i], v[i + (width)], (vi){LOWER}) +                                               \
+        __builtin_shuffle(v[i], v[i + (width)], (vi){UPPER})
+
 /* The sums of VL vectors' lanes, one after another, each added up in the order of SUM. */
 INLINE vf sums_of(vf *v) {
-    for (int width = VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++)
-            v[i] = __builtin_shuffle(v[i], v[i + width], (vi){LOWER}) +
-                   __builtin_shuffle(v[i], v[i + width], (vi){UPPER});
+#if VL == 16
+    HALVE(8);
+#endif
+#if VL >= 8
+    HALVE(4);
+#endif
+    HALVE(2);
+    HALVE(1);
     return v[0];
 }
 
@@ -79,9 +92,10 @@ static void dots(const float *x, const float *y, size_t stride, size_t rows, siz
 #define BODY(left)                                                                                           \
     do {                                                                                                     \
         const vf each = get(x + i, left);                                                                    \
-        for (size_t k = 0; k < VL; k++) sums[k] += each * get(from + k * stride + i, left);                  \
+        _Pragma("GCC unroll 16") for (size_t k = 0; k < VL; k++) sums[k] +=                                  \
+            each * get(from + k * stride + i, left);                                                         \
     } while (0)
-        OVER(n, BODY);
+        OVER(n, BODY)
 #undef BODY
         put(out + row, get(out + row, VL) + sums_of(sums), VL);
     }
@@ -105,19 +119,19 @@ static void layer(const float *x, size_t rows, size_t in, const float *w, const 
     size_t row = 0;
 #define BODY(left) layer_block(x + row * in, in, w + i, b + i, n, 8, left, out + row * n + i)
     for (; row + 8 <= rows; row += 8) {
-        OVER(n, BODY);
+        OVER(n, BODY)
     }
 #undef BODY
 #define BODY(left) layer_block(x + row * in, in, w + i, b + i, n, 1, left, out + row * n + i)
     for (; row < rows; row++) {
-        OVER(n, BODY);
+        OVER(n, BODY)
     }
 #undef BODY
 }
 
 static void add(float *x, const float *y, float scale, size_t n) {
 #define BODY(left) put(x + i, get(x + i, left) + get(y + i, left) * splat(scale), left)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
 }
 
@@ -125,16 +139,25 @@ static void add_outer(float *x, size_t stride, const float *scales, const float 
     for (size_t row = 0; row < rows; row++) add(x + row * stride, y, scales[row], n);
 }
 
+/* Four sums at a time, so that one addition need not wait for the one before. */
+INLINE void add_some_rows(float *x, const float *y, size_t stride, const float *scales, size_t rows,
+                          size_t left) {
+    vf sums[4] = {get(x, left), {0}, {0}, {0}};
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4, y += 4 * stride)
+        for (size_t k = 0; k < 4; k++)
+            sums[k] += get(y + k * stride, left) * (scales ? splat(scales[row + k]) : splat(1));
+    for (; row < rows; row++, y += stride) sums[0] += get(y, left) * (scales ? splat(scales[row]) : splat(1));
+    put(x, (sums[0] + sums[1]) + (sums[2] + sums[3]), left);
+}
+
 static void add_rows(float *x, const float *y, size_t stride, const float *scales, size_t rows, size_t n) {
 #define BODY(left)                                                                                           \
-    do {                                                                                                     \
-        vf sums[2] = {get(x + i, left), {0}};                                                                \
-        const float *from = y + i;                                                                           \
-        for (size_t row = 0; row < rows; row++, from += stride)                                              \
-            sums[row % 2] += get(from, left) * splat(scales ? scales[row] : 1);                              \
-        put(x + i, sums[0] + sums[1], left);                                                                 \
-    } while (0)
-    OVER(n, BODY);
+    if (scales)                                                                                              \
+        add_some_rows(x + i, y + i, stride, scales, rows, left);                                             \
+    else                                                                                                     \
+        add_some_rows(x + i, y + i, stride, NULL, rows, left)
+    OVER(n, BODY)
 #undef BODY
 }
 
@@ -161,9 +184,9 @@ static void find(const uint32_t *x, size_t n, const uint32_t *wanted, size_t cou
     for (; k < count; k++) find_some(x, n, wanted + k, 1, found + k);
 }
 
-static void multiply(const float *x, const float *y, size_t n, float *out) {
+static void multiply(const float *x, const float *y, size_t n, float *out){
 #define BODY(left) put(out + i, get(x + i, left) * get(y + i, left), left)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
 }
 
@@ -185,7 +208,7 @@ static float exponentials(float *x, size_t n) {
     float most = -FLT_MAX, sum = 0;
     for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
 #define BODY(left) put(x + i, exp_of(get(x + i, left) - splat(most)), left)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
     for (size_t k = 0; k < n; k++) sum += x[k];
     return sum;
@@ -199,7 +222,7 @@ static void sigmoid(float *x, size_t n) {
         vi below = v < 0.0f;                                                                                 \
         put(x + i, (vf)(((vi)(e * p) & below) | ((vi)p & ~below)), left);                                    \
     } while (0)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
 }
 
@@ -216,7 +239,7 @@ static void adam(float *values, float *first, float *second, const float *slope,
         v = SQRT(v * splat(numbers->correct_second)) + 1e-8f;                                                \
         put(values + i, x - m * splat(numbers->rate * numbers->correct_first) / v, left);                    \
     } while (0)
-    OVER(n, BODY);
+    OVER(n, BODY)
 #undef BODY
 }
 

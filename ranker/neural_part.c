@@ -42,7 +42,7 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
     out->item_half_slope = magpie_carve(block, slots * first, sizeof(float));
     for (size_t l = 0; l < s->layers; l++) {
         out->hidden[l] = magpie_carve(block, all * s->width[l], sizeof(float));
-        out->hidden_slope[l] = magpie_carve(block, all * s->width[l], sizeof(float));
+        out->hidden_slope[l] = l || shared ? magpie_carve(block, all * s->width[l], sizeof(float)) : NULL;
     }
     out->logits = magpie_carve(block, all, sizeof(float));
     out->scaled = magpie_carve(block, likes * s->gmf, sizeof(float));
@@ -53,6 +53,8 @@ void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bo
     out->others = magpie_carve(block, s->base ? user_likes : 0, sizeof *out->others);
     out->temporary = magpie_carve(block, s->row, sizeof(float));
     out->attention = magpie_carve(block, likes * s->heads * s->history, sizeof(float));
+    out->values = magpie_carve(block, s->history * s->value, sizeof(float));
+    out->attention_slope = magpie_carve(block, s->heads * s->history, sizeof(float));
     out->mixed = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
     out->mixed_slope = magpie_carve(block, likes * s->heads * s->value, sizeof(float));
     out->content = magpie_carve(block, slots * s->content, sizeof(float));
@@ -211,13 +213,14 @@ static void slope_of_logits(const neural *net, neural_part *part, size_t first, 
     }
 }
 
-/* Slopes of the tower's layers, and of both halves of the first. */
+/* Slopes of the tower's layers, and of both halves of the first: an item's is the pair's, where it is in no other. */
 static void slope_of_tower(const neural *net, neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
     const float *w = net->dense.values;
     float *dense = part->dense;
     size_t pairs = part->pairs, all = n * pairs, l = s->layers - 1, width = s->width[0];
+    if (!part->shared) x->hidden_slope[0] = x->item_half_slope + first * pairs * width;
     kernels->add_rows(dense + s->out_mlp, x->hidden[l], s->width[l], x->logits, all, s->width[l]);
     memset(x->hidden_slope[l], 0, all * s->width[l] * sizeof(float));
     kernels->add_outer(x->hidden_slope[l], s->width[l], x->logits, w + s->out_mlp, all, s->width[l]);
@@ -234,6 +237,7 @@ static void slope_of_tower(const neural *net, neural_part *part, size_t first, s
     for (size_t g = first; g < first + n; g++) {
         const float *d = x->hidden_slope[0] + (g - first) * pairs * width;
         kernels->add_rows(x->user_half_slope + g * width, d, width, NULL, pairs, width);
+        if (!part->shared) continue;
         kernels->add(x->item_half_slope + neural_slot(part, g, 0) * width, d, 1, width);
         kernels->add(x->item_half_slope + neural_slot(part, g, 1) * width, d + width, 1, (pairs - 1) * width);
     }
@@ -281,7 +285,7 @@ static void begin_tower(const neural *net, const neural_part *part, neural_scrat
             width);
     product(slots, width, s->mlp, x->item + s->gmf, s->row, w + s->first_item, width, 0, x->item_half, width);
     memset(x->user_half_slope, 0, part->likes * width * sizeof(float));
-    memset(x->item_half_slope, 0, slots * width * sizeof(float));
+    if (part->shared) memset(x->item_half_slope, 0, slots * width * sizeof(float));
 }
 
 static void end_tower(const neural *net, neural_part *part, neural_scratch *x) {

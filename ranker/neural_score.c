@@ -91,9 +91,10 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
     else
         memset(row, 0, s->row * sizeof *row);
     if (!s->heads || !*any) return MAGPIE_OK;
-    float *mixed = magpie_alloc(s->heads * (s->value + s->history), sizeof *mixed);
+    float *mixed = magpie_alloc(s->heads * (s->value + s->history) + n * s->value, sizeof *mixed);
     if (!mixed) return MAGPIE_E_NO_MEMORY;
-    magpie_mix_history(net, history, n, mixed + s->heads * s->value, mixed);
+    float *attention = mixed + s->heads * s->value, *rows = attention + s->heads * s->history;
+    magpie_mix_history(net, history, n, rows, attention, mixed);
     neural_kernels_level(0)->add(row, net->dense.values + s->mix_bias, 1, s->row);
     product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, s->row, 1,
             row, s->row);
@@ -163,6 +164,12 @@ static void score_some(const neural *net, const asked *q, const uint32_t *items,
         if (!is_known(net, items, first + i)) scores[i] = -INFINITY;
 }
 
+/* Items whose hidden layers stay in the first cache. */
+static size_t at_a_time(size_t width) {
+    enum { NUMBERS = 1 << 12 };
+    return width < NUMBERS ? NUMBERS / width : 1;
+}
+
 /* The user's side of all scores, in `memory`: [row + width 0 + base + ials_scratch(base)]. */
 static magpie_status ask(const magpie_ranker *ranker, const magpie_ranker_user *user, size_t n, float *memory,
                          asked *out) {
@@ -183,7 +190,7 @@ static magpie_status ask(const magpie_ranker *ranker, const magpie_ranker_user *
                    .user_gmf = row,
                    .base = s->base ? base : NULL,
                    .constant = w[s->out_bias] + (s->bias ? row[s->row - 1] : 0),
-                   .step = width ? NEURAL_WIDTH_MAX / width : n};
+                   .step = width ? at_a_time(width) : n};
     for (size_t f = 0; f < s->base; f++) base[f] *= w[s->out_base];
     if (width) product(1, width, s->mlp, row + s->gmf, s->row, w + s->first_user, width, 0, half, width);
     if (width) kernels->add(half, w + s->layer_bias[0], 1, width);

@@ -16,6 +16,11 @@
  *     gmf, mlp, neumf   neural collaborative filtering (He et al. 2017)
  *     magpie      ours: neumf whose items have content, and whose users have a history (ranker/magpie.c)
  *
+ * ONE MODE: training is deterministic, and there is no faster one without that. What order costs is the wait at
+ * the two barriers of a step, a tenth of two threads' time (NeuMF, batches of 256); what else keeps two threads
+ * from twice one's speed is rows that go from cache to cache, which threads with batches of their own would send as
+ * well, since all learn the same tables.
+ *
  * WHAT A MODEL ASKS FOR. popularity: nothing. itemknn, puresvd, ease: the user's history, so a user of an
  * hour ago is as good as any. ials: the history, or the user's row where there is none. mf, gmf, mlp, neumf:
  * the user's row. magpie: whatever there is of both; an item without likes is ranked by its content. Who has

@@ -6,7 +6,12 @@
 
 #include <math.h>
 
-enum { LENGTH_MAX = 70, ROWS = 37 /* two vectors and a part */, STRIDE = LENGTH_MAX + 3, ROOM = ROWS * STRIDE + 64 };
+enum {
+    LENGTH_MAX = 70,
+    ROWS = 37 /* two vectors and a part */,
+    STRIDE = LENGTH_MAX + 3,
+    ROOM = ROWS * STRIDE + 64
+};
 
 static const float guard = 12345;
 
@@ -138,7 +143,8 @@ static void check_adam(const neural_kernels *k, size_t level, random_state *r, s
 
 static void check_layer(const neural_kernels *k, size_t level, random_state *r, size_t n) {
     enum { IN = 9 };
-    const numbers x = draw(r, 1, STRIDE, ROWS * IN, 2), w = draw(r, 1, STRIDE, IN * n, 2), b = draw(r, 1, STRIDE, n, 2);
+    const numbers x = draw(r, 1, STRIDE, ROWS * IN, 2), w = draw(r, 1, STRIDE, IN * n, 2),
+                  b = draw(r, 1, STRIDE, n, 2);
     numbers out = draw(r, 0, STRIDE, 0, 0);
     k->layer(x.x, ROWS, IN, w.x, b.x, n, out.x);
     for (size_t row = 0; row < ROWS; row++)
