@@ -1,4 +1,4 @@
-/* products.h - the three products of a layer, by OpenBLAS: at these sizes it is at 90% of what the processor
+/* products.h - the three products of a layer, by OpenBLAS: at these sizes it is near what the processor
  * can do. All matrices are row-major; weights are [in, out]. Call openblas only where OpenMP has one thread:
  * see neural_train.c. Private to ranker/. */
 #ifndef MAGPIE_PRODUCTS_H

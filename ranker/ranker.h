@@ -18,8 +18,8 @@
  *
  * ONE MODE: training is deterministic, and there is no faster one without that. What order costs is the wait at
  * the two barriers of a step, a tenth of two threads' time (NeuMF, batches of 256); what else keeps two threads
- * from twice one's speed is rows that go from cache to cache, which threads with batches of their own would send as
- * well, since all learn the same tables.
+ * from twice one's speed is, it seems, rows that go from cache to cache, and threads with batches of their own
+ * would send those as well, since all learn the same tables. (None such was built.)
  *
  * WHAT A MODEL ASKS FOR. popularity: nothing. itemknn, puresvd, ease: the user's history, so a user of an
  * hour ago is as good as any. ials: the history, or the user's row where there is none. mf, gmf, mlp, neumf:
