@@ -210,6 +210,22 @@ MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t coun
                                                   void *context);
 void magpie_pool_free(magpie_pool *pool);
 
+/* ---- chance ---- */
+
+/* The next number of a seeded sequence: splitmix64 (Steele et al. 2014). */
+static inline uint64_t magpie_random(uint64_t *state) {
+    uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+/* A seed for what is numbered `b` of what is seeded by `a`. */
+static inline uint64_t magpie_seed(uint64_t a, uint64_t b) {
+    uint64_t state = magpie_random(&a) ^ b;
+    return magpie_random(&state);
+}
+
 /* ---- log ---- */
 
 typedef enum magpie_log_level { MAGPIE_LOG_DEBUG, MAGPIE_LOG_INFO, MAGPIE_LOG_WARNING } magpie_log_level;

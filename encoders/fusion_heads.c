@@ -20,7 +20,7 @@ static void drop_out(void *x, size_t number, size_t n, float share, uint64_t see
     uint64_t bits = 0;
     uint32_t least = (uint32_t)lrintf(share * 65536);
     for (size_t k = 0; k < n; k++, bits >>= 16) {
-        if (k % 4 == 0) bits = fusion_random(&seed);
+        if (k % 4 == 0) bits = magpie_random(&seed);
         bool out = (bits & 0xFFFF) < least;
         if (number == sizeof(float))
             ((float *)x)[k] = out ? 0 : ((float *)x)[k];
@@ -44,7 +44,7 @@ static void gather(const fusion_network *net, const fusion_piece *p) {
                          input, view->x, at);
         if (batch->dropout > 0)
             drop_out((char *)view->x + at * net->number, net->number, input, batch->dropout,
-                     fusion_seed(batch->noise, i * MAGPIE_MODALITIES + m));
+                     magpie_seed(batch->noise, i * MAGPIE_MODALITIES + m));
     }
 }
 

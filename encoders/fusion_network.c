@@ -57,7 +57,7 @@ fusion_layout fusion_layout_of(fusion_kind kind, size_t dimension, const size_t 
 static void fill_matrix(uint64_t seed, size_t outputs, size_t inputs, float *out) {
     double bound = sqrt(3 / (double)inputs);
     for (size_t i = 0; i < outputs * inputs; i++)
-        out[i] = (float)(bound * (2 * (double)(fusion_random(&seed) >> 11) * 0x1p-53 - 1));
+        out[i] = (float)(bound * (2 * (double)(magpie_random(&seed) >> 11) * 0x1p-53 - 1));
 }
 
 /* Texts are what people search by, and their encoder is good at it: its space is where the others are led
@@ -70,7 +70,7 @@ void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature,
         if (m == MAGPIE_TEXT && l->input[m] == d)
             for (size_t i = 0; i < d; i++) parameters[l->matrix[m] + i * d + i] = 1;
         else
-            fill_matrix(fusion_seed(seed, m), d, l->input[m], parameters + l->matrix[m]);
+            fill_matrix(magpie_seed(seed, m), d, l->input[m], parameters + l->matrix[m]);
     }
     parameters[l->scale] = -logf(temperature);
 }

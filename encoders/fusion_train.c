@@ -185,10 +185,10 @@ static uint64_t key_of(const training *t) {
 /* ---- an epoch ---- */
 
 static void shuffle(training *t, size_t epoch) {
-    uint64_t state = fusion_seed(fusion_seed(t->options->seed, SHUFFLING), epoch);
+    uint64_t state = magpie_seed(magpie_seed(t->options->seed, SHUFFLING), epoch);
     memcpy(t->order, t->train, t->train_count * sizeof *t->order);
     for (size_t i = t->train_count; i > 1; i--) {
-        size_t other = (size_t)(fusion_random(&state) % i);
+        size_t other = (size_t)(magpie_random(&state) % i);
         uint32_t kept = t->order[i - 1];
         t->order[i - 1] = t->order[other];
         t->order[other] = kept;
@@ -242,7 +242,7 @@ static magpie_status run_batches(training *t, size_t epoch, double *loss) {
             .items = t->order + first,
             .n = end - first,
             .dropout = (float)t->options->dropout,
-            .noise = fusion_seed(fusion_seed(t->options->seed, DROPPING), t->state.adam.step)};
+            .noise = magpie_seed(magpie_seed(t->options->seed, DROPPING), t->state.adam.step)};
         double one;
         magpie_status status = run_step(t, &batch, &one);
         if (status != MAGPIE_OK) return status;

@@ -174,21 +174,4 @@ typedef struct fusion_training_kernels {
 
 const fusion_training_kernels *fusion_training_kernels_level(size_t i); /* as fusion_kernels_level */
 
-/* ---- seeded numbers ---- */
-
-/* splitmix64 (Steele et al. 2014): the number behind `state`, which it moves on. */
-static inline uint64_t fusion_random(uint64_t *state) {
-    uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-/* A state that two numbers make: streams for which no state has to be kept. */
-static inline uint64_t fusion_seed(uint64_t a, uint64_t b) {
-    uint64_t state = a;
-    state = fusion_random(&state) ^ b;
-    return fusion_random(&state);
-}
-
 #endif

@@ -17,7 +17,7 @@ typedef struct bootstrap {
 static magpie_status sample(void *context, size_t task, unsigned worker) {
     (void)worker;
     const bootstrap *b = context;
-    uint64_t random = ranker_seed(b->seed, task);
+    uint64_t random = magpie_seed(b->seed, task);
     double sums[RANKER_FIGURES_MAX] = {0};
     for (size_t i = 0; i < b->n; i++) {
         const double *row = b->values + ranker_draw(&random, (uint32_t)b->n) * b->figures;

@@ -155,11 +155,11 @@ static magpie_status alternate(alternation *a, size_t epochs) {
 /* Rows that are zero are new, or of what nobody liked: those stay so. */
 static void begin_items(float *factors, const magpie_likes *by_item, size_t d, uint64_t seed) {
     for (size_t i = 0; i < by_item->users; i++) {
-        uint64_t random = ranker_seed(seed, i);
+        uint64_t random = magpie_seed(seed, i);
         float *row = factors + i * d;
         if (by_item->begin[i] == by_item->begin[i + 1] || !is_zero(row, d)) continue;
         for (size_t f = 0; f < d; f++) { /* even, as wide as a normal one */
-            const double unit = (double)(ranker_random(&random) >> 11) * 0x1p-53;
+            const double unit = (double)(magpie_random(&random) >> 11) * 0x1p-53;
             row[f] = (float)((unit * 2 - 1) * sqrt(3) * INIT / sqrt((double)d));
         }
     }

@@ -23,7 +23,7 @@
 
 /* True for `share` of all numbers. */
 static bool left_out(uint64_t *random, float share) {
-    return share > 0 && (float)(ranker_random(random) >> 40) * 0x1p-24f < share;
+    return share > 0 && (float)(magpie_random(random) >> 40) * 0x1p-24f < share;
 }
 
 /* ---- users ---- */
@@ -87,7 +87,7 @@ static void drop_out(float *x, size_t n, float share, uint64_t *random) {
     const float scale = 1 / (1 - share);
     uint64_t bits = 0;
     for (size_t i = 0; i < n && share > 0; i++, bits >>= 16) {
-        if (i % 4 == 0) bits = ranker_random(random);
+        if (i % 4 == 0) bits = magpie_random(random);
         x[i] = (bits & 0xFFFF) < below ? 0 : x[i] * scale;
     }
 }

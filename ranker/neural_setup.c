@@ -9,7 +9,7 @@
 
 /* ---- the first numbers ---- */
 
-static double uniform(uint64_t *random) { return (double)(ranker_random(random) >> 11) * 0x1p-53; }
+static double uniform(uint64_t *random) { return (double)(magpie_random(random) >> 11) * 0x1p-53; }
 
 /* Two of Box and Muller 1958's. */
 static void fill_normal(float *x, size_t n, double deviation, uint64_t seed) {
@@ -66,7 +66,7 @@ static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool 
     for (size_t row = 0; row < t->rows && t->columns; row++) {
         float *x = t->values + row * t->stride;
         if (!had || is_zero(x, t->columns))
-            fill_normal(x, t->columns, ranker->options.init, ranker_seed(seed, row));
+            fill_normal(x, t->columns, ranker->options.init, magpie_seed(seed, row));
     }
 }
 
@@ -82,7 +82,7 @@ static void fill(const magpie_ranker *ranker, const ranker_training *training, c
     ranker_tensor tensors[RANKER_TENSORS_MAX];
     size_t n = ranker->model->tensors(ranker, tensors);
     for (size_t i = 0; i < n; i++) {
-        uint64_t seed = ranker_seed(ranker->options.seed, i);
+        uint64_t seed = magpie_seed(ranker->options.seed, i);
         if (tensors[i].values == ((const neural *)ranker->state)->base) continue; /* base.c's */
         if (tensors[i].of != ROWS_OTHER)
             fill_rows(ranker, &tensors[i], has[i], seed);

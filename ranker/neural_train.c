@@ -29,7 +29,7 @@ static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed) {
     do {
         for (uint64_t round = 0; round < 4; round++) {
             uint64_t left = i >> half, right = i & mask, mixed = seed + round + (right << 8);
-            i = right << half | ((left ^ ranker_random(&mixed)) & mask);
+            i = right << half | ((left ^ magpie_random(&mixed)) & mask);
         }
     } while (i >= n);
     return i;
@@ -93,14 +93,14 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
     magpie_status status = MAGPIE_OK;
     const neural_shape *s = &t->net->shape;
     const magpie_likes *all = t->training->likes;
-    uint64_t n = all->begin[all->users], epoch = ranker_seed(t->seed, t->state.epoch + 1);
+    uint64_t n = all->begin[all->users], epoch = magpie_seed(t->seed, t->state.epoch + 1);
     neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS],
                  *history = &part->slots[TABLE_HISTORY];
     part->likes = users->n = likes;
     items->n = part->shared ? likes + part->pairs - 1 : likes * part->pairs;
     history->n = likes * s->history;
     for (size_t g = 0; g < likes; g++) {
-        uint64_t i = permute(first + g, n, epoch), random = ranker_seed(epoch, first + g);
+        uint64_t i = permute(first + g, n, epoch), random = magpie_seed(epoch, first + g);
         uint32_t user = user_of(t, i);
         users->of[g] = user;
         items->of[neural_slot(part, g, 0)] = all->item[i];
@@ -110,7 +110,7 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
             history_of(all, user, i, t->options->later > 0, s->history, history->of + g * s->history);
         if (s->base && status == MAGPIE_OK) status = solve_user(t, user, i, x, part->base_user + g * s->base);
     }
-    part->noise = ranker_seed(~epoch, first);
+    part->noise = magpie_seed(~epoch, first);
     for (size_t j = 1; j < part->pairs && part->shared; j++)
         items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
     for (size_t g = 0; g < likes && part->shared; g++) {
@@ -152,7 +152,7 @@ static magpie_status part_task(void *context, size_t task, unsigned worker) {
 /* The slopes of `row` so far in this step, NULL at first; a place for it in a table of 2^bits. */
 static float **slopes_of(owner *o, uint32_t key, uint32_t step) {
     uint64_t scrambled = key;
-    for (size_t i = ranker_random(&scrambled) & o->mask;; i = (i + 1) & o->mask) {
+    for (size_t i = magpie_random(&scrambled) & o->mask;; i = (i + 1) & o->mask) {
         owned *entry = &o->entries[i];
         if (entry->step == step && entry->key != key) continue;
         if (entry->step != step) *entry = (owned){.step = step, .key = key};

@@ -106,7 +106,7 @@ static magpie_status apply(subspace *s) {
 }
 
 static magpie_status iterate(subspace *s, uint64_t seed) {
-    for (size_t i = 0; i < s->items * s->width; i++) s->q[i] = ranker_random(&seed) >> 63 ? 1 : -1;
+    for (size_t i = 0; i < s->items * s->width; i++) s->q[i] = magpie_random(&seed) >> 63 ? 1 : -1;
     magpie_status status = orthonormalise(s);
     for (size_t i = 0; i < ITERATIONS && status == MAGPIE_OK; i++) {
         status = apply(s);

@@ -30,7 +30,7 @@ static void split_last(const magpie_likes *likes, bool *test) {
 static void split_random(const magpie_likes *likes, double share, uint64_t seed, bool *test) {
     for (size_t u = 0; u < likes->users; u++) {
         const size_t n = likes->begin[u + 1] - likes->begin[u];
-        draw_some(test + likes->begin[u], n, share_of(n, share), ranker_seed(seed, u));
+        draw_some(test + likes->begin[u], n, share_of(n, share), magpie_seed(seed, u));
     }
 }
 

@@ -25,7 +25,7 @@ static bool likes_item(const magpie_likes *likes, uint32_t user, uint32_t item) 
  * nearly everything has fewer. */
 static size_t draw(const validating *v, uint32_t user, uint32_t items[1 + NEGATIVES]) {
     const magpie_likes *likes = v->training->likes;
-    uint64_t random = ranker_seed(v->seed, user);
+    uint64_t random = magpie_seed(v->seed, user);
     size_t n = 1;
     items[0] = v->training->validation[user];
     for (size_t i = 0; i < TRIES && n <= NEGATIVES; i++) {

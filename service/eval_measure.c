@@ -28,9 +28,9 @@ static magpie_status score(void *context, uint32_t number, unsigned worker, cons
     const asked *a = context;
     const bool *among = a->question->among;
     const magpie_ranker_user user = likes_user(a->question->seen, number);
-    uint64_t random = ranker_seed(a->seed, number);
+    uint64_t random = magpie_seed(a->seed, number);
     magpie_status status = a->ranker ? magpie_ranker_score(a->ranker, &user, items, n, scores) : MAGPIE_OK;
-    for (size_t i = 0; i < n && !a->ranker; i++) scores[i] = (float)(ranker_random(&random) >> 40);
+    for (size_t i = 0; i < n && !a->ranker; i++) scores[i] = (float)(magpie_random(&random) >> 40);
     for (size_t i = 0; i < n && among && status == MAGPIE_OK; i++)
         if (!among[items ? items[i] : i]) scores[i] = -INFINITY;
     return status;

@@ -250,7 +250,7 @@ magpie_status eval_pairs_draw(eval_pairs *pairs, const magpie_likes *seen, const
     if (!next) return MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < pairs->n; i++) {
         magpie_one_case *c = &pairs->cases[i];
-        uint64_t random = ranker_seed(seed, i);
+        uint64_t random = magpie_seed(seed, i);
         c->n = 0;
         for (size_t t = 0; t < TRIES && c->n < NEGATIVES; t++) {
             const uint32_t item = ranker_draw(&random, (uint32_t)seen->items);

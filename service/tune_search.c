@@ -37,7 +37,7 @@ bool tune_is_searched(const magpie_ranker_options *start, const magpie_ranker_pa
            magpie_ranker_parameter_range(start->kind, parameter, from, to);
 }
 
-static double unit(uint64_t *random) { return (double)(ranker_random(random) >> 11) * 0x1p-53; }
+static double unit(uint64_t *random) { return (double)(magpie_random(random) >> 11) * 0x1p-53; }
 
 static double draw_value(const magpie_ranker_parameter *p, double from, double to, uint64_t *random) {
     const double at = unit(random);
@@ -51,7 +51,7 @@ static double draw_value(const magpie_ranker_parameter *p, double from, double t
 /* At least one parameter is another. */
 static magpie_ranker_options draw_options(const magpie_ranker_options *start, size_t number) {
     magpie_ranker_options o = *start;
-    uint64_t random = ranker_seed(start->seed, number);
+    uint64_t random = magpie_seed(start->seed, number);
     double from, to;
     size_t searched = 0, drawn = 0;
     for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)

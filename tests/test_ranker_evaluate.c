@@ -326,7 +326,7 @@ static void test_bootstrap(void **state) {
     assert_ok(ranker_bootstrap(pool, values[0], N, FIGURES, 77, f));
     magpie_pool_free(pool);
     for (size_t s = 0; s < 1000; s++) {
-        uint64_t random = ranker_seed(77, s);
+        uint64_t random = magpie_seed(77, s);
         for (size_t i = 0; i < N; i++) {
             const size_t drawn = ranker_draw(&random, N);
             for (size_t j = 0; j < FIGURES; j++) means[j][s] += values[drawn][j] / N;
