@@ -63,18 +63,31 @@ static void spread(const float *x, size_t n, size_t count, const float scale[3],
 
 /* ---- exponentials ---- */
 
+/* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by a polynomial
+ * whose largest relative error is the least there is, 2^-23.4 (Lawson's method). Below -126.5 it is 0. */
+INLINE vf exp2_of(vf x) {
+    const vf magic = splat(0x1.8p23f);
+    vf y = vmax(x, splat(-127.0f)), whole = y + magic, r = y - (whole - magic), p;
+    vi exponent = ((vi)whole - (vi)magic + 127) << 23;
+    p = r * 1.3264727197e-3f + 9.6715126396e-3f;
+    p = p * r + 5.5507337433e-2f;
+    p = p * r + 2.4022242085e-1f;
+    p = p * r + 6.9314697760e-1f;
+    return (p * r + 1.0f) * (vf)exponent;
+}
+
 static float exponentials(const float *x, size_t n, float scale, float shift, float *columns) {
     const float log2_e = 1.44269504089f;
     const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
     vf sums[2] = {{0}};
     size_t i = 0;
     for (; i + VL <= n; i += VL) {
-        vf e = exp2_of(load(x + i) * times + plus, false);
+        vf e = exp2_of(load(x + i) * times + plus);
         store(columns + i, load(columns + i) + e);
         sums[0] += e;
     }
     if (i < n) {
-        vf e = exp2_of(load_part(x + i, n - i) * times + plus, false);
+        vf e = exp2_of(load_part(x + i, n - i) * times + plus);
         for (size_t k = n - i; k < VL; k++) e[k] = 0;
         store_part(columns + i, load_part(columns + i, n - i) + e, n - i);
         sums[1] += e;
@@ -88,10 +101,9 @@ static void weigh(const float *x, size_t n, float scale, float shift, float row,
     const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
     size_t i = 0;
     for (; i + VL <= n; i += VL)
-        store(out + i, exp2_of(load(x + i) * times + plus, false) * (load(columns + i) + splat(row)));
+        store(out + i, exp2_of(load(x + i) * times + plus) * (load(columns + i) + splat(row)));
     if (i == n) return;
-    vf e =
-        exp2_of(load_part(x + i, n - i) * times + plus, false) * (load_part(columns + i, n - i) + splat(row));
+    vf e = exp2_of(load_part(x + i, n - i) * times + plus) * (load_part(columns + i, n - i) + splat(row));
     store_part(out + i, e, n - i);
 }
 
@@ -195,7 +207,7 @@ INLINE vf tail_of(vf x) {
     p = p * y - 5.27530251e-2f;
     p = p * y - 4.59136236e-1f;
     p = p * y - 1.15111166f;
-    return exp2_of(p * y - 1, false);
+    return exp2_of(p * y - 1);
 }
 
 INLINE vf gelu_of(vf x) { return vmax(x, (vf){0}) - (vf)((vi)x & INT32_MAX) * tail_of(x); }
@@ -204,7 +216,7 @@ INLINE vf gelu_of(vf x) { return vmax(x, (vf){0}) - (vf)((vi)x & INT32_MAX) * ta
 INLINE vf slope_of(vf x) {
     vf tail = tail_of(x);
     vi negative = x < 0;
-    vf phi = splat(0.398942280401f) * exp2_of(x * x * splat(-0.721347520444f), false);
+    vf phi = splat(0.398942280401f) * exp2_of(x * x * splat(-0.721347520444f));
     return (vf)(((vi)tail & negative) | ((vi)(1.0f - tail) & ~negative)) + x * phi;
 }
 

@@ -4,7 +4,6 @@
 #ifndef MAGPIE_SIMD_VECTORS_H
 #define MAGPIE_SIMD_VECTORS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -88,28 +87,6 @@ static inline vf vmax(vf a, vf b) {
     vi m = a > b;
     return (vf)(((vi)a & m) | ((vi)b & ~m));
 #endif
-}
-
-/* 2^x to 2 ulp, for x up to 127; below -126 it is 2^-126. x = n + f with |f| <= 1/2; 2^f by a polynomial of
- * least relative error, 7.5e-8, times 2^n by adding n to the exponent. `rough`, for what becomes bf16:
- * 7.5e-5. */
-INLINE vf exp2_of(vf x, bool rough) {
-    const float magic = 12582912.0f; /* 1.5 x 2^23: adding it leaves a whole number in the lowest bits */
-    x = vmax(x, splat(-126.0f));
-    vf rounded = x + magic;
-    vf f = x - (rounded - magic), p;
-    if (rough) {
-        p = f * 5.51693641e-2f + 2.42610943e-1f;
-        p = p * f + 6.93261411e-1f;
-        p = p * f + 9.99928096e-1f;
-    } else {
-        p = f * 1.32763815e-3f + 9.67554061e-3f;
-        p = p * f + 5.55071351e-2f;
-        p = p * f + 2.40221197e-1f;
-        p = p * f + 6.93146967e-1f;
-        p = p * f + 1.00000007f;
-    }
-    return (vf)((vi)p + ((vi)rounded << 23));
 }
 
 /* x as a matrix of VL x VL, transposed in place: log2(VL) perfect shuffles of its rows. */

@@ -190,9 +190,18 @@ static void multiply(const float *x, const float *y, size_t n, float *out){
 #undef BODY
 }
 
-/* e^x for x at most 0; of -infinity it is 2^-126. */
+/* e^x for x at most 0 (below -87 it is 0, about): 2^(x log2 e), the whole part into the exponent, the rest,
+ * -0.5 to 0.5, by the series of the exponential to the 6th power, which is right to 2^-23. */
 INLINE vf exp_of(vf x) {
-    return exp2_of(x * 1.44269504089f, false);
+    const vf magic = splat(0x1.8p23f);
+    vf y = vmax(x * 1.44269504089f, splat(-126.0f)), whole = y + magic, r = y - (whole - magic), p;
+    vi exponent = ((vi)whole - (vi)magic + 127) << 23;
+    p = r * 1.5403530393e-4f + 1.3333558146e-3f;
+    p = p * r + 9.6181291076e-3f;
+    p = p * r + 5.5504108665e-2f;
+    p = p * r + 2.4022650696e-1f;
+    p = p * r + 6.9314718056e-1f;
+    return (p * r + 1.0f) * (vf)exponent;
 }
 
 static float exponentials(float *x, size_t n) {
