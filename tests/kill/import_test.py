@@ -82,13 +82,19 @@ def import_and_kill(arguments, moment):
             return None
 
 
+def is_there(store):
+    """Whether a commit came through: a process may be killed between making the file and that."""
+    return os.path.exists(os.path.join(store, "data.mdb")) and "(it is empty)" not in run("check", "--store", store)[2]
+
+
 def killed_round(folder, number, rows, whole, duration, dice):
     store = os.path.join(folder, f"store{number}")
     arguments = ["interactions", "import", os.path.join(folder, "a.csv"), "--store", store, "--commit", str(COMMIT)]
     kills, before, base = 0, {}, {}
     while not (report := import_and_kill(arguments, dice.uniform(0.002, duration * 0.7))):
         kills += 1
-        if os.path.exists(os.path.join(store, "data.mdb")):
+        assert is_there(store) or not before
+        if is_there(store):
             before = assert_prefix(store, rows, base)
             if before == whole:  # killed when it was done, and the next one begins anew
                 base = whole
