@@ -33,6 +33,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
         "numbers of a user and of an item"),
     ROW("regularisation", regularisation, 0, 1e6, false, true, EASE | IALS | NETWORKS,
         "how strongly weights are held back"),
+    ROW("weighted", weighted, 0, 1, true, false, IALS, "1: likes count by their weights; 0: all alike"),
     ROW("alpha", alpha, 0, 1e3, false, true, IALS | MAGPIE, "the weight of what is not liked"),
     ROW("tower", tower, 0, 1024, true, true, MAGPIE, "width of the tower's last layer; 0: factors"),
     ROW("layers", layers, 1, 8, true, false, TOWERS, "hidden layers of the tower"),

@@ -101,7 +101,8 @@ typedef struct magpie_ranker_options {
     double factors;
     /* ease, ials: strength; mf and the networks: of embeddings, weight decay */
     double regularisation;
-    double alpha; /* ials: the weight of what is not liked */
+    double alpha;    /* ials: the weight of what is not liked */
+    double weighted; /* ials: 1: likes have their weights, 0: all have 1 */
     /* mf, gmf, mlp, neumf, magpie */
     double tower;     /* magpie: width of the last layer; 0: as of the others */
     double layers;    /* hidden layers of the tower; the last is `factors` wide, each one before twice that */

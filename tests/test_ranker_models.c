@@ -255,6 +255,7 @@ static magpie_status watch_loss(void *context, const magpie_ranker_progress *pro
 
 static magpie_ranker_options ials_options(double sweeps) {
     magpie_ranker_options o = magpie_ranker_defaults(MAGPIE_RANKER_IALS);
+    o.weighted = 1;
     o.factors = D;
     o.alpha = alpha;
     o.regularisation = strength;
