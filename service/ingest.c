@@ -27,18 +27,12 @@ static struct {
 /* What the callbacks need. */
 typedef struct run {
     magpie_text line;
-    uint64_t first_byte; /* of the catalogue that this run has read */
-    bool started;
+    terminal_file file;
 } run;
 
 static bool show_progress(void *context, const magpie_ingest_progress *p) {
     run *r = context;
-    if (!r->started) r->first_byte = p->bytes;
-    r->started = true;
-    terminal_show_progress(&(terminal_progress){.done = (double)(p->bytes - r->first_byte),
-                                                .total = (double)p->total_bytes - (double)r->first_byte,
-                                                .items = p->lines,
-                                                .seconds = p->seconds});
+    terminal_show_file(&r->file, p->bytes, p->total_bytes, p->lines, p->seconds);
     return !interrupt_came() && !ferror(stdout);
 }
 

@@ -20,20 +20,8 @@ static struct {
     size_t commit_lines;
 } given = {.kind = MAGPIE_INTERACTION_KINDS};
 
-/* What the callback needs. */
-typedef struct run {
-    uint64_t first_byte; /* of the file that this run has read */
-    bool started;
-} run;
-
 static bool show_progress(void *context, const magpie_import_progress *p) {
-    run *r = context;
-    if (!r->started) r->first_byte = p->bytes;
-    r->started = true;
-    terminal_show_progress(&(terminal_progress){.done = (double)(p->bytes - r->first_byte),
-                                                .total = (double)p->total_bytes - (double)r->first_byte,
-                                                .items = p->lines,
-                                                .seconds = p->seconds});
+    terminal_show_file(context, p->bytes, p->total_bytes, p->lines, p->seconds);
     return !interrupt_came();
 }
 
@@ -63,7 +51,7 @@ static exit_code print_report(const magpie_import_progress *p, const char *rejec
 }
 
 static exit_code import_into(magpie_store *store, const char *path, const char *rejects) {
-    run r = {0};
+    terminal_file file = {0};
     magpie_import_progress done;
     const magpie_import_options options = {.path = path,
                                            .format = given.format,
@@ -71,7 +59,7 @@ static exit_code import_into(magpie_store *store, const char *path, const char *
                                            .rejects = rejects,
                                            .commit_lines = given.commit_lines,
                                            .progress = show_progress,
-                                           .context = &r};
+                                           .context = &file};
     interrupt_listen();
     magpie_status status = magpie_import_run(store, &options, &done);
     terminal_clear_progress();

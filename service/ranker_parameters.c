@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 40, HELP_BYTES = 256 };
+enum { MOST = 40, HELP_BYTES = 256, THREADS_MOST = 1024 };
 
 /* What one option reads into. */
 typedef struct choice {
@@ -62,7 +62,7 @@ void ranker_parameters_prepare(void) {
     }
 }
 
-magpie_status ranker_parse_kind(const char *value, void *target) {
+static magpie_status parse_kind(const char *value, void *target) {
     return magpie_ranker_kind_parse(value, target);
 }
 
@@ -72,7 +72,8 @@ bool ranker_parameter_is_given(const magpie_ranker_parameter *parameter) {
     return false;
 }
 
-magpie_status ranker_parameters_apply(magpie_ranker_options *options) {
+/* What was given as options, which must concern the model. */
+static magpie_status apply(magpie_ranker_options *options) {
     for (size_t i = 0; i < MOST && choices[i].parameter; i++) {
         if (!choices[i].given) continue;
         if (!(choices[i].parameter->kinds >> options->kind & 1))
@@ -124,5 +125,44 @@ magpie_status ranker_parameters_read(const char *path, magpie_ranker_options *op
         if (status == MAGPIE_OK) status = take_model(path, options, model, parameters);
     }
     json_decref(root);
+    return status;
+}
+
+/* ---- what train and tune share ------------------------------------------------------------------------- */
+
+ranker_choice ranker_chosen = {.seed = 1};
+
+const option_row ranker_choice_options[] = {
+    {.name = "model",
+     .argument = "M",
+     .parse = parse_kind,
+     .target = &ranker_chosen.kind,
+     .required = true,
+     .help = "popularity, itemknn, puresvd, ease, ials, mf, gmf, mlp, neumf or magpie"},
+    {.name = "seed",
+     .argument = "N",
+     .number = &ranker_chosen.seed,
+     .most = SIZE_MAX,
+     .help = "of all chance (default: 1)"},
+    {.name = "threads",
+     .argument = "N",
+     .number = &ranker_chosen.threads,
+     .least = 1,
+     .most = THREADS_MOST,
+     .help = "(default: one a CPU); they change nothing but the time"},
+    {.name = "options",
+     .argument = "FILE",
+     .string = &ranker_chosen.file,
+     .help = "parameters in place of the defaults, as tune ranker --output writes them: {\"neumf\": "
+             "{\"factors\": 16}, ...}"},
+    {0}};
+
+magpie_status ranker_chosen_options(magpie_ranker_options *out) {
+    magpie_status status = MAGPIE_OK;
+    *out = magpie_ranker_defaults(ranker_chosen.kind);
+    if (ranker_chosen.file) status = ranker_parameters_read(ranker_chosen.file, out);
+    if (status == MAGPIE_OK) status = apply(out);
+    out->seed = ranker_chosen.seed;
+    out->threads = (unsigned)ranker_chosen.threads;
     return status;
 }

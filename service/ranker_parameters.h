@@ -9,8 +9,18 @@
 extern option_row ranker_parameter_options[];
 void ranker_parameters_prepare(void);
 
-/* For an option's `parse`: into a magpie_ranker_kind. */
-magpie_status ranker_parse_kind(const char *value, void *target);
+/* Which model, and what it is to be trained with: --model, --seed, --threads, --options. */
+typedef struct ranker_choice {
+    magpie_ranker_kind kind;
+    const char *file;
+    size_t seed, threads;
+} ranker_choice;
+
+extern ranker_choice ranker_chosen;
+extern const option_row ranker_choice_options[];
+
+/* All of that, and what was given of the parameters. MAGPIE_E_ARGUMENT: a parameter is nothing to that model. */
+MAGPIE_CHECK_RESULT magpie_status ranker_chosen_options(magpie_ranker_options *out);
 
 /* Puts what a JSON file says of the model into `options`: {model: {parameter: number}}; what is not named stays.
  * What it says of other models is fine, but their names must be some. */
@@ -18,7 +28,5 @@ MAGPIE_CHECK_RESULT magpie_status ranker_parameters_read(const char *path, magpi
 
 /* Whether it was given as an option. */
 bool ranker_parameter_is_given(const magpie_ranker_parameter *parameter);
-/* Puts what was given into `options`. MAGPIE_E_ARGUMENT: it is nothing to that model. */
-MAGPIE_CHECK_RESULT magpie_status ranker_parameters_apply(magpie_ranker_options *options);
 
 #endif

@@ -41,6 +41,14 @@ void terminal_show_progress(const terminal_progress *p) {
     progress_shown = true;
 }
 
+void terminal_show_file(terminal_file *file, uint64_t bytes, uint64_t total, size_t lines, double seconds) {
+    if (!file->started) *file = (terminal_file){.first = bytes, .started = true};
+    terminal_show_progress(&(terminal_progress){.done = (double)(bytes - file->first),
+                                                .total = (double)total - (double)file->first,
+                                                .items = lines,
+                                                .seconds = seconds});
+}
+
 void terminal_show_line(const char *line) {
     if (!isatty(STDERR_FILENO)) return;
     fprintf(stderr, "\r\033[K%s", line);

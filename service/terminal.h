@@ -12,6 +12,13 @@ typedef struct terminal_progress {
 
 /* Redraws one line on standard error, where that is a terminal: share, items, rate, time left. */
 void terminal_show_progress(const terminal_progress *progress);
+/* The same of a file that is read on from where a run before has ended: `file` is all zero at first. */
+typedef struct terminal_file {
+    uint64_t first; /* byte of this run */
+    bool started;
+} terminal_file;
+
+void terminal_show_file(terminal_file *file, uint64_t bytes, uint64_t total, size_t lines, double seconds);
 /* The same for a line of another kind. */
 void terminal_show_line(const char *line);
 void terminal_clear_progress(void);

@@ -15,14 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { THREADS_MOST = 1024, FROM_MOST = 8 };
+enum { FROM_MOST = 8 };
 
 static struct {
-    magpie_ranker_kind kind;
-    const char *curve, *from, *options;
-    size_t seed, threads;
+    const char *curve, *from;
     bool resume, go_on, validate;
-} given = {.seed = 1};
+} given;
 
 /* One training, and what its progress tells of. */
 typedef struct run {
@@ -93,14 +91,14 @@ static magpie_status take_progress(void *context, const magpie_ranker_progress *
     if (output_json && p->epoch_ended && status == MAGPIE_OK) status = print_epoch_json(r, p);
     if (status != MAGPIE_OK || !interrupt_came()) return status;
     return magpie_fail(MAGPIE_E_CANCELLED, "interrupted in epoch %zu%s", p->epoch,
-                       given.kind == MAGPIE_RANKER_IALS ? "" : "; --resume goes on from there");
+                       ranker_chosen.kind == MAGPIE_RANKER_IALS ? "" : "; --resume goes on from there");
 }
 
 /* ---- the report ---------------------------------------------------------------------------------------- */
 
 static void append_report_json(const run *r, magpie_text *out) {
     const magpie_likes *l = &r->likes.all;
-    magpie_text_printf(out, "{\"model\": \"%s\", \"output\": ", magpie_ranker_kind_name(given.kind));
+    magpie_text_printf(out, "{\"model\": \"%s\", \"output\": ", magpie_ranker_kind_name(ranker_chosen.kind));
     magpie_text_json_string(out, r->folder, strlen(r->folder));
     magpie_text_printf(out,
                        ", \"users\": %zu, \"items\": %zu, \"likes\": %llu, \"epochs\": %zu, "
@@ -149,7 +147,7 @@ static magpie_status make_folder(const char *path) {
 static magpie_status find_folders(run *r, const char *models) {
     size_t n = 0;
     char name[64];
-    r->folder = magpie_path_join(models, magpie_ranker_kind_name(given.kind));
+    r->folder = magpie_path_join(models, magpie_ranker_kind_name(ranker_chosen.kind));
     if (!r->folder) return MAGPIE_E_NO_MEMORY;
     if (given.go_on && !(r->from[n++] = strdup(r->folder)))
         return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
@@ -178,12 +176,9 @@ static magpie_status prepare_folders(run *r) {
 }
 
 static magpie_status train(run *r) {
-    magpie_ranker_options options = magpie_ranker_defaults(given.kind);
-    magpie_status status = given.options ? ranker_parameters_read(given.options, &options) : MAGPIE_OK;
-    if (status == MAGPIE_OK) status = ranker_parameters_apply(&options);
+    magpie_ranker_options options;
+    magpie_status status = ranker_chosen_options(&options);
     options.validate = given.validate;
-    options.seed = given.seed;
-    options.threads = (unsigned)given.threads;
     options.resume = given.resume;
     options.from = (const char *const *)r->from;
     if (status == MAGPIE_OK)
@@ -218,27 +213,6 @@ static exit_code run_train_ranker(char **operands, int count) {
 /* ---- options ------------------------------------------------------------------------------------------- */
 
 static const option_row own_options[] = {
-    {.name = "model",
-     .argument = "M",
-     .parse = ranker_parse_kind,
-     .target = &given.kind,
-     .required = true,
-     .help = "popularity, itemknn, puresvd, ease, ials, mf, gmf, mlp, neumf or magpie"},
-    {.name = "seed",
-     .argument = "N",
-     .number = &given.seed,
-     .most = SIZE_MAX,
-     .help = "of all chance (default: 1)"},
-    {.name = "threads",
-     .argument = "N",
-     .number = &given.threads,
-     .least = 1,
-     .most = THREADS_MOST,
-     .help = "(default: one a CPU); they change nothing but the time"},
-    {.name = "options",
-     .argument = "FILE",
-     .string = &given.options,
-     .help = "parameters as tune ranker --output writes them: {\"neumf\": {\"factors\": 16}, ...}"},
     {.name = "validate",
      .flag = &given.validate,
      .help =
@@ -258,8 +232,8 @@ static const option_row own_options[] = {
      .help = "draw loss and HR@10 by epoch, as SVG"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options, ranker_parameter_options,
-                                           json_options, NULL};
+static const option_row *const tables[] = {storage_options,          ranker_choice_options, own_options,
+                                           ranker_parameter_options, json_options,          NULL};
 
 const command train_ranker_command = {
     .name = "train ranker",

@@ -9,17 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MOST = 1024, BUDGET_MOST = 30 * 24 * 3600, SHOWN = 10 };
+enum { BUDGET_MOST = 30 * 24 * 3600, SHOWN = 10 };
 
 static struct {
-    magpie_ranker_kind kind;
-    const char *options, *report, *output;
-    size_t seed, threads, budget, candidates;
-} given = {.seed = 1, .budget = 60, .candidates = 64};
+    const char *report, *output;
+    size_t budget, candidates;
+} given = {.budget = 60, .candidates = 64};
 
 /* ---- parameters ---------------------------------------------------------------------------------------- */
 
-static bool concerns(const magpie_ranker_parameter *p) { return p->kinds >> given.kind & 1; }
+static bool concerns(const magpie_ranker_parameter *p) { return p->kinds >> ranker_chosen.kind & 1; }
 
 /* {"rate": 0.001, ...}, digits enough for the same number. */
 static void append_parameters(magpie_text *out, const magpie_ranker_options *options) {
@@ -44,7 +43,7 @@ static magpie_status write_text(const char *path, magpie_text *text) {
 
 static magpie_status write_options(const tune_result *result) {
     magpie_text out = {0};
-    magpie_text_printf(&out, "{\"%s\": ", magpie_ranker_kind_name(given.kind));
+    magpie_text_printf(&out, "{\"%s\": ", magpie_ranker_kind_name(ranker_chosen.kind));
     append_parameters(&out, &result->candidates[0].options);
     magpie_text_append(&out, "}\n", 2);
     magpie_status status = write_text(given.output, &out);
@@ -101,7 +100,7 @@ static void append_summary(magpie_text *out, const tune_result *result) {
     magpie_text_printf(out,
                        "%s: %zu candidates in %.1f s%s, the best first. Number 0 is what the search began "
                        "with; HR@10 is of the last like of each user among 99 others.\n",
-                       magpie_ranker_kind_name(given.kind), result->n, result->seconds,
+                       magpie_ranker_kind_name(ranker_chosen.kind), result->n, result->seconds,
                        result->interrupted ? ", interrupted" : "");
 }
 
@@ -126,7 +125,7 @@ static magpie_status write_report(const tune_result *result) {
 
 static void append_json(magpie_text *out, const tune_result *result) {
     magpie_text_printf(out, "{\"model\": \"%s\", \"seconds\": %.3f, \"interrupted\": %s, \"hr@10\": %.6g, ",
-                       magpie_ranker_kind_name(given.kind), result->seconds,
+                       magpie_ranker_kind_name(ranker_chosen.kind), result->seconds,
                        result->interrupted ? "true" : "false", result->candidates[0].hit_rate);
     magpie_text_printf(out, "\"best\": ");
     append_parameters(out, &result->candidates[0].options);
@@ -156,13 +155,8 @@ static exit_code print_result(const tune_result *result) {
 /* ---- the command --------------------------------------------------------------------------------------- */
 
 static magpie_status search(const likes *likes, tune_result *result) {
-    tune_options options = {.start = magpie_ranker_defaults(given.kind),
-                            .budget = (double)given.budget,
-                            .candidates = given.candidates};
-    magpie_status status = given.options ? ranker_parameters_read(given.options, &options.start) : MAGPIE_OK;
-    if (status == MAGPIE_OK) status = ranker_parameters_apply(&options.start);
-    options.start.seed = given.seed;
-    options.start.threads = (unsigned)given.threads;
+    tune_options options = {.budget = (double)given.budget, .candidates = given.candidates};
+    magpie_status status = ranker_chosen_options(&options.start);
     if (status == MAGPIE_OK) status = tune_search(likes, storage_directory(), &options, result);
     if (status == MAGPIE_OK && given.output) status = write_options(result);
     return status == MAGPIE_OK && given.report ? write_report(result) : status;
@@ -186,12 +180,6 @@ static exit_code run_tune_ranker(char **operands, int count) {
 }
 
 static const option_row own_options[] = {
-    {.name = "model",
-     .argument = "M",
-     .parse = ranker_parse_kind,
-     .target = &given.kind,
-     .required = true,
-     .help = "popularity, itemknn, puresvd, ease, ials, mf, gmf, mlp, neumf or magpie"},
     {.name = "budget",
      .argument = "SECONDS",
      .number = &given.budget,
@@ -204,21 +192,6 @@ static const option_row own_options[] = {
      .least = 1,
      .most = TUNE_CANDIDATES_MOST,
      .help = "as many at most (default: 64)"},
-    {.name = "seed",
-     .argument = "N",
-     .number = &given.seed,
-     .most = SIZE_MAX,
-     .help = "of all chance (default: 1)"},
-    {.name = "threads",
-     .argument = "N",
-     .number = &given.threads,
-     .least = 1,
-     .most = THREADS_MOST,
-     .help = "(default: one a CPU)"},
-    {.name = "options",
-     .argument = "FILE",
-     .string = &given.options,
-     .help = "parameters to begin with in place of the defaults, as --output writes them"},
     {.name = "output",
      .argument = "FILE",
      .string = &given.output,
@@ -229,8 +202,8 @@ static const option_row own_options[] = {
      .help = "a table of all candidates: HTML where it ends in .html, else Markdown"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options, ranker_parameter_options,
-                                           json_options, NULL};
+static const option_row *const tables[] = {storage_options,          ranker_choice_options, own_options,
+                                           ranker_parameter_options, json_options,          NULL};
 
 extern const command tune_ranker_command;
 const command tune_ranker_command = {
