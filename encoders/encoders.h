@@ -23,8 +23,11 @@
  * company do not change its vector (to 1e-5 in f32: the matrix products of other heights may sum in another
  * order). The same call gives the same bytes on the same machine.
  *
- * THREADS. An encoder belongs to one thread at a time and brings its own threads: many texts are shared out
- * among them, one short text is computed by all of them together. */
+ * THREADS. An encoder may be used from any number of threads, which take turns in the order in which they come:
+ * a long call gives up its turn every thousand texts, eight pictures or two sounds a thread, so that a short one
+ * need not wait for its end. It brings its own threads: many texts are shared out among them, one short text is
+ * computed by all of them together. Tokenising, decoding to pixels and thumbnails wait for no turn. Closing is
+ * for when all else has returned. */
 #ifndef MAGPIE_ENCODERS_H
 #define MAGPIE_ENCODERS_H
 

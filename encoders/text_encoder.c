@@ -8,6 +8,7 @@
 #include "model_files.h"
 #include "model_kind.h"
 #include "text_architecture.h"
+#include "turns.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,10 +18,11 @@ enum {
     BATCH_TOKENS =
         256, /* of a batch: high enough for full speed, low enough that activations stay in the cache */
     TOGETHER_TOKENS = 48, /* up to this many tokens a worker, all threads compute one batch */
-    BLOCK_TEXTS = 1024    /* tokenised at a time; bounds the memory for ids */
+    BLOCK_TEXTS = 1024    /* encoded in one turn; bounds the memory for ids */
 };
 
 struct magpie_text_encoder {
+    turns turns; /* for all that follows the pool */
     magpie_text_encoder_info info;
     char *name, *query_prefix, *passage_prefix;
     bool raw; /* options.raw */
@@ -173,6 +175,7 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
                            directory);
     magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
+    turns_init(&e->turns);
     e->raw = options->raw;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = open_model(e, directory);
@@ -209,6 +212,7 @@ void magpie_text_encoder_close(magpie_text_encoder *e) {
     free(e->name);
     free(e->query_prefix);
     free(e->passage_prefix);
+    turns_destroy(&e->turns);
     free(e);
 }
 
@@ -349,11 +353,14 @@ static magpie_status encode_block(call *c) {
 
 static magpie_status encode_blocks(call c, size_t n, float *out) {
     magpie_text_encoder *e = c.encoder;
-    magpie_status status = need_network(e);
+    magpie_status status = MAGPIE_OK;
     for (; c.first < n && status == MAGPIE_OK; c.first += BLOCK_TEXTS) {
         c.n = n - c.first < BLOCK_TEXTS ? n - c.first : BLOCK_TEXTS;
         c.out = out + c.first * e->info.dimension;
-        status = encode_block(&c);
+        turns_take(&e->turns);
+        status = need_network(e);
+        if (status == MAGPIE_OK) status = encode_block(&c);
+        turns_give(&e->turns);
     }
     return status;
 }
