@@ -91,6 +91,8 @@ static void what_is_refused(void **state) {
         {"====", "character 1"},
         {"Zg==Zg==", "character 3"},
         {"Zh==", "bits that belong"},
+        {"Zo==", "bits that belong"},
+        {"Zm+=", "bits that belong"},
         {"Zm9=", "bits that belong"},
         {"Zm9\xc3", "character 4"},
         {"data:", "data: URL"},
