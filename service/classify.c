@@ -71,7 +71,7 @@ static magpie_status open_labels(classification *c) {
 
 static magpie_status compare_learned(classification *c) {
     magpie_status status = query_line_make(&c->line, c->space, magpie_labels_get_info(c->labels)->dimension,
-                                      c->snapshot, &c->missing);
+                                           c->snapshot, &c->missing);
     return status == MAGPIE_OK ? magpie_labels_predict(c->labels, c->line.query.vector, 1, c->probabilities)
                                : status;
 }
@@ -134,8 +134,8 @@ static magpie_status compare_words(classification *c) {
                                                      : (double)info->temperature;
     magpie_status status = query_line_make(&c->line, c->space, info->dimension, c->snapshot, &c->missing);
     if (status != MAGPIE_OK) return status;
-    return classify_words_compare(&c->words, given.pattern, c->line.encoders[SENSE_TEXT].text,
-                                  c->line.fusion, c->line.query.vector, temperature, c->probabilities);
+    return classify_words_compare(&c->words, given.pattern, c->line.encoders[SENSE_TEXT].text, c->line.fusion,
+                                  c->line.query.vector, temperature, c->probabilities);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -222,7 +222,8 @@ static exit_code take_usage(classification *c) {
     if ((given.words ? take_words(c) : open_labels(c)) != MAGPIE_OK) return print_failure();
     exit_code code = query_line_begin(&c->line, "classify", c->space);
     if (code != EXIT_FINE) return code;
-    return query_items(&c->line.query) && !storage_directory() ? misused("--item takes a --store") : EXIT_FINE;
+    return query_items(&c->line.query) && !storage_directory() ? misused("--item takes a --store")
+                                                               : EXIT_FINE;
 }
 
 static void close_all(classification *c) {

@@ -14,9 +14,7 @@ static magpie_status describe_part(const query *q, size_t i, magpie_snapshot *sn
     switch (given->kind) {
     case QUERY_IMAGE: out->image = given->value.data; return MAGPIE_OK;
     case QUERY_AUDIO: out->audio = given->value.data; return MAGPIE_OK;
-    case QUERY_ITEM:
-        out->item = item;
-        return magpie_snapshot_get(snapshot, given->value, item);
+    case QUERY_ITEM: out->item = item; return magpie_snapshot_get(snapshot, given->value, item);
     default: out->words = given->value; return MAGPIE_OK;
     }
 }

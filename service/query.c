@@ -97,8 +97,9 @@ static magpie_status find_item(const query_part *part, magpie_space space, size_
     magpie_status status = magpie_snapshot_get(snapshot, part->value, &item);
     if (status == MAGPIE_OK) status = magpie_snapshot_vector(snapshot, space, item.row, &vector);
     if (status == MAGPIE_OK && !vector)
-        status = magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%.*s\" has no vector in the %s space to compare with",
-                             (int)part->value.size, part->value.data, magpie_space_name(space));
+        status =
+            magpie_fail(MAGPIE_E_NOT_FOUND, "item \"%.*s\" has no vector in the %s space to compare with",
+                        (int)part->value.size, part->value.data, magpie_space_name(space));
     *missing |= status == MAGPIE_E_NOT_FOUND;
     if (status == MAGPIE_OK) memcpy(out, vector, dimension * sizeof *out);
     return status;

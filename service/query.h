@@ -63,8 +63,8 @@ MAGPIE_CHECK_RESULT magpie_status query_make(query *q, magpie_space space, size_
 
 /* Whether it names this item: no answer then. */
 bool query_names(const query *q, magpie_string id);
-size_t query_items(const query *q);         /* how many it names */
-bool query_needs_encoder(const query *q);   /* whether a part is a text, a picture or a sound */
+size_t query_items(const query *q);       /* how many it names */
+bool query_needs_encoder(const query *q); /* whether a part is a text, a picture or a sound */
 
 /* shares [count, MAGPIE_MODALITIES]: what each part has with each modality of the item at `row`; NAN where
  * it has none that counts. */

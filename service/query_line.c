@@ -141,9 +141,8 @@ static magpie_status encode(const query_line *l, const query_part *part, float *
     const magpie_media file = {.path = part->value.data};
     if (part->kind != QUERY_TEXT) return model_encode_files(encoder, &file, 1, out, NULL);
     magpie_status status = magpie_utf8_check(part->value);
-    return status == MAGPIE_OK
-               ? magpie_text_encoder_encode(encoder->text, &part->value, 1, MAGPIE_QUERY, out)
-               : status;
+    return status == MAGPIE_OK ? magpie_text_encoder_encode(encoder->text, &part->value, 1, MAGPIE_QUERY, out)
+                               : status;
 }
 
 magpie_status query_line_make(query_line *l, magpie_space space, size_t dimension, magpie_snapshot *snapshot,

@@ -135,10 +135,10 @@ static magpie_status find(search *s) {
     if (!s->hits || !s->items) return MAGPIE_E_NO_MEMORY;
     double start = magpie_seconds();
     magpie_status status = query_line_make(&s->line, s->space, magpie_index_get_binding(s->index)->dimension,
-                                      s->snapshot, &s->missing);
+                                           s->snapshot, &s->missing);
     if (status == MAGPIE_OK)
-        status =
-            magpie_index_search(s->index, 1, s->line.query.vector, k, s->filter, &options, s->hits, &s->count);
+        status = magpie_index_search(s->index, 1, s->line.query.vector, k, s->filter, &options, s->hits,
+                                     &s->count);
     if (status == MAGPIE_OK) status = fetch_items(s);
     if (status == MAGPIE_OK) status = explain(s);
     s->took = magpie_seconds() - start;
@@ -174,7 +174,7 @@ static void append_json(const search *s, magpie_text *out) {
         item_append_id(out, &s->items[i]);
         magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
         if (s->shares) append_shares_json(s, s->shares + i * shares_a_hit(s), out);
-        item_append_content(out, &s->items[i]);
+        item_append_fields(out, &s->items[i], ITEM_ALL);
         magpie_text_printf(out, "}");
     }
     magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);

@@ -13,7 +13,7 @@
 enum { GATHERED_MAX = 64 << 10 };
 
 struct access_log {
-    char *path; /* NULL: standard error */
+    char *path;           /* NULL: standard error */
     pthread_mutex_t lock; /* guards the rest */
     int file;
     magpie_text lines;
@@ -115,7 +115,8 @@ void access_log_request(access_log *log, const http_request *r, size_t bytes, do
     magpie_text_json_string(out, r->method, strlen(r->method));
     magpie_text_printf(out, ", \"path\": ");
     magpie_text_json_string(out, r->path, strlen(r->path));
-    magpie_text_printf(out, ", \"status\": %u, \"bytes\": %zu, \"ms\": %.3f", r->status, bytes, seconds * 1000);
+    magpie_text_printf(out, ", \"status\": %u, \"bytes\": %zu, \"ms\": %.3f", r->status, bytes,
+                       seconds * 1000);
     for (unsigned i = 0; i < HTTP_STAGES; i++)
         if (r->stage[i] > 0) magpie_text_printf(out, ", \"%s_ms\": %.3f", names[i], r->stage[i] * 1000);
     end_line(log);

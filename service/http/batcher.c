@@ -65,7 +65,8 @@ static size_t take_batch(batcher *b) {
 
 static void set_outcome(encode_task *task, magpie_status status) {
     task->outcome.status = status;
-    if (status != MAGPIE_OK) snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", magpie_error());
+    if (status != MAGPIE_OK)
+        snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", magpie_error());
 }
 
 /* Those of one role, by one call. */
@@ -74,8 +75,7 @@ static void encode_texts(batcher *b, size_t n, magpie_text_role role) {
     for (size_t i = 0; i < n; i++)
         if (b->tasks[i]->role == role) b->texts[count++] = b->tasks[i]->text;
     if (!count) return;
-    magpie_status status =
-        magpie_text_encoder_encode(b->encoder->text, b->texts, count, role, b->vectors);
+    magpie_status status = magpie_text_encoder_encode(b->encoder->text, b->texts, count, role, b->vectors);
     for (size_t i = 0; i < n; i++) {
         encode_task *task = b->tasks[i];
         if (task->role != role) continue;
@@ -163,8 +163,8 @@ magpie_status batcher_create(const model_encoder *encoder, model_sense sense, co
     b->media = magpie_alloc(most, sizeof *b->media);
     b->outcomes = magpie_alloc(most, sizeof *b->outcomes);
     b->vectors = magpie_alloc(most * encoder->dimension, sizeof *b->vectors);
-    magpie_status status = b->tasks && b->texts && b->media && b->outcomes && b->vectors ? MAGPIE_OK
-                                                                                         : MAGPIE_E_NO_MEMORY;
+    magpie_status status =
+        b->tasks && b->texts && b->media && b->outcomes && b->vectors ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     int error = status == MAGPIE_OK ? pthread_create(&b->thread, NULL, work, b) : 0;
     if (error) status = magpie_fail_errno(error, "cannot start a thread");
     if (status == MAGPIE_OK)

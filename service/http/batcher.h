@@ -18,11 +18,11 @@ typedef struct encode_task {
     model_sense sense;
     magpie_string text; /* valid UTF-8 of at most MAGPIE_TEXT_MAX bytes */
     magpie_text_role role;
-    magpie_media media;  /* of a picture or sound */
-    float *out;          /* [dimension] */
+    magpie_media media; /* of a picture or sound */
+    float *out;         /* [dimension] */
     magpie_outcome outcome;
-    double queued, encoded; /* seconds that it waited, and that its batch took */
-    size_t batch;           /* how many there were in it */
+    double queued, encoded;                 /* seconds that it waited, and that its batch took */
+    size_t batch;                           /* how many there were in it */
     void (*done)(struct encode_task *task); /* on the batcher's thread: brief */
     void *owner;
     struct encode_task *next;
@@ -30,8 +30,8 @@ typedef struct encode_task {
 } encode_task;
 
 typedef struct batcher_options {
-    unsigned most;      /* tasks of a batch; bytes are bounded too */
-    double wait;        /* seconds that the first of a batch waits at most for others */
+    unsigned most; /* tasks of a batch; bytes are bounded too */
+    double wait;   /* seconds that the first of a batch waits at most for others */
     /* How many requests are in the house that have not been submitted anywhere: while that is 0, waiting is in
      * vain. NULL: not known. */
     const atomic_size_t *coming;

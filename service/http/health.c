@@ -31,7 +31,8 @@ http_outcome health_metrics(http_request *r) {
     magpie_text out = {0};
     magpie_status status = metrics_write(s->metrics, &r->view, atomic_load(&s->in_flight), count_queued(r),
                                          connections_count(s->connections), &out);
-    if (status == MAGPIE_OK) return http_answer(r, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &out);
+    if (status == MAGPIE_OK)
+        return http_answer(r, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &out);
     magpie_text_free(&out);
     return http_failure(r, status, NULL);
 }
@@ -74,12 +75,12 @@ static void append_spaces(magpie_text *out, const magpie_store_stats *stats, con
             continue;
         }
         magpie_index_get_stats(view->index[s]->index, &index);
-        magpie_text_printf(out,
-                           "{\"kind\": \"%s\", \"vectors\": %llu, \"dead\": %llu, \"sequence\": %llu, \"bytes\": "
-                           "%llu}}",
-                           storage_kind_name(index.kind), (unsigned long long)index.vectors,
-                           (unsigned long long)index.dead, (unsigned long long)index.sequence,
-                           (unsigned long long)index.bytes);
+        magpie_text_printf(
+            out,
+            "{\"kind\": \"%s\", \"vectors\": %llu, \"dead\": %llu, \"sequence\": %llu, \"bytes\": "
+            "%llu}}",
+            storage_kind_name(index.kind), (unsigned long long)index.vectors, (unsigned long long)index.dead,
+            (unsigned long long)index.sequence, (unsigned long long)index.bytes);
     }
     magpie_text_printf(out, "}");
 }
@@ -90,15 +91,16 @@ http_outcome health_stats(http_request *r) {
     magpie_status status = magpie_store_get_stats(r->view.store, &stats);
     if (status != MAGPIE_OK) return http_failure(r, status, NULL);
     http_server *s = r->server;
-    magpie_text_printf(&out,
-                       "{\"version\": \"%s\", \"uptime_seconds\": %.3f, \"requests\": %llu, \"in_flight\": %zu, "
-                       "\"connections\": %zu, \"resident_bytes\": %zu, \"items\": %llu, \"sequence\": %llu, "
-                       "\"tombstones\": %llu, \"users\": %llu, \"interactions\": %llu, \"file_bytes\": %llu",
-                       MAGPIE_VERSION, metrics_uptime(s->metrics), (unsigned long long)metrics_requests(s->metrics),
-                       atomic_load(&s->in_flight), connections_count(s->connections), metrics_resident(),
-                       (unsigned long long)stats.items, (unsigned long long)stats.sequence,
-                       (unsigned long long)stats.tombstones, (unsigned long long)stats.users,
-                       (unsigned long long)stats.interactions, (unsigned long long)stats.file_bytes);
+    magpie_text_printf(
+        &out,
+        "{\"version\": \"%s\", \"uptime_seconds\": %.3f, \"requests\": %llu, \"in_flight\": %zu, "
+        "\"connections\": %zu, \"resident_bytes\": %zu, \"items\": %llu, \"sequence\": %llu, "
+        "\"tombstones\": %llu, \"users\": %llu, \"interactions\": %llu, \"file_bytes\": %llu",
+        MAGPIE_VERSION, metrics_uptime(s->metrics), (unsigned long long)metrics_requests(s->metrics),
+        atomic_load(&s->in_flight), connections_count(s->connections), metrics_resident(),
+        (unsigned long long)stats.items, (unsigned long long)stats.sequence,
+        (unsigned long long)stats.tombstones, (unsigned long long)stats.users,
+        (unsigned long long)stats.interactions, (unsigned long long)stats.file_bytes);
     append_spaces(&out, &stats, &r->view);
     append_models(&out, r->view.models);
     magpie_text_printf(&out, ", \"recommender\": ");

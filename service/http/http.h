@@ -30,14 +30,18 @@ typedef enum http_place { HTTP_HERE, HTTP_WORKER } http_place;
 /* What is accepted as a body. */
 typedef enum http_body { HTTP_NO_BODY, HTTP_JSON, HTTP_JSON_OR_FORM, HTTP_JSON_OR_LINES } http_body;
 
+enum {
+    HTTP_OPEN = 1,   /* needs no key */
+    HTTP_WRITES = 2, /* a key that only reads is refused */
+    HTTP_MEDIA = 4   /* its body may have pictures and sounds in it: the larger limit */
+};
+
 typedef struct http_route {
     const char *method, *path; /* "/v1/items/{id}/image": {id} is one segment, percent-decoded */
     http_outcome (*run)(http_request *r);
     http_place place;
     http_body body;
-    bool writes; /* a key that only reads is refused */
-    bool open;   /* needs no key */
-    bool media;  /* its body may have pictures and sounds in it: the larger limit */
+    unsigned flags;
     /* Of a body of lines that comes in: called on a worker with some of it in r->body, the last line whole
      * where `last`; it takes whole lines off. NULL: bodies are taken whole. */
     void (*take)(http_request *r);
@@ -63,6 +67,8 @@ struct http_request {
     void (*free_state)(void *state);
     /* With HTTP_WAIT: called once the connection sleeps. */
     void (*submit)(http_request *r);
+    void *waiting_for;         /* whatever submit wants to know */
+    bool on_worker;            /* the handler runs on a worker now */
     double stage[HTTP_STAGES]; /* seconds */
 
     /* The server's. */
@@ -76,10 +82,10 @@ struct http_request {
     unsigned status;
     magpie_text answer;
     const char *type;
-    char allow[HTTP_ALLOW_MAX]; /* methods; empty: it is not to be told */
+    char allow[HTTP_ALLOW_MAX];    /* methods; empty: it is not to be told */
     char *decoded[HTTP_QUERY_MAX]; /* values of the query */
-    const char *cache; /* Cache-Control; NULL: no-store */
-    const magpie_string *fixed; /* the answer is this, which lasts as long as the process */
+    const char *cache;             /* Cache-Control; NULL: no-store */
+    const magpie_string *fixed;    /* the answer is this, which lasts as long as the process */
 };
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -125,5 +131,7 @@ const char *http_code_of(unsigned status); /* "not_found" */
 
 /* Calls the handler of a request that sleeps again, on its connection's thread. From any thread. */
 void http_resume(http_request *r);
+/* For a handler to end with: it is called again, on a worker. */
+http_outcome http_move_to_worker(http_request *r);
 
 #endif

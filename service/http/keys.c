@@ -21,8 +21,7 @@ static magpie_status read_line(http_keys *keys, const char *path, size_t number,
          *name = strtok_r(NULL, spaces, &rest);
     if (!secret || *secret == '#') return MAGPIE_OK;
     const size_t size = strlen(secret);
-    if (size < KEY_MIN || size > HTTP_KEY_MAX)
-        return misread(path, number, "a key has 16 to 256 characters");
+    if (size < KEY_MIN || size > HTTP_KEY_MAX) return misread(path, number, "a key has 16 to 256 characters");
     for (const char *c = secret; *c; c++)
         if (*c <= ' ' || *c >= 0x7F) return misread(path, number, "a key is of printable ASCII characters");
     if (!right || (strcmp(right, "read") != 0 && strcmp(right, "write") != 0))
@@ -51,7 +50,8 @@ magpie_status http_keys_read(const char *path, http_keys **out) {
         status = read_line(keys, path, ++number, at);
         at = end ? end + 1 : NULL;
     }
-    if (status == MAGPIE_OK && !keys->count) status = magpie_fail(MAGPIE_E_INPUT, "%s: there is no key in it", path);
+    if (status == MAGPIE_OK && !keys->count)
+        status = magpie_fail(MAGPIE_E_INPUT, "%s: there is no key in it", path);
     free(file);
     if (status == MAGPIE_OK)
         *out = keys;

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double bounds[METRICS_BUCKETS] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                               0.1,    0.25,    0.5,    1,     2.5,    5,     10,   30};
+static const double bounds[METRICS_BUCKETS] = {
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
 static const size_t batch_bounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
 enum { ROUTES_MAX = 48, CLASSES = 6 /* of a status: its hundreds */, BATCH_BUCKETS = 9 };
@@ -45,7 +45,9 @@ static void observe(metrics_histogram *h, double seconds) {
     add(&h->nanoseconds, (uint64_t)(seconds * 1e9));
 }
 
-static size_t number_of(const http_route *route) { return route ? (size_t)(route - http_routes) : ROUTES_MAX; }
+static size_t number_of(const http_route *route) {
+    return route ? (size_t)(route - http_routes) : ROUTES_MAX;
+}
 
 void metrics_request(metrics *m, const http_request *r, double seconds) {
     const size_t route = number_of(r->route);
@@ -75,7 +77,8 @@ static void gauge(magpie_text *out, const char *name, const char *help, double v
     magpie_text_printf(out, "magpie_%s %.17g\n", name, value);
 }
 
-static void write_histogram(magpie_text *out, const char *name, const char *labels, const metrics_histogram *h) {
+static void write_histogram(magpie_text *out, const char *name, const char *labels,
+                            const metrics_histogram *h) {
     uint64_t sum = 0;
     for (size_t i = 0; i <= METRICS_BUCKETS; i++) {
         sum += read_counter(&h->buckets[i]);
@@ -124,7 +127,8 @@ static void write_requests(const metrics *m, magpie_text *out) {
 static void write_stages(const metrics *m, magpie_text *out) {
     static const char *const names[HTTP_STAGES] = {"stage=\"queue\"", "stage=\"encode\"", "stage=\"search\"",
                                                    "stage=\"rank\""};
-    head(out, "stage_seconds", "histogram", "Of a request: waiting for a turn, encoding, searching, ranking.");
+    head(out, "stage_seconds", "histogram",
+         "Of a request: waiting for a turn, encoding, searching, ranking.");
     for (unsigned i = 0; i < HTTP_STAGES; i++) write_histogram(out, "stage_seconds", names[i], &m->stages[i]);
 }
 
@@ -135,15 +139,16 @@ static void write_batches(const metrics *m, magpie_text *out) {
         uint64_t sum = 0;
         for (size_t i = 0; i < BATCH_BUCKETS; i++) {
             sum += read_counter(&m->batches[s][i]);
-            magpie_text_printf(out, "magpie_batch_size_bucket{sense=\"%s\",le=\"%zu\"} %llu\n", name, batch_bounds[i],
-                               (unsigned long long)sum);
+            magpie_text_printf(out, "magpie_batch_size_bucket{sense=\"%s\",le=\"%zu\"} %llu\n", name,
+                               batch_bounds[i], (unsigned long long)sum);
         }
         sum += read_counter(&m->batches[s][BATCH_BUCKETS]);
-        magpie_text_printf(out,
-                           "magpie_batch_size_bucket{sense=\"%s\",le=\"+Inf\"} %llu\n"
-                           "magpie_batch_size_sum{sense=\"%s\"} %llu\nmagpie_batch_size_count{sense=\"%s\"} %llu\n",
-                           name, (unsigned long long)sum, name, (unsigned long long)read_counter(&m->batched[s]), name,
-                           (unsigned long long)sum);
+        magpie_text_printf(
+            out,
+            "magpie_batch_size_bucket{sense=\"%s\",le=\"+Inf\"} %llu\n"
+            "magpie_batch_size_sum{sense=\"%s\"} %llu\nmagpie_batch_size_count{sense=\"%s\"} %llu\n",
+            name, (unsigned long long)sum, name, (unsigned long long)read_counter(&m->batched[s]), name,
+            (unsigned long long)sum);
     }
 }
 
@@ -161,7 +166,8 @@ static magpie_status write_store(const serving *view, magpie_text *out) {
     gauge(out, "items", "Items in the store.", (double)stats.items);
     gauge(out, "interactions", "Interactions in the store.", (double)stats.interactions);
     gauge(out, "store_bytes", "Bytes used of data.mdb.", (double)stats.file_bytes);
-    gauge(out, "tombstones", "Rows that died and whose index has not been saved since.", (double)stats.tombstones);
+    gauge(out, "tombstones", "Rows that died and whose index has not been saved since.",
+          (double)stats.tombstones);
     static const char *const names[][2] = {{"index_vectors", "Vectors that an index holds."},
                                            {"index_dead", "Of these, hidden by tombstones."},
                                            {"index_bytes", "Memory of vectors and graph, about."}};
@@ -179,8 +185,8 @@ static magpie_status write_store(const serving *view, magpie_text *out) {
     return MAGPIE_OK;
 }
 
-magpie_status metrics_write(metrics *m, const serving *view, size_t in_flight, size_t queued, size_t connections,
-                            magpie_text *out) {
+magpie_status metrics_write(metrics *m, const serving *view, size_t in_flight, size_t queued,
+                            size_t connections, magpie_text *out) {
     lru_counts vectors;
     write_requests(m, out);
     write_stages(m, out);

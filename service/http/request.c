@@ -66,7 +66,8 @@ http_outcome http_error(http_request *r, unsigned status, const char *code, cons
         size = sizeof words - 1;
         while (size && ((unsigned char)words[size] & 0xC0) == 0x80) size--;
     }
-    magpie_text_printf(&out, "{\"error\": {\"code\": \"%s\", \"message\": ", code ? code : http_code_of(status));
+    magpie_text_printf(&out,
+                       "{\"error\": {\"code\": \"%s\", \"message\": ", code ? code : http_code_of(status));
     magpie_text_json_string(&out, words, (size_t)size);
     magpie_text_printf(&out, ", \"field\": ");
     if (field)
@@ -106,7 +107,8 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
     if (http == MHD_HTTP_INTERNAL_SERVER_ERROR) {
         /* It may speak of files and folders, which are no client's business. */
         access_log_message(r->server->log, "error", words);
-        return http_error(r, http, NULL, NULL, "the server failed; its log has the reason, under request %s", r->id);
+        return http_error(r, http, NULL, NULL, "the server failed; its log has the reason, under request %s",
+                          r->id);
     }
     return http_error(r, http, NULL, field, "%s", words);
 }
@@ -158,7 +160,8 @@ static bool misfit(http_request *r, const char *path, const char *name, const ch
 
 static bool is_absent(const json_t *value) { return !value || json_is_null(value); }
 
-bool http_get_string(http_request *r, json_t *object, const char *path, const char *name, magpie_string *out) {
+bool http_get_string(http_request *r, json_t *object, const char *path, const char *name,
+                     magpie_string *out) {
     json_t *value = json_object_get(object, name);
     if (is_absent(value)) return true;
     if (!json_is_string(value)) return misfit(r, path, name, "a string");

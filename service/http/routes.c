@@ -5,22 +5,25 @@
 #include <string.h>
 
 const http_route http_routes[] = {
-    {"POST", "/v1/search", search_post, HTTP_HERE, HTTP_JSON_OR_FORM, .media = true},
-    {"GET", "/v1/items/{id}/similar", search_similar, HTTP_HERE, HTTP_NO_BODY},
-    {"GET", "/healthz", health_live, HTTP_HERE, HTTP_NO_BODY, .open = true},
-    {"GET", "/readyz", health_ready, HTTP_HERE, HTTP_NO_BODY, .open = true},
-    {"GET", "/metrics", health_metrics, HTTP_HERE, HTTP_NO_BODY},
-    {"GET", "/v1/stats", health_stats, HTTP_HERE, HTTP_NO_BODY},
-    {"GET", "/v1/items/{id}", items_get, HTTP_HERE, HTTP_NO_BODY},
-    {"GET", "/v1/items/{id}/image", media_image, HTTP_WORKER, HTTP_NO_BODY},
-    {"GET", "/v1/items/{id}/audio", media_audio, HTTP_WORKER, HTTP_NO_BODY},
-    {"POST", "/v1/recommend", recommend_post, HTTP_WORKER, HTTP_JSON},
-    {"GET", "/", web_page, HTTP_HERE, HTTP_NO_BODY, .open = true},
-    {"GET", "/{id}", web_page, HTTP_HERE, HTTP_NO_BODY, .open = true},
+    {"POST", "/v1/search", search_post, HTTP_HERE, HTTP_JSON_OR_FORM, HTTP_MEDIA, NULL},
+    {"POST", "/v1/recommend", recommend_post, HTTP_WORKER, HTTP_JSON, 0, NULL},
+    {"GET", "/v1/items/{id}", items_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/items/{id}/similar", search_similar, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/items/{id}/image", media_image, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/items/{id}/audio", media_audio, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/stats", health_stats, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/metrics", health_metrics, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/healthz", health_live, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},
+    {"GET", "/readyz", health_ready, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},
+    {"GET", "/", web_page, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},
+    {"GET", "/{id}", web_page, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},
     {0}};
 
 static int digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* One segment, decoded; false where it is empty, or holds a NUL or half an escape. */
@@ -31,7 +34,8 @@ static bool decode(const char *segment, size_t size, char *out) {
             out[n++] = segment[i];
             continue;
         }
-        const int high = i + 2 < size ? digit(segment[i + 1]) : -1, low = high < 0 ? -1 : digit(segment[i + 2]);
+        const int high = i + 2 < size ? digit(segment[i + 1]) : -1,
+                  low = high < 0 ? -1 : digit(segment[i + 2]);
         if (low < 0 || !(high | low)) return false;
         out[n++] = (char)(high << 4 | low);
         i += 2;

@@ -15,7 +15,7 @@
 enum {
     CONNECTION_BYTES = 16 << 10, /* of a header, at most, and of a piece of a body */
     LINES_BLOCK = 128 << 10,     /* of a body of lines, that a worker is given at once */
-    WASTE_MAX = 64 << 20,        /* of a body that is too large, that is read past before the connection is cut */
+    WASTE_MAX = 64 << 20, /* of a body that is too large, that is read past before the connection is cut */
     BACKLOG = 4096,
     SPARE_FILES = 64 /* descriptors for what is not a connection */
 };
@@ -23,7 +23,8 @@ enum {
 static const double free_seconds = 10; /* of a body, before its rate counts */
 
 static const char page_policy[] =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' "
+    "blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /* ---- the answer goes out ------------------------------------------------------------------------------- */
@@ -50,7 +51,8 @@ static void add_headers(const http_request *r, struct MHD_Response *response) {
     if (!options->cors) return;
     add_header(response, "Access-Control-Allow-Origin", options->cors);
     add_header(response, "Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE");
-    add_header(response, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, X-Request-Id");
+    add_header(response, "Access-Control-Allow-Headers",
+               "Authorization, Content-Type, X-Api-Key, X-Request-Id");
     add_header(response, "Vary", "Origin");
 }
 
@@ -93,11 +95,13 @@ static bool check_site(http_request *r) {
     const http_options *options = &r->server->options;
     const char *host = http_header(r, "Host"), *site = http_header(r, "Sec-Fetch-Site");
     if (host && listens_to_loopback(options) && !is_loopback_name(host)) {
-        http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this service answers to localhost alone, not to %.100s", host);
+        http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL,
+                   "this service answers to localhost alone, not to %.100s", host);
         return false;
     }
     if (site && strcmp(site, "cross-site") == 0 && !options->cors && strcmp(r->method, "GET") != 0) {
-        http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "a page of another site asks, and --cors does not allow it");
+        http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL,
+                   "a page of another site asks, and --cors does not allow it");
         return false;
     }
     return true;
@@ -106,7 +110,7 @@ static bool check_site(http_request *r) {
 static bool check_key(http_request *r) {
     static const char bearer[] = "Bearer ";
     const http_keys *keys = r->server->keys;
-    if (!keys || r->route->open) return true;
+    if (!keys || (r->route->flags & HTTP_OPEN)) return true;
     const char *given = http_header(r, "Authorization");
     given = given && strncasecmp(given, bearer, strlen(bearer)) == 0 ? given + strlen(bearer)
                                                                      : http_header(r, "X-Api-Key");
@@ -116,7 +120,7 @@ static bool check_key(http_request *r) {
                    given ? "this key is not known" : "a key is needed: Authorization: Bearer KEY");
         return false;
     }
-    if (!r->route->writes || r->key->writes) return true;
+    if (!(r->route->flags & HTTP_WRITES) || r->key->writes) return true;
     http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this key may read alone");
     return false;
 }
@@ -133,7 +137,8 @@ static bool check_type(http_request *r) {
     const http_body wanted = r->route->body;
     if (wanted == HTTP_NO_BODY || starts_with_type(type, "application/json")) return true;
     if (wanted == HTTP_JSON_OR_FORM && starts_with_type(type, "multipart/form-data")) return true;
-    r->is_lines = starts_with_type(type, "application/x-ndjson") || starts_with_type(type, "application/jsonl");
+    r->is_lines =
+        starts_with_type(type, "application/x-ndjson") || starts_with_type(type, "application/jsonl");
     if (wanted == HTTP_JSON_OR_LINES && r->is_lines) return true;
     http_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, NULL, NULL, "the Content-Type should be %s",
                wanted == HTTP_JSON           ? "application/json"
@@ -146,7 +151,7 @@ static size_t body_limit(const http_request *r) {
     const http_options *options = &r->server->options;
     if (r->route->body == HTTP_NO_BODY) return 0;
     if (r->is_lines) return SIZE_MAX;
-    return r->route->media ? options->media_body : options->body;
+    return r->route->flags & HTTP_MEDIA ? options->media_body : options->body;
 }
 
 static void refuse_size(http_request *r) {
@@ -169,8 +174,8 @@ static bool find_route(http_request *r) {
         magpie_text none = {0};
         http_answer(r, MHD_HTTP_NO_CONTENT, NULL, &none);
     } else if (*r->allow) {
-        http_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL, "%.20s is not for this path: it takes %s", method,
-                   r->allow);
+        http_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL, "%.20s is not for this path: it takes %s",
+                   method, r->allow);
     } else {
         http_error(r, MHD_HTTP_NOT_FOUND, NULL, NULL, "there is nothing at this path; see /openapi.json");
     }
@@ -279,19 +284,35 @@ void http_resume(http_request *r) {
 /* On a worker's thread. */
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
+    r->on_worker = true;
+    http_outcome outcome = HTTP_DONE;
     if (r->body_is_whole)
-        (void)r->route->run(r);
+        outcome = r->route->run(r);
     else
         r->route->take(r);
+    r->on_worker = false;
+    if (outcome == HTTP_WAIT)
+        r->submit(r); /* its connection is asleep already */
+    else
+        http_resume(r);
+}
+
+/* With its connection asleep. */
+static void submit_to_worker(http_request *r) {
+    r->waiting_since = magpie_seconds();
+    if (workers_give(r->server->workers, r)) return;
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too many requests wait: try again later");
     http_resume(r);
 }
 
+http_outcome http_move_to_worker(http_request *r) {
+    r->submit = submit_to_worker;
+    return HTTP_WAIT;
+}
+
 static enum MHD_Result give_to_worker(http_request *r) {
-    r->waiting_since = magpie_seconds();
     sleep_now(r);
-    if (workers_give(r->server->workers, r)) return MHD_YES;
-    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too many requests wait: try again later");
-    http_resume(r);
+    submit_to_worker(r);
     return MHD_YES;
 }
 
@@ -363,8 +384,9 @@ static void on_connection(void *context, struct MHD_Connection *one, void **sock
     }
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(one, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info)
-        *socket_context = connections_add(s->connections, info->connect_fd,
-                                          magpie_seconds() + s->options.idle_seconds + s->options.header_seconds);
+        *socket_context =
+            connections_add(s->connections, info->connect_fd,
+                            magpie_seconds() + s->options.idle_seconds + s->options.header_seconds);
 }
 
 /* ---- the server ---------------------------------------------------------------------------------------- */
@@ -423,16 +445,16 @@ static size_t leave_escaped(void *context, struct MHD_Connection *connection, ch
 }
 
 static magpie_status start_daemon(http_server *s) {
-    int fd;
+    int fd = -1;
     magpie_status status = open_socket(&s->options, &fd, &s->port);
     if (status != MAGPIE_OK) return status;
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, s->port, NULL, NULL,
-        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_THREAD_POOL_SIZE, s->options.threads,
-        MHD_OPTION_CONNECTION_LIMIT, connection_limit(&s->options), MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)s->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_THREAD_POOL_SIZE,
+        s->options.threads, MHD_OPTION_CONNECTION_LIMIT, connection_limit(&s->options),
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
     if (s->daemon) return MAGPIE_OK;
     close(fd);
     return magpie_fail(MAGPIE_E_INTERNAL, "cannot start the server on %s, port %u", s->options.host, s->port);
@@ -466,7 +488,8 @@ void http_server_drain(http_server *s, double seconds) {
 void http_server_stop(http_server *s) {
     workers_stop(s->workers);
     s->workers = NULL;
-    while (atomic_load(&s->asleep)) nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
+    while (atomic_load(&s->asleep))
+        nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
     connections_free(s->connections);

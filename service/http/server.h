@@ -28,15 +28,15 @@ typedef struct http_options {
     unsigned workers; /* that wait for requests */
     size_t in_flight; /* requests */
     size_t connections;
-    size_t body, media_body;  /* bytes of a request's body */
-    size_t bodies;            /* bytes of all bodies together */
-    double header_seconds;    /* for a request's header to come */
-    double idle_seconds;      /* a connection without a request */
-    double body_rate;         /* bytes a second that a body comes at least with, after the first ten seconds */
-    size_t answer_bytes;      /* of answers that are remembered */
+    size_t body, media_body; /* bytes of a request's body */
+    size_t bodies;           /* bytes of all bodies together */
+    double header_seconds;   /* for a request's header to come */
+    double idle_seconds;     /* a connection without a request */
+    double body_rate;        /* bytes a second that a body comes at least with, after the first ten seconds */
+    size_t answer_bytes;     /* of answers that are remembered */
     size_t k_most, depth_most; /* of a search: k, and offset + k */
-    const char *cors;         /* the origin that is allowed; NULL: none */
-    const char *media_root;   /* files beneath it may be shown; NULL: the store's own alone */
+    const char *cors;          /* the origin that is allowed; NULL: none */
+    const char *media_root;    /* files beneath it may be shown; NULL: the store's own alone */
 } http_options;
 
 struct http_server {

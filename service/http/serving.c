@@ -92,9 +92,11 @@ static magpie_status open_fusion(served_models *m) {
 static magpie_status open_models(const serving_source *s, served_models **out) {
     const batcher_options batching = {
         .most = s->options.batch_texts, .wait = s->options.batch_wait, .coming = s->options.coming};
+    static atomic_uint_fast64_t opened;
     served_models *m = magpie_alloc(1, sizeof *m);
     if (!m) return MAGPIE_E_NO_MEMORY;
     atomic_init(&m->uses, 1);
+    m->number = atomic_fetch_add(&opened, 1) + 1;
     magpie_status status = model_find_any(&m->folders);
     if (status == MAGPIE_OK) status = open_encoders(m);
     if (status == MAGPIE_OK) status = heads_read_store(s->current.store, &m->spaces);

@@ -20,6 +20,7 @@
 /* Models as they were opened at one time. */
 typedef struct served_models {
     atomic_size_t uses;
+    uint64_t number; /* another one for each that is opened */
     model_folders folders;
     model_encoder encoders[SENSES]; /* name NULL: there is none */
     batcher *batchers[SENSES];      /* NULL likewise: the way to the encoders for requests */
@@ -50,10 +51,10 @@ typedef struct serving {
 typedef struct serving_source serving_source;
 
 typedef struct serving_options {
-    unsigned batch_texts; /* most of a batch, of each sense; 1: no batching */
-    double batch_wait;    /* seconds */
+    unsigned batch_texts;        /* most of a batch, of each sense; 1: no batching */
+    double batch_wait;           /* seconds */
     const atomic_size_t *coming; /* see batcher.h */
-    size_t vector_bytes; /* of queries that are remembered */
+    size_t vector_bytes;         /* of queries that are remembered */
     /* What had to be said of the work behind requests; from another thread. */
     void (*log)(const char *level, const char *message);
 } serving_options;
@@ -61,7 +62,7 @@ typedef struct serving_options {
 /* Opens all, with the options of storage.h and model.h as they are, the store in `mode`. Models are not needed: without them
  * items and vectors can be searched for, and users recommended to. */
 MAGPIE_CHECK_RESULT magpie_status serving_open(const serving_options *options, storage_mode mode,
-                                                serving_source **out);
+                                               serving_source **out);
 /* After every serving was given back; saves the indexes. */
 void serving_close(serving_source *source);
 void serving_take(serving_source *source, serving *out);
