@@ -1,5 +1,6 @@
 """/v1/embeddings is OpenAI's contract: vectors are those of `magpie encode`, whichever way they are asked for; with
-the real openai package too, where this Python has it (pip install openai). MAGPIE_BINARY names the command; run by ctest."""
+the real openai package too, where this Python has it (pip install openai). MAGPIE_BINARY names the command; run by
+ctest."""
 import base64
 import json
 import os
