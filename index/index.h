@@ -217,6 +217,9 @@ typedef struct magpie_snapshot magpie_snapshot;
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_open(magpie_store *store, magpie_snapshot **out);
 void magpie_snapshot_close(magpie_snapshot *snapshot);
 
+/* The last sequence number that was given out: as long as it is the same, so are all items. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_sequence(magpie_snapshot *snapshot, uint64_t *out);
+
 /* MAGPIE_E_NOT_FOUND where the id or row is not there (any more). */
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get(magpie_snapshot *snapshot, magpie_string id,
                                                       magpie_item *out);

@@ -36,6 +36,10 @@ static int get(magpie_snapshot *snapshot, magpie_table table, const void *key, s
     return mdb_get(snapshot->txn, snapshot->store->table[table], &k, value);
 }
 
+magpie_status magpie_snapshot_sequence(magpie_snapshot *snapshot, uint64_t *out) {
+    return magpie_store_number(snapshot->store, snapshot->txn, "sequence", out);
+}
+
 /* ---- items ---- */
 
 magpie_status magpie_snapshot_get(magpie_snapshot *snapshot, magpie_string id, magpie_item *out) {
