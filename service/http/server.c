@@ -125,6 +125,12 @@ static bool check_key(http_request *r) {
     return false;
 }
 
+static bool check_may_write(http_request *r) {
+    if (!(r->route->flags & HTTP_WRITES) || !r->server->options.read_only) return true;
+    http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this service was started to read alone");
+    return false;
+}
+
 /* ---- a header has come --------------------------------------------------------------------------------- */
 
 static bool starts_with_type(const char *given, const char *type) {
@@ -216,7 +222,8 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     r->path = strdup(url);
     if (!r->path) return free(r), NULL;
     name_request(r);
-    r->refused = !(check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r));
+    r->refused = !(check_site(r) && find_route(r) && check_key(r) && check_may_write(r) && check_type(r) &&
+                   check_size(r));
     if (!r->refused && atomic_load(&s->in_flight) >= s->options.in_flight) {
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
@@ -247,9 +254,11 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
     return MHD_YES;
 }
 
-static void release_body(http_request *r) {
-    atomic_fetch_sub(&r->server->bodies, r->held);
-    r->held = 0;
+/* All but what is `left` of it. */
+static void release_body(http_request *r, size_t left) {
+    if (r->held <= left) return;
+    atomic_fetch_sub(&r->server->bodies, r->held - left);
+    r->held = left;
 }
 
 /* ---- it is answered ------------------------------------------------------------------------------------ */
@@ -270,9 +279,17 @@ static bool dispatch(http_request *r) {
     return true;
 }
 
-static void sleep_now(http_request *r) {
-    atomic_fetch_add(&r->server->asleep, 1);
+/* false: it is too late for that, and 503 has been answered. */
+static bool sleep_now(http_request *r) {
+    http_server *s = r->server;
+    atomic_fetch_add(&s->asleep, 1);
+    if (atomic_load(&s->stopping)) {
+        atomic_fetch_sub(&s->asleep, 1);
+        http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL, "the service is ending");
+        return false;
+    }
     MHD_suspend_connection(r->connection);
+    return true;
 }
 
 void http_resume(http_request *r) {
@@ -285,11 +302,8 @@ void http_resume(http_request *r) {
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
     r->on_worker = true;
-    http_outcome outcome = HTTP_DONE;
-    if (r->body_is_whole)
-        outcome = r->route->run(r);
-    else
-        r->route->take(r);
+    const http_outcome outcome = r->body_is_whole ? r->route->run(r) : r->route->take(r);
+    if (!r->body_is_whole) release_body(r, r->body.size);
     r->on_worker = false;
     if (outcome == HTTP_WAIT)
         r->submit(r); /* its connection is asleep already */
@@ -311,7 +325,7 @@ http_outcome http_move_to_worker(http_request *r) {
 }
 
 static enum MHD_Result give_to_worker(http_request *r) {
-    sleep_now(r);
+    if (!sleep_now(r)) return r->body_is_whole ? send_answer(r) : MHD_YES;
     submit_to_worker(r);
     return MHD_YES;
 }
@@ -324,7 +338,7 @@ static enum MHD_Result go_on(http_request *r) {
     const http_outcome outcome = r->route->run(r);
     atomic_fetch_sub(&r->server->coming, 1);
     if (outcome == HTTP_DONE) return send_answer(r);
-    sleep_now(r);
+    if (!sleep_now(r)) return send_answer(r);
     r->submit(r);
     return MHD_YES;
 }
@@ -342,7 +356,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     if (*upload_size) {
         enum MHD_Result result = take_body(r, upload, upload_size);
         if (result == MHD_NO || !r->is_lines || r->answered || r->body.size < LINES_BLOCK) return result;
-        return dispatch(r) ? give_to_worker(r) : MHD_YES;
+        if (!dispatch(r)) return MHD_YES;
+        set_deadline(r, INFINITY); /* until it has been taken, which is not the client's to hurry */
+        return give_to_worker(r);
     }
     r->body_is_whole = true;
     return go_on(r);
@@ -363,7 +379,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     if (r->dispatched > 0) atomic_fetch_sub(&s->in_flight, 1);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
-    release_body(r);
+    release_body(r, 0);
     if (r->free_state) r->free_state(r->state);
     serving_give_back(&r->view);
     json_decref(r->json);
@@ -470,6 +486,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     if (status == MAGPIE_OK) status = metrics_create(&s->metrics);
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
+    if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
     if (status != MAGPIE_OK) http_server_stop(s);
     return status;
@@ -486,12 +503,15 @@ void http_server_drain(http_server *s, double seconds) {
 }
 
 void http_server_stop(http_server *s) {
-    workers_stop(s->workers);
-    s->workers = NULL;
+    atomic_store(&s->stopping, true);
     while (atomic_load(&s->asleep))
         nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
+    workers_stop(s->workers);
+    writer_stop(s->writer);
+    s->workers = NULL;
+    s->writer = NULL;
     connections_free(s->connections);
     metrics_free(s->metrics);
     lru_free(s->answers);
