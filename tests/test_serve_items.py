@@ -453,8 +453,9 @@ class Refused(unittest.TestCase):
         self.assertEqual(service.post("/v1/items", picture).status, 200)
         service.end()
         service = Service(self.store, "--image-model", models[1])
-        answer = service.post("/v1/items", picture)
-        self.assertEqual((answer.status, answer.json()["error"]["code"]), (409, "conflict"))
+        for body in (picture, [picture, {"id": "q"}]):
+            answer = service.post("/v1/items", body)
+            self.assertEqual((answer.status, answer.json()["error"]["code"]), (409, "conflict"))
         self.assertEqual(service.ask("DELETE", "/v1/items/p").status, 200)  # which needs no model
         service.end()
         self.assertEqual(os.listdir(self.store + "/media"), [])

@@ -73,10 +73,22 @@ static bool read_body(http_request *r, writing *w) {
     return one != NULL;
 }
 
+/* Whether all have failed, and by no fault of theirs: the disk is full, the models are others. */
+static bool nothing_could_be_written(const write_task *task) {
+    for (size_t i = 0; i < task->count; i++) {
+        const magpie_status status = task->ones[i].status;
+        if (status == MAGPIE_OK || status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE ||
+            status == MAGPIE_E_UNSUPPORTED)
+            return false;
+    }
+    return true;
+}
+
 static http_outcome answer_items(http_request *r, const writing *w) {
     magpie_text out = {0};
     const write_one *first = w->task.ones;
-    if (!w->several && first->status != MAGPIE_OK) return item_json_fail(r, first);
+    if ((!w->several && first->status != MAGPIE_OK) || nothing_could_be_written(&w->task))
+        return item_json_fail(r, first);
     if (w->wait && !item_json_wait(r)) return HTTP_DONE;
     if (w->several) magpie_text_printf(&out, "{\"items\": [");
     for (size_t i = 0; i < w->task.count; i++) {
