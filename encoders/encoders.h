@@ -6,6 +6,7 @@
  *     training the heads, the split      what such heads are made by, and what they must not see
  *     how well things are found          ranks, and figures of them
  *     learned labels                     which value of an attribute a vector has
+ *     maps                               vectors as points of a plane
  *     models; text and bytes             what a folder is; UTF-8
  *
  * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
@@ -600,6 +601,20 @@ typedef struct magpie_labels_report {
 MAGPIE_CHECK_RESULT magpie_status magpie_labels_evaluate(const magpie_labels *labels,
                                                          const magpie_labels_examples *examples,
                                                          size_t *confusion, magpie_labels_report *out);
+
+/* ---- maps ---- */
+
+enum { MAGPIE_PCA_DIMENSION_MAX = 16384 };
+
+/* Principal components: x [n, dimension], any vectors, -> out [n, components],
+ *     out[i] = (x[i] - m) A     m: the mean of all x; A [dimension, components]: the eigenvectors of
+ *                               C = 1/n sum (x[i] - m)^T (x[i] - m) with the largest eigenvalues, those first
+ * so that out is as like x as so many coordinates can be (Pearson 1901). explained [components]: which share
+ * of all variance each has, its eigenvalue over the trace of C; 0 where x has none. The sign of a component is
+ * that which makes the largest element of its eigenvector positive, so the same x gives the same bytes on the
+ * same machine. On the calling thread: some 0.05 s for [20,000, 384]. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pca(const float *x, size_t n, size_t dimension, size_t components,
+                                             float *out, double *explained);
 
 /* ---- models ---- */
 

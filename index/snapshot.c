@@ -114,6 +114,7 @@ magpie_status magpie_snapshot_rows(magpie_snapshot *snapshot, uint64_t **out, si
     if (status == MAGPIE_OK) status = magpie_snapshot_cursor(snapshot, MAGPIE_TABLE_ROWS, &cursor);
     if (status != MAGPIE_OK) {
         free(*out);
+        *out = NULL;
         return status;
     }
     while (*n < entries && !mdb_cursor_get(cursor, &key, &id, MDB_NEXT))

@@ -43,7 +43,12 @@ static struct {
            .k_most = 1000,
            .batch_wait = 2};
 
+static http_server server;
 static access_log *log_of_all; /* what happens behind requests is said by threads of the serving's */
+
+static void count_batch(model_sense sense, size_t n) {
+    if (server.metrics) metrics_batch(server.metrics, sense, n);
+}
 
 static void log_message(const char *level, const char *message) {
     access_log_message(log_of_all, level, message);
@@ -71,17 +76,17 @@ static unsigned wait_for_signal(int signals) {
     return info.ssi_signo;
 }
 
-static void serve(http_server *server, serving_source *source, int signals) {
+static void serve(serving_source *source, int signals) {
     for (unsigned signal; (signal = wait_for_signal(signals)) != SIGTERM && signal != SIGINT;) {
         if (signal == SIGHUP) {
             access_log_reopen(log_of_all);
             serving_reload(source);
         }
-        connections_cut(server->connections);
+        connections_cut(server.connections);
         access_log_flush(log_of_all);
     }
     log_message("info", "ending: what is in flight is answered first");
-    http_server_drain(server, drain_seconds);
+    http_server_drain(&server, drain_seconds);
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
@@ -106,11 +111,11 @@ static http_options options_of_server(void) {
                           .media_root = given.media_root};
 }
 
-static void say_where(const http_server *server) {
+static void say_where(void) {
     char words[256];
     const bool six = strchr(given.host, ':') != NULL;
     snprintf(words, sizeof words, "listening to http://%s%s%s:%u/", six ? "[" : "", given.host,
-             six ? "]" : "", server->port);
+             six ? "]" : "", server.port);
     printf("magpie serve: %s\n", words);
     fflush(stdout);
     log_message("info", words);
@@ -119,7 +124,6 @@ static void say_where(const http_server *server) {
 static exit_code run_serve(char **operands, int count) {
     (void)operands;
     (void)count;
-    static http_server server;
     serving_source *source = NULL;
     http_keys *keys = NULL;
     int signals = -1;
@@ -128,6 +132,7 @@ static exit_code run_serve(char **operands, int count) {
     const serving_options serving = {.batch_texts = (unsigned)given.batch,
                                      .batch_wait = given.batch_wait / 1000,
                                      .coming = &server.coming,
+                                     .batched = count_batch,
                                      .vector_bytes = given.vector_cache * MIB,
                                      .log = log_message};
     magpie_status status = block_signals(&signals);
@@ -137,8 +142,8 @@ static exit_code run_serve(char **operands, int count) {
     if (status == MAGPIE_OK) status = serving_open(&serving, mode, &source);
     if (status == MAGPIE_OK) status = http_server_start(&server, &options, source, keys, log_of_all);
     if (status == MAGPIE_OK) {
-        say_where(&server);
-        serve(&server, source, signals);
+        say_where();
+        serve(source, signals);
         http_server_stop(&server);
     }
     const exit_code code = status == MAGPIE_OK ? EXIT_FINE : print_failure();

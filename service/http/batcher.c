@@ -21,6 +21,7 @@ struct batcher {
     bool ending;
     /* Of the batch at hand: [most] */
     encode_task **tasks;
+    size_t *of; /* those of one role */
     magpie_string *texts;
     magpie_media *media;
     magpie_outcome *outcomes;
@@ -69,22 +70,27 @@ static void set_outcome(encode_task *task, magpie_status status) {
         snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", magpie_error());
 }
 
-/* Those of one role, by one call. */
-static void encode_texts(batcher *b, size_t n, magpie_text_role role) {
-    size_t count = 0, at = 0;
-    for (size_t i = 0; i < n; i++)
-        if (b->tasks[i]->role == role) b->texts[count++] = b->tasks[i]->text;
-    if (!count) return;
-    magpie_status status = magpie_text_encoder_encode(b->encoder->text, b->texts, count, role, b->vectors);
-    for (size_t i = 0; i < n; i++) {
-        encode_task *task = b->tasks[i];
-        if (task->role != role) continue;
-        set_outcome(task, status);
-        if (status == MAGPIE_OK)
-            memcpy(task->out, b->vectors + at * b->encoder->dimension,
-                   b->encoder->dimension * sizeof *task->out);
-        at++;
+/* Texts of one role, tasks[of[0]] ... tasks[of[n - 1]]. */
+static void encode_texts(batcher *b, const size_t *of, size_t n, magpie_text_role role) {
+    const size_t d = b->encoder->dimension;
+    for (size_t i = 0; i < n; i++) b->texts[i] = b->tasks[of[i]]->text;
+    const magpie_status status = magpie_text_encoder_encode(b->encoder->text, b->texts, n, role, b->vectors);
+    if (status != MAGPIE_OK && n > 1) { /* one of them may be at fault */
+        for (size_t i = 0; i < n; i++) encode_texts(b, of + i, 1, role);
+        return;
     }
+    for (size_t i = 0; i < n; i++) {
+        encode_task *task = b->tasks[of[i]];
+        set_outcome(task, status);
+        if (status == MAGPIE_OK) memcpy(task->out, b->vectors + i * d, d * sizeof *task->out);
+    }
+}
+
+static void encode_role(batcher *b, size_t n, magpie_text_role role) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (b->tasks[i]->role == role) b->of[count++] = i;
+    if (count) encode_texts(b, b->of, count, role);
 }
 
 static void encode_files(batcher *b, size_t n) {
@@ -103,12 +109,13 @@ static void encode_files(batcher *b, size_t n) {
 static void run_batch(batcher *b, size_t n) {
     const double start = magpie_seconds();
     if (b->sense == SENSE_TEXT) {
-        encode_texts(b, n, MAGPIE_QUERY);
-        encode_texts(b, n, MAGPIE_PASSAGE);
+        encode_role(b, n, MAGPIE_QUERY);
+        encode_role(b, n, MAGPIE_PASSAGE);
     } else {
         encode_files(b, n);
     }
     const double took = magpie_seconds() - start;
+    if (b->options.batched) b->options.batched(b->sense, n);
     for (size_t i = 0; i < n; i++) {
         encode_task *task = b->tasks[i];
         task->queued = start - task->submitted;
@@ -140,6 +147,7 @@ static void free_buffers(batcher *b) {
     pthread_cond_destroy(&b->arrived);
     pthread_mutex_destroy(&b->lock);
     free(b->tasks);
+    free(b->of);
     free(b->texts);
     free(b->media);
     free(b->outcomes);
@@ -159,12 +167,14 @@ magpie_status batcher_create(const model_encoder *encoder, model_sense sense, co
     pthread_cond_init(&b->arrived, NULL);
     const size_t most = options->most;
     b->tasks = magpie_alloc(most, sizeof(encode_task *));
+    b->of = magpie_alloc(most, sizeof *b->of);
     b->texts = magpie_alloc(most, sizeof *b->texts);
     b->media = magpie_alloc(most, sizeof *b->media);
     b->outcomes = magpie_alloc(most, sizeof *b->outcomes);
     b->vectors = magpie_alloc(most * encoder->dimension, sizeof *b->vectors);
-    magpie_status status =
-        b->tasks && b->texts && b->media && b->outcomes && b->vectors ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    magpie_status status = b->tasks && b->of && b->texts && b->media && b->outcomes && b->vectors
+                               ? MAGPIE_OK
+                               : MAGPIE_E_NO_MEMORY;
     int error = status == MAGPIE_OK ? pthread_create(&b->thread, NULL, work, b) : 0;
     if (error) status = magpie_fail_errno(error, "cannot start a thread");
     if (status == MAGPIE_OK)

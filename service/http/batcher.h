@@ -32,9 +32,10 @@ typedef struct encode_task {
 typedef struct batcher_options {
     unsigned most; /* tasks of a batch; bytes are bounded too */
     double wait;   /* seconds that the first of a batch waits at most for others */
-    /* How many requests are in the house that have not been submitted anywhere: while that is 0, waiting is in
-     * vain. NULL: not known. */
+    /* How many requests are being read, and may come to this: while that is 0, waiting is in vain. NULL: not
+     * known. */
     const atomic_size_t *coming;
+    void (*batched)(model_sense sense, size_t n); /* of every batch; NULL: nobody counts */
 } batcher_options;
 
 MAGPIE_CHECK_RESULT magpie_status batcher_create(const model_encoder *encoder, model_sense sense,

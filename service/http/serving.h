@@ -53,8 +53,9 @@ typedef struct serving_source serving_source;
 typedef struct serving_options {
     unsigned batch_texts;        /* most of a batch, of each sense; 1: no batching */
     double batch_wait;           /* seconds */
-    const atomic_size_t *coming; /* see batcher.h */
-    size_t vector_bytes;         /* of queries that are remembered */
+    const atomic_size_t *coming; /* this and the next: see batcher.h */
+    void (*batched)(model_sense sense, size_t n);
+    size_t vector_bytes; /* of queries that are remembered */
     /* What had to be said of the work behind requests; from another thread. */
     void (*log)(const char *level, const char *message);
 } serving_options;
