@@ -205,6 +205,9 @@ static void set_deadline(http_request *r, double seconds) {
     connections_set_deadline(r->server->connections, connection_of(r), magpie_seconds() + seconds);
 }
 
+/* What needs no key costs nothing: a service that is busy is healthy. */
+static bool is_probe(const http_request *r) { return (r->route->flags & HTTP_OPEN) != 0; }
+
 static http_request *begin_request(http_server *s, struct MHD_Connection *connection, const char *url,
                                    const char *method) {
     http_request *r = magpie_alloc(1, sizeof *r);
@@ -217,7 +220,7 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     if (!r->path) return free(r), NULL;
     name_request(r);
     r->refused = !(check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r));
-    if (!r->refused && atomic_load(&s->in_flight) >= s->options.in_flight) {
+    if (!r->refused && !is_probe(r) && atomic_load(&s->in_flight) >= s->options.in_flight) {
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
         r->refused = true;
@@ -258,7 +261,7 @@ static void release_body(http_request *r) {
 static bool dispatch(http_request *r) {
     http_server *s = r->server;
     if (r->dispatched > 0) return true;
-    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight) {
+    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight && !is_probe(r)) {
         atomic_fetch_sub(&s->in_flight, 1);
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
