@@ -150,3 +150,12 @@ void magpie_atomic_abort(magpie_atomic_file *file) {
     unlink(file->temporary);
     atomic_free(file);
 }
+
+magpie_status magpie_atomic_write(const char *path, const magpie_text *text) {
+    magpie_atomic_file *file;
+    magpie_status status = magpie_text_status(text);
+    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+    if (status != MAGPIE_OK) return status;
+    fwrite(text->data, 1, text->size, file->stream);
+    return magpie_atomic_commit(file);
+}

@@ -170,18 +170,12 @@ static size_t select_first(const float *scores, size_t items, uint32_t user, siz
     return n;
 }
 
-static bool is_in_test(const all *e, uint32_t user, uint32_t item) {
-    for (uint64_t i = e->test->begin[user]; i < e->test->begin[user + 1]; i++)
-        if (e->test->item[i] == item) return true;
-    return false;
-}
-
 static void judge_all(const all *e, uint32_t user, const ranked *first, size_t n, double *values) {
     const size_t right = e->test->begin[user + 1] - e->test->begin[user];
     double gain = 0, ideal = 0, precisions = 0;
     size_t hits = 0;
     for (size_t place = 0; place < n; place++) {
-        if (!is_in_test(e, user, first[place].item)) continue;
+        if (!magpie_likes_has(e->test, user, first[place].item)) continue;
         if (!hits++) values[ALL_MRR] = 1 / (double)(place + 1);
         gain += discount(place);
         precisions += (double)hits / (double)(place + 1);

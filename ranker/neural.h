@@ -1,5 +1,5 @@
 /* neural.h - the networks: matrix factorisation, GMF, MLP, NeuMF and magpie are one network, of which each
- * has a part. Private to ranker/neural*.c and magpie.c.
+ * has a part. Private to ranker/neural*.c, magpie.c and base.c.
  *
  * A user's row and an item's row are [gmf | mlp | bias], each part as wide as the kind has it. Of a user's row
  * x and an item's y,
@@ -52,13 +52,12 @@ typedef struct neural_table {
     size_t rows, columns;
 } neural_table;
 
-enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES };
+enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES, TABLE_DENSE = NEURAL_TABLES };
 
 typedef struct neural {
     neural_shape shape;
-    neural_table table[NEURAL_TABLES];
-    neural_table dense;      /* one row */
-    float *base, *base_gram; /* [items, base], [base, base]: base.c */
+    neural_table table[NEURAL_TABLES + 1]; /* the last one: the dense numbers, one row */
+    float *base, *base_gram;               /* [items, base], [base, base]: base.c */
     /* What scoring reads, by item: see neural_score.c. NULL before it is prepared. */
     float *item_half, *item_row; /* [prepared, width 0], [prepared, row] */
     bool *known;                 /* whether there is anything to score it by */
@@ -123,6 +122,11 @@ typedef struct neural_part {
     double loss;      /* sum */
     uint64_t noise;   /* seed of what is left out */
 } neural_part;
+
+/* Slots of items in a part. */
+static inline size_t neural_item_slots(size_t likes, size_t pairs, bool shared) {
+    return shared ? likes + pairs - 1 : likes * pairs;
+}
 
 /* Slot of an item in a part: of like g, number j of its pairs. */
 static inline size_t neural_slot(const neural_part *part, size_t g, size_t j) {

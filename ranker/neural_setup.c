@@ -42,9 +42,8 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
     const neural_shape *s = &net->shape;
     const char *end = strrchr(t->name, '.');
     size_t fan = s->gmf + (s->layers ? s->width[s->layers - 1] : 0);
-    if (!strcmp(end, ".bias"))
-        memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
-    else if (!strcmp(t->name, "history.position"))
+    if (!strcmp(end, ".bias")) return; /* zero, as it is */
+    if (!strcmp(t->name, "history.position"))
         fill_positions(s, ranker->options.recency, t->values);
     else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF &&
              strcmp(t->name, "out.base") != 0)
@@ -55,17 +54,11 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
         fill_weights(t->values, t->rows, t->columns, seed);
 }
 
-static bool is_zero(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (x[i] != 0) return false;
-    return true;
-}
-
 /* Rows of users and items: those that nothing was taken for. Their biases begin as 0. */
 static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool had, uint64_t seed) {
     for (size_t row = 0; row < t->rows && t->columns; row++) {
         float *x = t->values + row * t->stride;
-        if (!had || is_zero(x, t->columns))
+        if (!had || ranker_is_zero(x, t->columns))
             fill_normal(x, t->columns, ranker->options.init, magpie_seed(seed, row));
     }
 }
@@ -74,8 +67,8 @@ static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool 
 static void halve_out(neural *net) {
     const neural_shape *s = &net->shape;
     size_t last = s->layers ? s->width[s->layers - 1] : 0;
-    for (size_t i = 0; i < s->gmf; i++) net->dense.values[s->out_gmf + i] *= 0.5f;
-    for (size_t i = 0; i < last; i++) net->dense.values[s->out_mlp + i] *= 0.5f;
+    for (size_t i = 0; i < s->gmf; i++) net->table[TABLE_DENSE].values[s->out_gmf + i] *= 0.5f;
+    for (size_t i = 0; i < last; i++) net->table[TABLE_DENSE].values[s->out_mlp + i] *= 0.5f;
 }
 
 static void fill(const magpie_ranker *ranker, const ranker_training *training, const bool *has) {
@@ -95,12 +88,11 @@ static void fill(const magpie_ranker *ranker, const ranker_training *training, c
 /* ---- memory ---- */
 
 static void lay_out_moments(neural *net, bool kept, magpie_block *block) {
-    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
-        size_t n = table->rows * table->columns;
-        table->first = magpie_carve(block, n, sizeof(float));
-        table->second = magpie_carve(block, n, sizeof(float));
-        table->kept = kept ? magpie_carve(block, n, sizeof(float)) : NULL;
+    for (neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++) {
+        size_t n = t->rows * t->columns;
+        t->first = magpie_carve(block, n, sizeof(float));
+        t->second = magpie_carve(block, n, sizeof(float));
+        t->kept = kept ? magpie_carve(block, n, sizeof(float)) : NULL;
     }
 }
 
@@ -114,7 +106,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     t->claimed = magpie_carve(block, parts > threads ? parts : threads, sizeof *t->claimed);
     t->landmarks = magpie_carve(block, (size_t)(t->likes >> t->landmark_shift) + 2, sizeof *t->landmarks);
     t->curve = magpie_carve(block, (size_t)t->options->epochs, sizeof *t->curve);
-    const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
+    const size_t slots[] = {t->part_likes, neural_item_slots(t->part_likes, t->pairs, shared),
                             t->part_likes * s->history};
     for (size_t i = 0; i < NEURAL_TABLES; i++) most = slots[i] * parts > most ? slots[i] * parts : most;
     while (entries < 2 * most) entries *= 2;
@@ -154,30 +146,31 @@ static void set_landmarks(trainer *t) {
 
 /* ---- the trainer ---- */
 
-/* What decides how a training goes: likes, content, options, and the first numbers, which are the seed's and of
- * models that it begins from. */
+/* What decides how a training goes: likes, those set aside too, content, options, and the first numbers, which are
+ * the seed's and of models that it begins from. */
 static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *training) {
     const magpie_likes *likes = training->likes;
     const magpie_ranker_content *content = training->content;
     const neural *net = ranker->state;
-    magpie_ranker_options o = ranker->options;
+    const magpie_ranker_options *o = &ranker->options;
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
-    XXH3_64bits_update(&hash, &o.seed, sizeof o.seed);
+    XXH3_64bits_update(&hash, &o->seed, sizeof o->seed);
     XXH3_64bits_update(&hash, likes->begin, (likes->users + 1) * sizeof *likes->begin);
     XXH3_64bits_update(&hash, likes->item, likes->begin[likes->users] * sizeof *likes->item);
+    if (training->validation)
+        XXH3_64bits_update(&hash, training->validation, likes->users * sizeof *training->validation);
     for (size_t i = 0; content && i < content->items && i < likes->items; i++) {
         XXH3_64bits_update(&hash, &i, content->rows[i] ? sizeof i : 0);
         XXH3_64bits_update(&hash, content->rows[i],
                            content->rows[i] ? content->dimension * sizeof(float) : 0);
     }
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
-        if (p->kinds >> o.kind & 1)
-            XXH3_64bits_update(&hash, magpie_ranker_parameter_at(&o, p), sizeof(double));
-    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
-        XXH3_64bits_update(&hash, table->values, table->rows * table->columns * sizeof(float));
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++) {
+        const double value = magpie_ranker_parameter_of(o, p);
+        XXH3_64bits_update(&hash, &value, p->kinds >> o->kind & 1 ? sizeof value : 0);
     }
+    for (const neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++)
+        XXH3_64bits_update(&hash, t->values, t->rows * t->columns * sizeof(float));
     return XXH3_64bits_digest(&hash);
 }
 
@@ -193,7 +186,6 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
                    .net = ranker->state,
                    .training = training,
                    .options = o,
-                   .seed = o->seed,
                    .likes = training->likes->begin[training->likes->users],
                    .pairs = 1 + (size_t)o->negatives,
                    .fixed_out = ranker->info.kind == MAGPIE_RANKER_MF,
@@ -229,10 +221,8 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
 
 void trainer_free(trainer *t) {
     if (!t) return;
-    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
-        neural_table *table = i < NEURAL_TABLES ? &t->net->table[i] : &t->net->dense;
-        table->first = table->second = table->kept = NULL;
-    }
+    for (size_t i = 0; i <= NEURAL_TABLES; i++)
+        t->net->table[i].first = t->net->table[i].second = t->net->table[i].kept = NULL;
     magpie_block_free(&t->moments);
     magpie_block_free(&t->block);
     free(t);

@@ -42,12 +42,19 @@ extern "C" {
 
 /* Likes as a sparse matrix, row by user. The arrays are the caller's; they may be a file that is mapped. */
 typedef struct magpie_likes {
-    size_t users, items;   /* all numbers are below these; at most 2^31 */
+    size_t users, items;   /* all numbers are below these; at most 2^31 - 1 */
     const uint64_t *begin; /* [users + 1]: user u has entries begin[u] .. begin[u+1]-1 */
     const uint32_t *item;  /* [begin[users]], each user's in order of time, earliest first; no item twice */
     const float *weight;   /* the same; NULL: 1 each */
     const int64_t *time;   /* the same, milliseconds; NULL: not known */
 } magpie_likes;
+
+static inline bool magpie_likes_has(const magpie_likes *likes, uint32_t user, uint32_t item) {
+    if (user >= likes->users) return false;
+    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++)
+        if (likes->item[i] == item) return true;
+    return false;
+}
 
 /* Content vectors by item: rows [items], NULL where an item has none. dimension 0: there are none. */
 typedef struct magpie_ranker_content {
@@ -117,11 +124,11 @@ typedef struct magpie_ranker_options {
     double history; /* likes that count, most recent first */
     double base;    /* factors of an iALS that the network stands on (base.c; `alpha` is its); 0: none */
     double heads;   /* of the attention over them */
-    double
-        recency; /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */
-    double drop_user; /* share of users' and items' own rows left out in training, so that history and */
-    double drop_item; /* content learn to do without */
-    double later;     /* 1: what was liked later counts as history too (for splits by chance) */
+    double recency; /* how much less one like back counts at first, as a logarithm; each head 0.3 of that */
+    /* Share of users' and items' own rows left out in training, so that history and content learn to do
+     * without. */
+    double drop_user, drop_item;
+    double later; /* 1: what was liked later counts as history too (for splits by chance) */
     /* no parameters of the model, and not in the table */
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
@@ -149,6 +156,13 @@ extern const magpie_ranker_parameter magpie_ranker_parameters[]; /* ends with a 
 bool magpie_ranker_parameter_range(magpie_ranker_kind kind, const magpie_ranker_parameter *parameter,
                                    double *from, double *to);
 double *magpie_ranker_parameter_at(magpie_ranker_options *options, const magpie_ranker_parameter *parameter);
+double magpie_ranker_parameter_of(const magpie_ranker_options *options,
+                                  const magpie_ranker_parameter *parameter);
+/* MAGPIE_E_ARGUMENT: out of its range, or no whole number where one is wanted. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ranker_parameter_check(const magpie_ranker_parameter *parameter,
+                                                                double value);
+/* {"factors": 16, ...}: those that concern the kind, with digits enough for the same numbers. */
+void magpie_ranker_parameters_print(const magpie_ranker_options *options, magpie_text *out);
 
 /* ---- training ---- */
 
@@ -163,8 +177,8 @@ typedef struct magpie_ranker_progress {
 } magpie_ranker_progress;
 
 /* Called some times a second, and at the end of every epoch; of a training that is resumed, first for the end
- * of each epoch of before. Any status but MAGPIE_OK ends the training, which can be resumed then, and is
- * returned; where an epoch has ended, nothing of it is lost. */
+ * of each epoch of before. Any status but MAGPIE_OK ends the training, and is returned; a network can be resumed
+ * then, and where an epoch has ended, nothing of it is lost. */
 typedef magpie_status (*magpie_ranker_callback)(void *context, const magpie_ranker_progress *progress);
 
 typedef struct magpie_ranker_report {
@@ -176,11 +190,12 @@ typedef struct magpie_ranker_report {
 
 typedef struct magpie_ranker magpie_ranker; /* a trained model; immutable, shared by threads */
 
-/* Trains on all of `likes`. The last like of each user is set aside for validation where patience is not 0
- * (one user in every few, where there are more than 10,000), or with options->validate. The same seed gives the
- * same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which
- * is made where there is none; its training.state is written at the ends of epochs, for a twentieth of the time
- * at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
+/* Trains on all of `likes`. Where patience is not 0, or with options->validate, the last like of each user who
+ * has two is set aside for validation (of one user in every few, where there are more than 10,000) and not learned
+ * from: an item that is liked by no other is one that the model knows nothing of. The same seed gives the same
+ * bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which is made
+ * where there is none; its training.state is written at the ends of epochs, for a twentieth of the time at most,
+ * and removed at the end. `content` may be NULL, `callback` and `report` too. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_train(const magpie_likes *likes,
                                                       const magpie_ranker_content *content,
                                                       const magpie_ranker_options *options,
@@ -193,7 +208,6 @@ typedef struct magpie_ranker_info {
     magpie_ranker_kind kind;
     size_t users, items; /* that it was trained on */
     size_t content;      /* dimension; 0: it knows no content */
-    size_t vector;       /* dimension of magpie_ranker_user_vector; 0: it has none */
     uint64_t parameters;
 } magpie_ranker_info;
 
@@ -206,7 +220,8 @@ void magpie_ranker_close(magpie_ranker *ranker);
 const magpie_ranker_info *magpie_ranker_get_info(const magpie_ranker *ranker);
 
 /* scores [n] of `items` [n], or of items 0 .. n-1 where that is NULL. An item that the model knows nothing of
- * scores -INFINITY. From any thread; scratch is on the stack or the thread's own. */
+ * scores -INFINITY: to networks one without likes and content, to the others one that has come since (without
+ * likes it has 0 there). From any thread. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_score(const magpie_ranker *ranker,
                                                       const magpie_ranker_user *user, const uint32_t *items,
                                                       size_t n, float *scores);

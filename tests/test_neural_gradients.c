@@ -178,7 +178,7 @@ static plain slopes_of(const fixture *f) {
 /* Which table a tensor lies in, and from where on. */
 static size_t find(neural *net, const ranker_tensor *tensor, size_t *first) {
     for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = table_at(net, t);
+        const neural_table *table = &net->table[t];
         uintptr_t at = (uintptr_t)tensor->values - (uintptr_t)table->values;
         *first = at / sizeof(float);
         if (table->values && (uintptr_t)tensor->values >= (uintptr_t)table->values &&

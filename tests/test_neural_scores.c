@@ -216,7 +216,7 @@ static void what_it_stands_on(void **state) {
     neural *net = ranker->state;
     random_fill(&r, net->base, (size_t)KNOWN * BASE, 0.5);
     for (int k = 0; k < 2; k++) {
-        net->dense.values[net->shape.out_base] = 1.5f * (float)k;
+        net->table[TABLE_DENSE].values[net->shape.out_base] = 1.5f * (float)k;
         assert_ok(ranker->model->prepare(ranker, NULL));
         assert_ok(magpie_ranker_score(ranker, &user, NULL, KNOWN, scores[k]));
     }

@@ -220,9 +220,11 @@ static magpie_status train(const world *w, const magpie_ranker_options *o, const
     return magpie_ranker_train(&w->likes, &w->content, o, directory, NULL, NULL, NULL);
 }
 
+/* And OpenMP's setting of the thread that calls, which FAISS goes by, is as it was. */
 static void any_number_of_threads(void **state) {
     (void)state;
     world *w = make_world();
+    omp_set_num_threads(3);
     for (size_t k = 0; k < 5; k++)
         for (unsigned threads = 2; threads <= 3; threads++) {
             magpie_ranker_options o = quick(all_kinds[k]);
@@ -231,6 +233,7 @@ static void any_number_of_threads(void **state) {
             o.threads = threads;
             assert_ok(train(w, &o, other));
             assert_same_model();
+            assert_int_equal(omp_get_max_threads(), 3);
         }
     free(w);
 }
@@ -393,6 +396,23 @@ static void bad_states(void **state) {
     }
     free(bytes);
     free(path);
+    free(w);
+}
+
+/* What was set aside decides which epoch is kept. */
+static void a_state_of_another_validation(void **state) {
+    (void)state;
+    world *w = make_world();
+    magpie_ranker_options o = quick(MAGPIE_RANKER_NEUMF);
+    stopper s = {2, false};
+    uint32_t *last = &w->item[w->begin[USERS - 1] - 1], kept = *last;
+    assert_int_equal(magpie_ranker_train(&w->likes, &w->content, &o, folder, stop, &s, NULL),
+                     MAGPIE_E_CANCELLED);
+    o.resume = true;
+    *last = ITEMS - 2;
+    assert_int_equal(train(w, &o, folder), MAGPIE_E_MISMATCH);
+    *last = kept;
+    assert_ok(train(w, &o, folder));
     free(w);
 }
 
@@ -584,6 +604,7 @@ int main(int argc, char **argv) {
         TEST(told_again),
         TEST(forgotten_meanwhile),
         TEST(bad_states),
+        TEST(a_state_of_another_validation),
         TEST(killed_and_resumed),
         TEST(odd_data),
         TEST(bad_data),

@@ -128,6 +128,7 @@ class TrainRanker(unittest.TestCase):
         for options, expected, words in ((["--model", "best"], 2, "popularity, itemknn"),
                                          (["--model", "ease", "--alpha", "1"], 1, "--alpha is nothing to ease"),
                                          (["--model", "ials", "--epochs", "1.5"], 2, "a whole number from 1"),
+                                         (["--model", "magpie", "--init", "0"], 2, "init is a number from 1e-06"),
                                          (["--model", "ials", "--continue"], 1, "model.safetensors"),
                                          ([], 2, "--model M is needed")):
             code, _, err = run("train", "ranker", "--store", self.store, *options)

@@ -72,12 +72,6 @@ static magpie_status score(void *context, uint32_t user, unsigned worker, const 
     return magpie_ranker_score(a->ranker, &who, items, n, scores);
 }
 
-static bool likes_it(const magpie_likes *l, uint32_t u, uint32_t item) {
-    for (uint64_t i = l->begin[u]; i < l->begin[u + 1]; i++)
-        if (l->item[i] == item) return true;
-    return false;
-}
-
 static void evaluate_one(const magpie_scorer *scorer, const magpie_likes *all, const magpie_likes *test,
                          uint64_t random) {
     magpie_one_case *cases = magpie_alloc(all->users, sizeof *cases);
@@ -88,7 +82,7 @@ static void evaluate_one(const magpie_scorer *scorer, const magpie_likes *all, c
         for (size_t k = 0; k < 99;) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             uint32_t item = (uint32_t)((random >> 33) % all->items);
-            if (!likes_it(all, u, item)) negatives[u * 99 + k++] = item;
+            if (!magpie_likes_has(all, u, item)) negatives[u * 99 + k++] = item;
         }
         cases[u] = (magpie_one_case){u, test->item[test->begin[u]], negatives + u * 99, 99};
     }
