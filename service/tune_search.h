@@ -32,7 +32,7 @@ typedef struct tune_result {
 /* By what epochs are kept by: HR@10 of the like of each user that is set aside; of the best epoch so far where
  * there is patience to keep it, else of the last one.
  * The first candidate is `start`. In the others about half of the parameters that are worth it are drawn from
- * their ranges, but none that was given as an option. Trains into a folder of its own in `store`, which is
+ * their ranges, but none that was given as an option; no two are alike. Trains into a folder of its own in `store`, which is
  * removed. Says on a terminal how far it is. An interrupt ends it, with what there is.
  * MAGPIE_E_CANCELLED: there was no time for anything. */
 MAGPIE_CHECK_RESULT magpie_status tune_search(const likes *likes, const char *store,
