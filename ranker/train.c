@@ -1,11 +1,10 @@
 /* train.c - magpie_ranker_train: what all models' training has in common. */
 #include "model.h"
+#include "trained_files.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { VALIDATION_USERS = 10000 };
@@ -138,9 +137,7 @@ static magpie_status save(magpie_ranker *ranker, const char *directory) {
 static magpie_status train_into(const char *directory, magpie_ranker *ranker, ranker_training *training,
                                 const magpie_ranker_options *options) {
     char *state = magpie_path_join(directory, "training.state");
-    magpie_status status = state ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK && mkdir(directory, 0777) != 0 && errno != EEXIST)
-        status = magpie_fail_errno(errno, "cannot make %s", directory);
+    magpie_status status = state ? trained_make_folder(directory) : MAGPIE_E_NO_MEMORY;
     training->directory = directory;
     training->state = state;
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &training->pool);

@@ -34,8 +34,6 @@ typedef struct recommending {
     double opening, answering; /* seconds */
 } recommending;
 
-static magpie_string string_of(const char *text) { return (magpie_string){text, text ? strlen(text) : 0}; }
-
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
 static magpie_status open_index(recommending *x) {
@@ -78,7 +76,7 @@ static magpie_status ask(recommending *x) {
     magpie_status status = open_all(x);
     x->opening = magpie_seconds() - start;
     if (status != MAGPIE_OK) return status;
-    const recommend_request request = {.user = string_of(given.user),
+    const recommend_request request = {.user = given.user ? magpie_string_of(given.user) : (magpie_string){0},
                                        .liked = given.liked,
                                        .liked_n = given.liked_n,
                                        .k = given.k,
@@ -230,8 +228,7 @@ static void append_table(const recommending *x, magpie_text *out) {
 static exit_code answer(const recommending *x) {
     magpie_text out = {0};
     (output_json ? append_json : append_table)(x, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     if (!x->answer.unknown || code != EXIT_FINE) return code;
     print_error("recommend: %zu of --like are not in the store", x->answer.unknown);
     return EXIT_MISSING;
@@ -248,10 +245,10 @@ static magpie_status write_page(const recommending *x) {
     if (!page_path()) return MAGPIE_OK;
     page_card *cards = magpie_alloc(a->count, sizeof *cards);
     magpie_status status = cards ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (given.user) parts[n++] = (page_part){.label = "for", .words = string_of(given.user)};
+    if (given.user) parts[n++] = (page_part){.label = "for", .words = magpie_string_of(given.user)};
     for (; shown < a->liked_n && shown < SHOWN_LIKED && status == MAGPIE_OK; shown++) {
         status = magpie_snapshot_get(x->snapshot, a->liked[shown], &liked[shown]);
-        parts[n++] = (page_part){.label = "liked", .item = &liked[shown]};
+        parts[n++] = (page_part){.label = "liked", .item = &liked[shown], .aside = true};
     }
     for (size_t i = 0; i < a->count && status == MAGPIE_OK; i++)
         cards[i] = (page_card){.item = &a->items[i].item, .rank = i + 1, .score = NAN};

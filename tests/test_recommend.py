@@ -384,7 +384,7 @@ class Recommend(unittest.TestCase):
             html = file.read()
         at = [html.index(f'data-id="{hit["id"]}"') for hit in answer["hits"]]
         self.assertEqual(at, sorted(at))
-        self.assertIn("liked", html)
+        self.assertEqual(html.count('<div class="part aside">'), 2)  # what was liked, smaller than whom it is for
 
 
 if __name__ == "__main__":
