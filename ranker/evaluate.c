@@ -65,7 +65,7 @@ static magpie_status evaluate_some(void *context, size_t task, unsigned worker) 
         const magpie_one_case *c = &e->cases[i];
         items[0] = c->item;
         for (size_t j = 0; j < c->n; j++) items[j + 1] = c->negatives[j];
-        magpie_status status = e->scorer->score(e->scorer->context, c->user, worker, items, c->n + 1, scores);
+        magpie_status status = e->scorer->score(e->scorer->context, c->user, items, c->n + 1, scores);
         e->served[i] = was_served(&status);
         if (status != MAGPIE_OK) return status;
         if (e->served[i]) judge_one(scores, c->n + 1, e->k, e->values + i * ONE_FIGURES);
@@ -194,7 +194,7 @@ static magpie_status rank_some(void *context, size_t task, unsigned worker) {
     ranked *first = e->first + worker * (e->k < e->items ? e->k : e->items);
     for (size_t i = task * USERS_A_TASK; i < end_of(task, e->n); i++) {
         const uint32_t user = e->users[i];
-        magpie_status status = e->scorer->score(e->scorer->context, user, worker, NULL, e->items, scores);
+        magpie_status status = e->scorer->score(e->scorer->context, user, NULL, e->items, scores);
         e->served[i] = was_served(&status);
         if (status != MAGPIE_OK) return status;
         if (!e->served[i]) continue;

@@ -250,10 +250,10 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_split_likes(const magpie_likes *
 MAGPIE_CHECK_RESULT magpie_status magpie_likes_select(const magpie_likes *likes, const bool *test, bool which,
                                                       magpie_likes *out, magpie_block *block);
 
-/* What is evaluated: a model, or anything else that scores. From several threads at once, worker 0 ..
- * threads-1. MAGPIE_E_NOT_FOUND: nothing is known of the user, who counts as not served. */
+/* What is evaluated: a model, or anything else that scores; from several threads at once. MAGPIE_E_NOT_FOUND:
+ * nothing is known of the user, who counts as not served. */
 typedef struct magpie_scorer {
-    magpie_status (*score)(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
+    magpie_status (*score)(void *context, uint32_t user, const uint32_t *items, size_t n,
                            float *scores); /* items NULL: 0 .. n-1 */
     void *context;
 } magpie_scorer;

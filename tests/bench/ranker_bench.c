@@ -63,9 +63,7 @@ typedef struct asked {
     uint32_t best[BEST];
 } asked;
 
-static magpie_status score(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
-                           float *scores) {
-    (void)worker;
+static magpie_status score(void *context, uint32_t user, const uint32_t *items, size_t n, float *scores) {
     const asked *a = context;
     const magpie_ranker_user who = {user, a->likes->item + a->likes->begin[user],
                                     (size_t)(a->likes->begin[user + 1] - a->likes->begin[user])};
@@ -122,7 +120,7 @@ static double median_ms(asked *a, const uint32_t *items, size_t n, float *scores
     size_t users = a->likes->users < ASKED ? a->likes->users : ASKED;
     for (uint32_t u = 0; u < users; u++) {
         double begun = magpie_seconds();
-        if (score(a, u, 0, items, n, scores) != MAGPIE_OK) die();
+        if (score(a, u, items, n, scores) != MAGPIE_OK) die();
         pick_best(scores, n, a->best);
         taken[u] = (magpie_seconds() - begun) * 1e3;
     }
