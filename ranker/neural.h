@@ -39,11 +39,9 @@ typedef struct neural_shape {
     size_t first_user, first_item;                                  /* U, V [mlp, width 0] */
     size_t layer[NEURAL_LAYERS_MAX], layer_bias[NEURAL_LAYERS_MAX]; /* W_l [width l-1, width l]; c_l */
     size_t out_gmf, out_mlp, out_bias;
-    size_t key, position, mix,
-        mix_bias;    /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
-    size_t out_base; /* magpie: base.c's strength */
-    size_t project;  /* magpie: [content, row] */
-    size_t dense;    /* how many there are */
+    /* magpie: [heads, value], [heads, history], [heads value, row], [row]; base.c's strength; [content, row] */
+    size_t key, position, mix, mix_bias, out_base, project;
+    size_t dense; /* how many there are */
 } neural_shape;
 
 /* Rows that are learned; what is beside `values` is NULL but in training. */
@@ -145,13 +143,13 @@ typedef struct neural_scratch {
     float *attention, *mixed, *mixed_slope;                             /* magpie.c */
     float *values, *attention_slope; /* of a like: [history, value], [heads, history] */
     float *content;                  /* magpie.c: [slots, content] */
-    float *scaled,
-        *shared; /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
-    float *base_item, *base; /* base.c: [slots, base], [likes, pairs] */
-    float *solving;          /* ials_scratch */
-    uint32_t *others;        /* the likes of a user, but for one */
-    float *temporary;        /* [row] */
-    uint8_t *kept;           /* magpie.c */
+    float *scaled;                   /* [likes, gmf]: x_gmf a */
+    float *shared;                   /* [likes, pairs - 1]: its products with shared negatives, then slopes */
+    float *base_item, *base;         /* base.c: [slots, base], [likes, pairs] */
+    float *solving;                  /* ials_scratch */
+    uint32_t *others;                /* the likes of a user, but for one */
+    float *temporary;                /* [row] */
+    uint8_t *kept;                   /* magpie.c */
 } neural_scratch;
 
 typedef struct neural_options {
