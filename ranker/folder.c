@@ -51,7 +51,7 @@ static magpie_status read_options(const model_json *file, magpie_ranker_options 
 
 static magpie_status read_config(const model_json *file, magpie_ranker_info *info,
                                  magpie_ranker_options *options) {
-    const char *name;
+    const char *name, *space;
     magpie_status status = model_json_string(file, "model", "", &name);
     if (status == MAGPIE_OK && magpie_ranker_kind_parse(name, &info->kind) != MAGPIE_OK)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: %s", file->path, magpie_error());
@@ -61,7 +61,9 @@ static magpie_status read_config(const model_json *file, magpie_ranker_info *inf
         status = model_json_size(file, "items", true, 1, RANKER_NUMBERS_MOST, &info->items);
     if (status == MAGPIE_OK)
         status = model_json_size(file, "content", true, 0, DIMENSION_MOST, &info->content);
+    if (status == MAGPIE_OK) status = model_json_string(file, "space", "", &space);
     if (status != MAGPIE_OK) return status;
+    snprintf(info->space, sizeof info->space, "%s", space);
     *options = magpie_ranker_defaults(info->kind);
     return read_options(file, options);
 }
@@ -170,9 +172,15 @@ static void print_config(const magpie_ranker *ranker, magpie_text *out) {
     print_fingerprint(ranker, fingerprint);
     magpie_text_printf(out,
                        "{\"model_type\": \"%s\", \"model\": \"%s\", \"users\": %zu, \"items\": %zu, "
-                       "\"content\": %zu, \"weights\": \"%s\",\n \"options\": ",
+                       "\"content\": %zu, \"weights\": \"%s\",\n ",
                        model_type, magpie_ranker_kind_name(info->kind), info->users, info->items,
                        info->content, fingerprint);
+    if (*info->space) {
+        magpie_text_printf(out, "\"space\": ");
+        magpie_text_json_string(out, info->space, strlen(info->space));
+        magpie_text_printf(out, ",\n ");
+    }
+    magpie_text_printf(out, "\"options\": ");
     magpie_ranker_parameters_print(&ranker->options, out);
     magpie_text_append(out, "}\n", 2);
 }

@@ -62,10 +62,15 @@ magpie_status magpie_ranker_open(const char *directory, const magpie_ranker_cont
     magpie_status status = ranker_load(directory, out);
     if (status != MAGPIE_OK) return status;
     const size_t known = (*out)->info.content, given = content ? content->dimension : 0;
+    const char *space = (*out)->info.space;
     if (known && given && known != given)
         status = magpie_fail(MAGPIE_E_MISMATCH,
                              "%s: it was trained on content of %zu numbers, and is given %zu: train again",
                              directory, known, given);
+    else if (known && given && *space && content->space && strcmp(space, content->space) != 0)
+        status =
+            magpie_fail(MAGPIE_E_MISMATCH,
+                        "%s: it was trained on content vectors of another space: train again", directory);
     if (status == MAGPIE_OK && (*out)->model->prepare)
         status = (*out)->model->prepare(*out, known && given ? content : NULL);
     if (status == MAGPIE_OK) return MAGPIE_OK;

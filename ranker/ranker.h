@@ -28,7 +28,7 @@
  *
  * A MODEL is a folder: model.safetensors, whose tensors are named in the header of each model's file, and
  * config.json: {"model_type": "magpie-ranker", "model": "neumf", "users": ..., "items": ..., "content":
- * dimension or 0, "options": {...}}. */
+ * dimension or 0, "space": of the content, "options": {...}}. */
 #ifndef MAGPIE_RANKER_H
 #define MAGPIE_RANKER_H
 
@@ -60,6 +60,7 @@ static inline bool magpie_likes_has(const magpie_likes *likes, uint32_t user, ui
 typedef struct magpie_ranker_content {
     size_t items, dimension;
     const float *const *rows;
+    const char *space; /* says whose vectors they are, in 127 bytes at most; NULL: not known */
 } magpie_ranker_content;
 
 #define MAGPIE_RANKER_NOBODY UINT32_MAX
@@ -208,11 +209,12 @@ typedef struct magpie_ranker_info {
     magpie_ranker_kind kind;
     size_t users, items; /* that it was trained on */
     size_t content;      /* dimension; 0: it knows no content */
+    char space[128];     /* of that; empty: not known */
     uint64_t parameters;
 } magpie_ranker_info;
 
 /* `content`, may be NULL: of all items that are to be scored, which may be more than there were in training;
- * it is read here and not kept. MAGPIE_E_MISMATCH: another dimension than in training. */
+ * it is read here and not kept. MAGPIE_E_MISMATCH: another dimension or space than in training. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_open(const char *directory,
                                                      const magpie_ranker_content *content,
                                                      magpie_ranker **out);

@@ -162,10 +162,11 @@ magpie_status magpie_ranker_train(const magpie_likes *likes, const magpie_ranker
     const magpie_ranker_content *known = reads ? content : NULL;
     ranker_training training = {
         .likes = likes, .content = known, .callback = callback, .context = context, .report = &own};
-    const magpie_ranker_info info = {.kind = options->kind,
-                                     .users = likes->users,
-                                     .items = likes->items,
-                                     .content = known ? known->dimension : 0};
+    magpie_ranker_info info = {.kind = options->kind,
+                               .users = likes->users,
+                               .items = likes->items,
+                               .content = known ? known->dimension : 0};
+    snprintf(info.space, sizeof info.space, "%s", known && known->space ? known->space : "");
     magpie_status status = check_options(options);
     if (status == MAGPIE_OK) status = check_likes(likes);
     if (status == MAGPIE_OK) status = check_content(known);

@@ -11,6 +11,7 @@ typedef struct likes {
      * time. What comes to 0 or less is none. `time` is NULL where no time is known. */
     magpie_likes all;
     magpie_ranker_content content; /* the catalogue's items' fused vectors; dimension 0: none */
+    magpie_space_binding fused;
     void *mapping;
     size_t bytes;
 } likes;

@@ -119,7 +119,7 @@ static magpie_status choose_model(const gathering *g, const char *models, const 
     recommender *r = g->r;
     magpie_space_binding binding = {0};
     magpie_status status = magpie_snapshot_get_binding(g->snapshot, MAGPIE_SPACE_FUSED, &binding);
-    const magpie_ranker_content content = {r->items, binding.dimension, g->vectors};
+    const magpie_ranker_content content = {r->items, binding.dimension, g->vectors, binding.fingerprint};
     if (name && status == MAGPIE_OK) status = rankers_open(models, name, true, &content, &r->ranker);
     for (size_t i = 0; i < sizeof best_first / sizeof *best_first && !name; i++)
         if (status == MAGPIE_OK && !r->ranker)

@@ -81,7 +81,7 @@ static void make(fixture *f, const setting *setting, magpie_ranker_loss loss, ra
     f->net = f->ranker->state;
     f->values = random_new(r, ITEMS * CONTENT, 1);
     for (size_t i = 0; i < ITEMS; i++) f->rows[i] = i % 5 ? f->values + i * CONTENT : NULL;
-    f->content = (magpie_ranker_content){ITEMS, setting->content, f->rows};
+    f->content = (magpie_ranker_content){ITEMS, setting->content, f->rows, NULL};
     f->options = (neural_options){loss,
                                   0.37,
                                   setting->dropout,

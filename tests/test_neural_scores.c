@@ -68,7 +68,7 @@ static void make(fixture *f, magpie_ranker_kind kind, size_t content, random_sta
     f->p = plain_copy(f->made->state);
     f->values = random_new(r, ITEMS * CONTENT, 1);
     for (size_t i = 0; i < ITEMS; i++) f->rows[i] = has_content(i) ? f->values + i * CONTENT : NULL;
-    f->content = (magpie_ranker_content){ITEMS, CONTENT, f->rows};
+    f->content = (magpie_ranker_content){ITEMS, CONTENT, f->rows, NULL};
     f->folder = strdup("/tmp/magpie-scores-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     assert_ok(ranker_save(f->made, f->folder));

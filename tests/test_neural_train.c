@@ -52,7 +52,7 @@ static world *make_world(void) {
     }
     random_fill(&r, w->values, ITEMS * CONTENT, 1);
     for (size_t i = 0; i < ITEMS; i++) w->rows[i] = i % 9 ? w->values + i * CONTENT : NULL;
-    w->content = (magpie_ranker_content){ITEMS, CONTENT, w->rows};
+    w->content = (magpie_ranker_content){ITEMS, CONTENT, w->rows, NULL};
     w->likes = (magpie_likes){.users = USERS, .items = ITEMS, .begin = w->begin, .item = w->item};
     return w;
 }
@@ -547,6 +547,25 @@ static void bad_data(void **state) {
     free(w);
 }
 
+/* Vectors of as many numbers, but of another model, mean something else. */
+static void content_of_another_space(void **state) {
+    (void)state;
+    world *w = make_world();
+    magpie_ranker_options o = quick(MAGPIE_RANKER_MAGPIE);
+    static const char *const spaces[] = {"one \"space\"", "another", NULL};
+    w->content.space = spaces[0];
+    o.epochs = 1;
+    assert_ok(train(w, &o, folder));
+    for (size_t i = 0; i < 3; i++) {
+        magpie_ranker *ranker;
+        w->content.space = spaces[i];
+        assert_int_equal(magpie_ranker_open(folder, &w->content, &ranker),
+                         i == 1 ? MAGPIE_E_MISMATCH : MAGPIE_OK);
+        magpie_ranker_close(ranker);
+    }
+    free(w);
+}
+
 /* What it is all for: tastes are found. */
 static void tastes_are_found(void **state) {
     (void)state;
@@ -599,6 +618,7 @@ int main(int argc, char **argv) {
         TEST(killed_and_resumed),
         TEST(odd_data),
         TEST(bad_data),
+        TEST(content_of_another_space),
         TEST(tastes_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
