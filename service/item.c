@@ -43,3 +43,7 @@ void item_append_content(magpie_text *out, const magpie_item *item) {
     item_append_time(out, item->timestamp);
     magpie_text_append(out, "\"", 1);
 }
+
+magpie_string item_words(const magpie_item *item) {
+    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
+}

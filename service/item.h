@@ -11,4 +11,7 @@ void item_append_content(magpie_text *out, const magpie_item *item);
 /* "2024-02-29T12:30:00.000Z" */
 void item_append_time(magpie_text *out, int64_t millis);
 
+/* What a person knows it by: its text, else a path. */
+magpie_string item_words(const magpie_item *item);
+
 #endif

@@ -202,13 +202,9 @@ static void append_explanation(const recommending *x, const recommendation *r, m
     magpie_text_append(out, "\n", 1);
 }
 
-static magpie_string words_of(const magpie_item *item) {
-    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
-}
-
 static void append_table(const recommending *x, magpie_text *out) {
     const recommend_answer *a = &x->answer;
-    const size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
+    const size_t text_columns = terminal_columns_left(4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2);
     for (size_t i = 0; i < a->count; i++) {
         const recommendation *r = &a->items[i];
         if (isnan(r->score))
@@ -217,7 +213,7 @@ static void append_table(const recommending *x, magpie_text *out) {
             magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)r->score);
         terminal_append_cell(out, r->item.id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, words_of(&r->item), columns > before_text + 20 ? columns - before_text : 20);
+        terminal_append_cut(out, item_words(&r->item), text_columns);
         magpie_text_append(out, "\n", 1);
         if (given.explain) append_explanation(x, r, out);
     }
