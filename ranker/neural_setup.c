@@ -176,17 +176,35 @@ static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *train
 
 static size_t at_least_one(size_t n) { return n ? n : 1; }
 
+/* Cuts likes up into steps of about a batch, and a step into parts; returns how many parts it has at most. */
+static size_t cut_up(trainer *t, bool shared) {
+    const size_t batch = at_least_one((size_t)t->options->batch / (shared ? 1 : t->pairs)),
+                 wanted = shared ? NEURAL_PART : (NEURAL_PAIRS + t->pairs - 1) / t->pairs;
+    t->steps = at_least_one((size_t)(t->likes / batch));
+    const size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
+                 parts = (likes + wanted - 1) / wanted;
+    t->part_likes = (likes + parts - 1) / parts;
+    return parts;
+}
+
+static size_t most_likes(const magpie_likes *likes) {
+    uint64_t most = 0;
+    for (size_t u = 0; u < likes->users; u++)
+        if (likes->begin[u + 1] - likes->begin[u] > most) most = likes->begin[u + 1] - likes->begin[u];
+    return (size_t)most;
+}
+
 magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *training, const bool *has,
                              trainer **out) {
     const magpie_ranker_options *o = &ranker->options;
     trainer *t = magpie_alloc(1, sizeof *t);
     if (!t) return MAGPIE_E_NO_MEMORY;
-    bool magpie = ranker->info.kind == MAGPIE_RANKER_MAGPIE;
     *t = (trainer){.ranker = ranker,
                    .net = ranker->state,
                    .training = training,
                    .options = o,
                    .likes = training->likes->begin[training->likes->users],
+                   .user_likes = most_likes(training->likes),
                    .pairs = 1 + (size_t)o->negatives,
                    .fixed_out = ranker->info.kind == MAGPIE_RANKER_MF,
                    .owner_count = magpie_pool_threads(training->pool),
@@ -196,16 +214,7 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
                                   .drop_user = (float)o->drop_user,
                                   .drop_item = (float)o->drop_item,
                                   .content = training->content};
-    size_t batch = at_least_one((size_t)o->batch / (magpie ? 1 : t->pairs));
-    t->steps = at_least_one((size_t)(t->likes / batch));
-    size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
-           part = magpie ? NEURAL_PART : (NEURAL_PAIRS + t->pairs - 1) / t->pairs,
-           parts = (likes + part - 1) / part;
-    t->part_likes = (likes + parts - 1) / parts;
-    for (size_t u = 0; u < training->likes->users; u++) {
-        const size_t n = (size_t)(training->likes->begin[u + 1] - training->likes->begin[u]);
-        t->user_likes = n > t->user_likes ? n : t->user_likes;
-    }
+    const size_t parts = cut_up(t, t->net->shape.heads > 0);
     while (t->likes >> t->landmark_shift > t->net->shape.users) t->landmark_shift++;
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
     if (status == MAGPIE_OK) {

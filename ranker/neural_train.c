@@ -72,6 +72,18 @@ static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *r
     }
 }
 
+/* Those that all likes of a part have in common, and which of them the user of each like likes. */
+static void draw_shared(const magpie_likes *likes, neural_part *part) {
+    const size_t others = part->pairs - 1;
+    uint32_t *out = part->slots[TABLE_ITEMS].of + part->likes;
+    for (size_t j = 0; j < others; j++) out[j] = ranker_draw(&part->noise, (uint32_t)likes->items);
+    for (size_t g = 0; g < part->likes; g++) {
+        const uint64_t *of_user = likes->begin + part->slots[TABLE_USERS].of[g];
+        neural_kernels_level(0)->find(likes->item + of_user[0], (size_t)(of_user[1] - of_user[0]), out,
+                                      others, part->liked + g * others);
+    }
+}
+
 /* The likes before like number i, or with `later` all others, most recent first; returns how many. */
 static uint32_t history_of(const magpie_likes *likes, uint32_t user, uint64_t i, bool later, size_t most,
                            uint32_t *out) {
@@ -111,14 +123,7 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
         if (s->base && status == MAGPIE_OK) status = solve_user(t, user, i, x, part->base_user + g * s->base);
     }
     part->noise = magpie_seed(~epoch, first);
-    for (size_t j = 1; j < part->pairs && part->shared; j++)
-        items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
-    for (size_t g = 0; g < likes && part->shared; g++) {
-        const uint32_t *liked = all->item + all->begin[users->of[g]];
-        size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
-        neural_kernels_level(0)->find(liked, count, items->of + neural_slot(part, g, 1), part->pairs - 1,
-                                      part->liked + g * (part->pairs - 1));
-    }
+    if (part->shared) draw_shared(all, part);
     return status;
 }
 
