@@ -94,8 +94,11 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
     magpie_status status = MAGPIE_OK;
     if ((options->epochs > 0 && options->patience > 0) || options->validate) {
         status = set_aside(all, options->kind == MAGPIE_RANKER_POPULARITY, &aside, &rest, &block);
-        training->likes = &rest;
-        training->validation = aside;
+        if (status == MAGPIE_OK &&
+            rest.begin[rest.users] < all->begin[all->users]) { /* else nobody has two */
+            training->likes = &rest;
+            training->validation = aside;
+        }
     }
     /* What is had in one step has no use for a beginning. */
     for (const char *const *from = options->from; options->epochs > 0 && from && *from; from++)

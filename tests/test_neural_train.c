@@ -499,6 +499,7 @@ static void assert_sound(const world *w, const char *directory, magpie_ranker_ki
 static void odd_data(void **state) {
     (void)state;
     world *w = make_world(), *one = make_world();
+    magpie_ranker_report report;
     one->likes.users = 1;
     one->begin[1] = 1;
     for (size_t k = 0; k < 5; k++)
@@ -516,6 +517,10 @@ static void odd_data(void **state) {
             o.batch = o.negatives = 1;
             assert_ok(train(one, &o, other));
             assert_sound(one, other, o.kind, false);
+            o.epochs = 4;
+            o.patience = 1; /* which has nothing to go by where nobody likes two */
+            assert_ok(magpie_ranker_train(&one->likes, NULL, &o, other, NULL, NULL, &report));
+            assert_true(report.epochs == 4 && report.best_epoch == 4);
         }
     free(w);
     free(one);
