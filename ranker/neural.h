@@ -214,8 +214,8 @@ typedef struct neural_epoch {
 /* curve [state->epoch] */
 MAGPIE_CHECK_RESULT magpie_status neural_state_write(const neural *net, const neural_state *state,
                                                      const neural_epoch *curve, const char *path);
-/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH, in
- * words, for that of another training. */
+/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH,
+ * in words, for that of another training. */
 MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, neural_epoch *curve,
                                                     size_t epochs, const char *path, bool *found);
 

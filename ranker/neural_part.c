@@ -209,7 +209,8 @@ static void slope_of_logits(const neural *net, neural_part *part, size_t first, 
     }
 }
 
-/* Slopes of the tower's layers, and of both halves of the first: an item's is the pair's, where it is in no other. */
+/* Slopes of the tower's layers, and of both halves of the first: an item's is the pair's, where it is in no
+ * other. */
 static void slope_of_tower(const neural *net, neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);

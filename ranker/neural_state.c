@@ -1,6 +1,6 @@
-/* neural_state.c - a training on disk: a header, the numbers with their moments, how each epoch was, and a hash
- * of all that. It is read back by the same program on the same machine, or refused; so numbers are written as
- * they lie in memory. */
+/* neural_state.c - a training on disk: a header, the numbers with their moments, how each epoch was, and a
+ * hash of all that. It is read back by the same program on the same machine, or refused; so numbers are
+ * written as they lie in memory. */
 #include "neural.h"
 
 #include <string.h>

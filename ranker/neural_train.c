@@ -127,8 +127,8 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
     return status;
 }
 
-/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as possible,
- * so that what it wrote is still in its cache. */
+/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as
+ * possible, so that what it wrote is still in its cache. */
 static size_t claim(trainer *t, size_t count, unsigned worker) {
     size_t task = worker % count, tried = 1;
     while (atomic_exchange_explicit(&t->claimed[task], true, memory_order_relaxed))

@@ -178,8 +178,8 @@ typedef struct magpie_ranker_progress {
 } magpie_ranker_progress;
 
 /* Called some times a second, and at the end of every epoch; of a training that is resumed, first for the end
- * of each epoch of before. Any status but MAGPIE_OK ends the training, and is returned; a network can be resumed
- * then, and where an epoch has ended, nothing of it is lost. */
+ * of each epoch of before. Any status but MAGPIE_OK ends the training, and is returned; a network can be
+ * resumed then, and where an epoch has ended, nothing of it is lost. */
 typedef magpie_status (*magpie_ranker_callback)(void *context, const magpie_ranker_progress *progress);
 
 typedef struct magpie_ranker_report {
@@ -191,12 +191,12 @@ typedef struct magpie_ranker_report {
 
 typedef struct magpie_ranker magpie_ranker; /* a trained model; immutable, shared by threads */
 
-/* Trains on all of `likes`. Where patience is not 0, or with options->validate, the last like of each user who
- * has two is set aside for validation (of one user in every few, where there are more than 10,000) and not learned
- * from: an item that is liked by no other is one that the model knows nothing of. The same seed gives the same
- * bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which is made
- * where there is none; its training.state is written at the ends of epochs, for a twentieth of the time at most,
- * and removed at the end. `content` may be NULL, `callback` and `report` too. */
+/* Trains on all of `likes`. Where patience is not 0, or with options->validate, the last like of each user
+ * who has two is set aside for validation (of one user in every few, where there are more than 10,000) and
+ * not learned from: an item that is liked by no other is one that the model knows nothing of. The same seed
+ * gives the same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a
+ * folder, which is made where there is none; its training.state is written at the ends of epochs, for a
+ * twentieth of the time at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_train(const magpie_likes *likes,
                                                       const magpie_ranker_content *content,
                                                       const magpie_ranker_options *options,
@@ -229,8 +229,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_score(const magpie_ranker *ranke
                                                       size_t n, float *scores);
 
 /* Overwrites with zeros, in the model's file, what it has of a user, and removes the folder's training.state;
- * synced. MAGPIE_OK where it has nothing. The number is noted in the folder's `forgotten`, for good: a training
- * that runs meanwhile, and any later one, writes no row of that user. */
+ * synced. MAGPIE_OK where it has nothing. The number is noted in the folder's `forgotten`, for good: a
+ * training that runs meanwhile, and any later one, writes no row of that user. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_forget(const char *directory, uint32_t user);
 
 /* ---- evaluation ---- */
@@ -266,9 +266,9 @@ typedef struct magpie_figure {
 } magpie_figure;
 
 /* ONE AMONG NEGATIVES (He et al. 2017): each case is a user, the item that is right, and `negatives` others.
- * The rank counts those that score as high or higher, so ties are against the model; what is not finite loses,
- * and is no hit among whatever others. Who is not served counts as a miss. Cases are taken to be of one user
- * each: those are what the bootstrap draws. */
+ * The rank counts those that score as high or higher, so ties are against the model; what is not finite
+ * loses, and is no hit among whatever others. Who is not served counts as a miss. Cases are taken to be of
+ * one user each: those are what the bootstrap draws. */
 typedef struct magpie_one_case {
     uint32_t user, item;
     const uint32_t *negatives;
@@ -284,14 +284,14 @@ MAGPIE_CHECK_RESULT magpie_status magpie_evaluate_one(const magpie_scorer *score
                                                       const magpie_one_case *cases, size_t n, size_t k,
                                                       unsigned threads, magpie_one_figures *out);
 
-/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the
- * user's own (a model that scores all alike comes out at chance); what is not finite is not
- * recommended, so there may be fewer than k. Users with nothing in `test` are left out; who is not served
- * counts with zeros (in reco_utils they are left out too). Items of `test` may have numbers beyond all items:
- * what nobody can recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
- * MovieLens follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of
- * min(k, |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit
- * among k. */
+/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the user's
+ * own (a model that scores all alike comes out at chance); what is not finite is not recommended, so there
+ * may be fewer than k. Users with nothing in `test` are left out; who is not served counts with zeros (in
+ * reco_utils they are left out too). Items of `test` may have numbers beyond all items: what nobody can
+ * recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on MovieLens
+ * follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of min(k,
+ * |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit among
+ * k. */
 typedef struct magpie_all_figures {
     size_t users, served;
     magpie_figure precision, recall, ndcg, map, mrr, hit_rate;

@@ -1,5 +1,5 @@
-/* test_neural_scores.c - what a model of the networks' kinds answers, out of its folder: PyTorch's logits for the
- * same weights, and the plain formulas' for every kind, for users and items of all sorts. */
+/* test_neural_scores.c - what a model of the networks' kinds answers, out of its folder: PyTorch's logits for
+ * the same weights, and the plain formulas' for every kind, for users and items of all sorts. */
 #include "test_neural.h"
 
 /* Items enough for two turns of a tower of 24; `KNOWN` of them are the model's, the rest has content alone. */

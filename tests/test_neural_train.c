@@ -17,8 +17,8 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
 
 enum { USERS = 70, ITEMS = 50, MOST = 20, CONTENT = 6 };
 
-/* Users of four tastes, each with some of the items of its own. The last user likes nothing, the one before all but
- * one item; the last item is liked by that one alone, the one before by nobody. */
+/* Users of four tastes, each with some of the items of its own. The last user likes nothing, the one before
+ * all but one item; the last item is liked by that one alone, the one before by nobody. */
 typedef struct world {
     magpie_likes likes;
     uint64_t begin[USERS + 1];
