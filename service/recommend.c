@@ -1,6 +1,7 @@
 /* recommend.c - magpie recommend: what a user, or somebody in a session, may like next (recommender.h). */
 #include "command.h"
 #include "heads.h"
+#include "item.h"
 #include "output.h"
 #include "page.h"
 #include "rankers.h"
