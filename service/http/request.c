@@ -41,6 +41,7 @@ static const struct {
              {MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed"},
              {MHD_HTTP_CONFLICT, "conflict"},
              {MHD_HTTP_CONTENT_TOO_LARGE, "too_large"},
+             {MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large"},
              {MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"},
              {MHD_HTTP_UNPROCESSABLE_CONTENT, "unprocessable"},
              {MHD_HTTP_TOO_MANY_REQUESTS, "too_many_requests"},

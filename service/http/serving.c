@@ -30,6 +30,7 @@ struct serving_source {
     uint64_t recommended_sequence, recommended_interactions;
     double recommended, recommender_cost, saved;
     bool unsaved;
+    lru_key said; /* of the last failure's words */
 };
 
 /* ---- models -------------------------------------------------------------------------------------------- */
@@ -221,10 +222,13 @@ void serving_give_back(serving *view) {
 
 /* ---- keeping fresh ------------------------------------------------------------------------------------- */
 
-static void say_failure(const serving_source *s, const char *what) {
+/* Once, though it may be tried again some times a second. */
+static void say_failure(serving_source *s, const char *what) {
     magpie_text words = {0};
     magpie_text_printf(&words, "%s: %s", what, magpie_error());
-    if (words.data) s->options.log("error", words.data);
+    const lru_key said = lru_hash(0, (magpie_string){words.data, words.size});
+    if (words.data && memcmp(&said, &s->said, sizeof said) != 0) s->options.log("error", words.data);
+    s->said = said;
     magpie_text_free(&words);
 }
 
