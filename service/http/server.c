@@ -256,6 +256,9 @@ static void name_request(http_request *r) {
     snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)magpie_random(&state));
 }
 
+/* What needs no key costs nothing: a service that is busy is healthy. */
+static bool is_probe(const http_request *r) { return (r->route->flags & HTTP_OPEN) != 0; }
+
 static http_request *begin_request(http_server *s, struct MHD_Connection *connection, const char *url,
                                    const char *method) {
     http_request *r = magpie_alloc(1, sizeof *r);
@@ -269,7 +272,7 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     name_request(r);
     const bool fine =
         check_header(r) && check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r);
-    if (fine && atomic_load(&s->in_flight) >= s->options.in_flight)
+    if (fine && !is_probe(r) && atomic_load(&s->in_flight) >= s->options.in_flight)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
     atomic_fetch_add(&s->begun, 1);
@@ -344,7 +347,7 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
 static bool dispatch(http_request *r) {
     http_server *s = r->server;
     if (r->dispatched > 0) return true;
-    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight) {
+    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight && !is_probe(r)) {
         atomic_fetch_sub(&s->in_flight, 1);
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
