@@ -41,8 +41,7 @@ static magpie_status append_history(magpie_text *out, magpie_snapshot *snapshot)
     magpie_interaction *history = NULL;
     size_t capacity = 0, count = 0;
     uint32_t number;
-    magpie_status status =
-        magpie_snapshot_user_number(snapshot, (magpie_string){user, strlen(user)}, &number);
+    magpie_status status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
     if (status == MAGPIE_OK) status = magpie_snapshot_history(snapshot, number, &history, &capacity, &count);
     for (size_t i = 0; i < count && status == MAGPIE_OK; i++) {
         magpie_string item;
@@ -72,14 +71,24 @@ static exit_code run_history(char **operands, int count) {
 
 /* ---- delete -------------------------------------------------------------------------------------------- */
 
-/* All places in which something is known of the user. */
+/* All places in which something is known of the user. The models first: once the store has forgotten the
+ * number, nothing would find their rows. And after that again, for those whose training has begun in between. */
 static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
     magpie_batch *batch;
-    magpie_status status = forget_in_models(store, (magpie_string){user, strlen(user)});
+    magpie_snapshot *snapshot;
+    uint32_t number;
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
+    magpie_snapshot_close(snapshot);
+    const bool there = status == MAGPIE_OK;
+    if (status == MAGPIE_E_NOT_FOUND) status = MAGPIE_OK;
+    if (there) status = forget_in_models(number);
     if (status == MAGPIE_OK) status = magpie_batch_create(&batch);
     if (status != MAGPIE_OK) return status;
-    status = magpie_batch_delete_user(batch, (magpie_string){user, strlen(user)});
+    status = magpie_batch_delete_user(batch, magpie_string_of(user));
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
+    if (status == MAGPIE_OK && there) status = forget_in_models(number);
     if (status == MAGPIE_OK) status = forget_in_files(user);
     magpie_batch_free(batch);
     return status;
@@ -98,8 +107,7 @@ static exit_code run_delete(char **operands, int count) {
     magpie_text_printf(
         &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
         done.users_deleted, done.missing);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && done.missing ? EXIT_MISSING : code;
 }
 

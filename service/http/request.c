@@ -191,8 +191,8 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
     char wanted[96];
     json_t *value = json_object_get(object, name);
     if (is_absent(value)) return true;
-    const json_int_t number = json_integer_value(value);
-    if (json_is_integer(value) && number >= (json_int_t)least && number <= (json_int_t)most)
+    const double number = json_number_value(value); /* 10.0 is a whole number too */
+    if (json_is_number(value) && number >= (double)least && number <= (double)most && number == floor(number))
         return *out = (size_t)number, true;
     snprintf(wanted, sizeof wanted, "a whole number from %zu to %zu", least, most);
     return misfit(r, path, name, wanted);

@@ -4,6 +4,7 @@
 #include "rankers.h"
 #include "storage.h"
 
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,8 @@ static magpie_status warm_up(const model_encoder *encoder) {
 static void *open_encoder(void *argument) {
     opening *o = argument;
     model_encoder *encoder = &o->models->encoders[o->sense];
+    omp_set_num_threads(
+        1); /* of this thread: three that each take all CPUs would mostly wait for each other */
     o->status = model_open(o->models->folders.of[o->sense], o->sense, false, encoder);
     if (o->status == MAGPIE_OK && encoder->text) o->status = warm_up(encoder);
     if (o->status != MAGPIE_OK) snprintf(o->why, sizeof o->why, "%s", magpie_error());
@@ -387,6 +390,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
     s->saved = magpie_seconds();
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+    model_without_teams();
     magpie_status status = storage_open(mode, &s->current.store);
     if (status == MAGPIE_OK) status = open_models(s, &s->current.models);
     if (status == MAGPIE_OK) status = magpie_store_get_stats(s->current.store, &stats);
