@@ -132,6 +132,9 @@ void http_append_error(magpie_text *out, const char *code, const char *field, co
 /* What this thread's last failure was, with the HTTP status that fits. */
 http_outcome http_failure(http_request *r, magpie_status status, const char *field);
 unsigned http_status_of(magpie_status status);
+/* What a client is told of a failure in these words: those that may speak of files and folders of this machine are
+ * for the log. */
+const char *http_words(http_request *r, unsigned status, const char *words);
 const char *http_code_of(unsigned status); /* "not_found" */
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
