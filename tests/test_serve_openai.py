@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import NO_MODELS, SKIPPED, binary, item, model_or_skip, run, write_catalogue  # noqa: E402
+from sample import NO_MODELS, binary, item, model_or_skip, run, write_catalogue  # noqa: E402
 
 try:
     import openai
@@ -69,12 +69,8 @@ class Service:
 
 def setUpModule():
     global service, wanted
-    service = Service()
-    if service.ask("/v1/embeddings", {})[0] == 404:
-        service.close()
-        print("SKIPPED: this service has no /v1/embeddings")
-        sys.exit(SKIPPED)
     wanted = encoded(TEXTS)
+    service = Service()
 
 
 def tearDownModule():
@@ -132,11 +128,11 @@ class Contract(Near):
     def test_what_is_refused(self):
         cases = [({}, 400, "input"), ({"input": None}, 400, "input"), ({"input": []}, 400, "input"),
                  ({"input": 7}, 400, "input"), ({"input": ["a", 7.5]}, 400, "input[1]"),
-                 ({"input": [[]]}, 400, "input[0]"), ({"input": [101, 30522]}, 400, "input"),
-                 ({"input": ["a", [101, -1]]}, 400, "input[1]"), ({"input": [[101] * 257]}, 400, "input[0]"),
+                 ({"input": [[]]}, 400, "input[0]"), ({"input": [101, 30522]}, 422, "input"),
+                 ({"input": ["a", [101, -1]]}, 400, "input[1]"), ({"input": [[101] * 257]}, 422, "input[0]"),
                  ({"input": [{"text": "a", "image": "AAAA"}]}, 400, "input[0]"),
                  ({"input": "a", "encoding_format": "int8"}, 400, "encoding_format"),
-                 ({"input": "a", "dimensions": 3}, 400, "dimensions"), ({"input": "a", "smell": 1}, 400, "smell"),
+                 ({"input": "a", "dimensions": 3}, 422, "dimensions"), ({"input": "a", "smell": 1}, 400, "smell"),
                  ({"input": ["a"] * 2049}, 400, "input"), ({"input": "a", "model": "gpt-none"}, 404, "model")]
         for body, status, field in cases:
             got, answer = service.ask("/v1/embeddings", body)
