@@ -26,6 +26,10 @@ http_outcome media_audio(http_request *r);
 http_outcome interactions_post(http_request *r);
 http_outcome users_get(http_request *r);
 http_outcome users_delete(http_request *r);
+/* embeddings.c, rerank.c, models.c */
+http_outcome embeddings_post(http_request *r);
+http_outcome rerank_post(http_request *r);
+http_outcome models_get(http_request *r);
 
 /* health.c */
 http_outcome health_live(http_request *r);

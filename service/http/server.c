@@ -300,6 +300,14 @@ static void release_body(http_request *r, size_t bytes) {
     r->held -= bytes;
 }
 
+bool http_hold(http_request *r, size_t bytes) {
+    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
+    r->held += bytes;
+    if (all <= r->server->options.bodies) return true;
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+    return false;
+}
+
 /* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
  * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
