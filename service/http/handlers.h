@@ -16,6 +16,9 @@ http_outcome items_get(http_request *r);
 http_outcome media_image(http_request *r);
 http_outcome media_audio(http_request *r);
 
+/* attributes.c */
+http_outcome attributes_get(http_request *r);
+
 /* health.c */
 http_outcome health_live(http_request *r);
 http_outcome health_ready(http_request *r);
