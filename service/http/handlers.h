@@ -16,8 +16,9 @@ http_outcome items_get(http_request *r);
 http_outcome media_image(http_request *r);
 http_outcome media_audio(http_request *r);
 
-/* attributes.c */
+/* attributes.c, map.c */
 http_outcome attributes_get(http_request *r);
+http_outcome map_get(http_request *r);
 
 /* health.c */
 http_outcome health_live(http_request *r);

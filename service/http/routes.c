@@ -12,6 +12,7 @@ const http_route http_routes[] = {
     {"GET", "/v1/items/{id}/image", media_image, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/items/{id}/audio", media_audio, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/attributes", attributes_get, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/map", map_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/stats", health_stats, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/metrics", health_metrics, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/healthz", health_live, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},

@@ -18,6 +18,7 @@
 #include "http.h"
 #include "keys.h"
 #include "lru.h"
+#include "map.h"
 #include "metrics.h"
 #include "workers.h"
 
@@ -50,6 +51,7 @@ struct http_server {
     metrics *metrics;
     access_log *log;
     lru *answers;
+    catalogue_map *map;
     atomic_size_t in_flight, bodies; /* requests; bytes */
     atomic_size_t coming;            /* dispatched, and not waiting for anything */
     atomic_size_t asleep;            /* connections that wait for http_resume */
