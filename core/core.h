@@ -161,6 +161,10 @@ const char *
 magpie_atomic_path(const magpie_atomic_file *file); /* of the temporary, for writers that want a name */
 MAGPIE_CHECK_RESULT magpie_status magpie_atomic_commit(magpie_atomic_file *file);
 void magpie_atomic_abort(magpie_atomic_file *file);
+/* The same of a text that is there, and was never short of memory. */
+MAGPIE_CHECK_RESULT magpie_status magpie_atomic_write(const char *path, const magpie_text *text);
+/* A rename to `path` is on the disk only once the folder that it is in is. */
+MAGPIE_CHECK_RESULT magpie_status magpie_sync_parent(const char *path);
 
 /* Lines of a file or of standard input, of any length: one longer than `limit` bytes is read past, not
  * stored. */

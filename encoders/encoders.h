@@ -68,6 +68,9 @@ typedef struct magpie_encoder_options {
     unsigned threads;           /* 0: magpie_cpu_count() */
     bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
                            nothing to do */
+    /* Never several threads on one text, picture or sound, which is what makes a single one quick: for a process whose
+     * other threads want the CPUs too, where a team mostly waits for the one of it that is not running. */
+    bool no_teams;
     bool raw;           /* vectors as they leave the network, not scaled to unit length */
     bool full_decode;   /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */

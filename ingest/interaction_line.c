@@ -292,7 +292,7 @@ static magpie_status parse_json(magpie_interaction_reader *reader, magpie_string
     if (!json_is_object(reader->root))
         return magpie_fail(MAGPIE_E_INPUT, "the line should be an object: {\"user\": ..., \"item\": ...}");
     json_object_foreach(reader->root, key, value) {
-        magpie_interaction_role role = find_role((magpie_string){key, strlen(key)}, rated);
+        magpie_interaction_role role = find_role(magpie_string_of(key), rated);
         if (role == MAGPIE_ROLES)
             return magpie_fail(MAGPIE_E_INPUT,
                                "unknown key \"%.60s\"; the keys are user, item, kind, weight, time", key);

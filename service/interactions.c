@@ -45,8 +45,7 @@ static magpie_status append_history(magpie_text *out, magpie_snapshot *snapshot)
     magpie_interaction *history = NULL;
     size_t capacity = 0, count = 0;
     uint32_t number;
-    magpie_status status =
-        magpie_snapshot_user_number(snapshot, (magpie_string){user, strlen(user)}, &number);
+    magpie_status status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
     if (status == MAGPIE_OK) status = magpie_snapshot_history(snapshot, number, &history, &capacity, &count);
     for (size_t i = 0; i < count && status == MAGPIE_OK; i++) {
         magpie_string item;
@@ -118,26 +117,24 @@ static magpie_status forget(void *context, const char *folder, const char *name)
     return magpie_ranker_forget(folder, *(const uint32_t *)context);
 }
 
-static magpie_status scrub_models(magpie_store *store) {
+/* All places in which something is known of the user. The models first: once the store has forgotten the
+ * number, nothing would find their rows. And after that again, for those whose training has begun in between. */
+static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
+    magpie_batch *batch;
     magpie_snapshot *snapshot;
     uint32_t number;
     magpie_status status = magpie_snapshot_open(store, &snapshot);
     if (status != MAGPIE_OK) return status;
-    status = magpie_snapshot_user_number(snapshot, (magpie_string){user, strlen(user)}, &number);
+    status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
     magpie_snapshot_close(snapshot);
-    if (status == MAGPIE_E_NOT_FOUND) return MAGPIE_OK;
-    return status == MAGPIE_OK ? rankers_each(forget, &number) : status;
-}
-
-/* All places in which something is known of the user. The models first: once the store has forgotten the
- * number, nothing would find their rows. */
-static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
-    magpie_batch *batch;
-    magpie_status status = scrub_models(store);
+    const bool there = status == MAGPIE_OK;
+    if (status == MAGPIE_E_NOT_FOUND) status = MAGPIE_OK;
+    if (there) status = rankers_each(forget, &number);
     if (status == MAGPIE_OK) status = magpie_batch_create(&batch);
     if (status != MAGPIE_OK) return status;
-    status = magpie_batch_delete_user(batch, (magpie_string){user, strlen(user)});
+    status = magpie_batch_delete_user(batch, magpie_string_of(user));
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
+    if (status == MAGPIE_OK && there) status = rankers_each(forget, &number);
     if (status == MAGPIE_OK) status = scrub_rejects();
     if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
     magpie_batch_free(batch);
@@ -157,8 +154,7 @@ static exit_code run_delete(char **operands, int count) {
     magpie_text_printf(
         &out, output_json ? "{\"deleted\": %zu, \"missing\": %zu}\n" : "%zu deleted, %zu not there\n",
         done.users_deleted, done.missing);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && done.missing ? EXIT_MISSING : code;
 }
 

@@ -77,8 +77,12 @@ struct http_request {
     const struct http_key *key;
     http_request *next;
     double began, dispatched, waiting_since; /* magpie_seconds() */
+    double reading_since;                    /* likewise: the body, or what is left of it */
+    size_t received;                         /* bytes of it since then */
     size_t held;                             /* bytes of the body, as counted */
-    bool answered, refused, too_large;
+    size_t wasted;                           /* bytes that came after the answer */
+    bool looked_at;                          /* `take` has seen what is in the body */
+    bool answered;
     unsigned status;
     magpie_text answer;
     const char *type;

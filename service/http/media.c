@@ -40,14 +40,16 @@ static const char *within(const char *root, const char *path) {
 
 /* -1: it is nowhere where files may be shown. */
 static int open_reference(const http_request *r, magpie_string reference) {
-    const char *roots[] = {storage_directory(), r->server->options.media_root};
+    static const char own[] = "media/";
+    const char *media_root = r->server->options.media_root;
     char *path = strndup(reference.data, reference.size);
+    char *folder = magpie_path_join(storage_directory(), "media");
+    const char *rest = path && media_root ? within(media_root, path) : NULL;
     int file = -1;
-    for (size_t i = 0; i < 2 && path && file < 0; i++) {
-        if (!roots[i] || (i == 0 && strncmp(path, "media/", 6) != 0)) continue;
-        const char *rest = within(roots[i], path);
-        if (rest) file = open_beneath(roots[i], rest);
-    }
+    if (path && folder && strncmp(path, own, sizeof own - 1) == 0)
+        file = open_beneath(folder, path + sizeof own - 1);
+    if (file < 0 && rest) file = open_beneath(media_root, rest);
+    free(folder);
     free(path);
     return file;
 }

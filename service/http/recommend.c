@@ -20,7 +20,7 @@ static bool read_items(http_request *r, json_t *body, asked *a) {
     if (!items || json_is_null(items)) return true;
     bool fine = json_is_array(items) && json_array_size(items) <= LIKED_MOST;
     json_array_foreach(items, i, item) {
-        if (!(fine = fine && json_is_string(item))) break;
+        if (!(fine = fine && json_is_string(item) && json_string_length(item) <= MAGPIE_ID_MAX)) break;
         a->liked[i] = (magpie_string){json_string_value(item), json_string_length(item)};
     }
     a->request.liked_n = fine ? json_array_size(items) : 0;
@@ -42,6 +42,10 @@ static bool read_request(http_request *r, asked *a) {
         !http_get_number(r, body, "", "diversity", 0, 1, &diversity) ||
         !http_get_bool(r, body, "", "explain", &a->request.explain) || !http_get_filter(r, body, &a->filter))
         return false;
+    if (a->request.user.size > MAGPIE_ID_MAX) {
+        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "user", "an id has %d bytes at most", MAGPIE_ID_MAX);
+        return false;
+    }
     a->request.diversity = (float)diversity;
     a->request.filter = a->filter;
     a->request.liked = a->liked;

@@ -41,6 +41,7 @@ static const struct {
              {MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed"},
              {MHD_HTTP_CONFLICT, "conflict"},
              {MHD_HTTP_CONTENT_TOO_LARGE, "too_large"},
+             {MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large"},
              {MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"},
              {MHD_HTTP_UNPROCESSABLE_CONTENT, "unprocessable"},
              {MHD_HTTP_TOO_MANY_REQUESTS, "too_many_requests"},
@@ -185,8 +186,8 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
     char wanted[96];
     json_t *value = json_object_get(object, name);
     if (is_absent(value)) return true;
-    const json_int_t number = json_integer_value(value);
-    if (json_is_integer(value) && number >= (json_int_t)least && number <= (json_int_t)most)
+    const double number = json_number_value(value); /* 10.0 is a whole number too */
+    if (json_is_number(value) && number >= (double)least && number <= (double)most && number == floor(number))
         return *out = (size_t)number, true;
     snprintf(wanted, sizeof wanted, "a whole number from %zu to %zu", least, most);
     return misfit(r, path, name, wanted);

@@ -61,7 +61,8 @@ const http_route *http_route_find(const char *method, const char *path, char *pa
     *allow = 0;
     for (const http_route *route = http_routes; route->path; route++) {
         if (!matches(route->path, path, parameter)) continue;
-        if (strcmp(route->method, method) == 0) return route;
+        if (strcmp(route->method, method) == 0) return *allow = 0, route;
+        if (strstr(allow, route->method)) continue;
         strcat(allow, route->method);
         strcat(allow, ", ");
     }

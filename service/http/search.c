@@ -154,7 +154,7 @@ static bool read_request(http_request *r, search *s) {
     if (body && !query_json_weigh(r, &s->json, json_object_get(body, "weights"))) return false;
     const bool fused = s->space == MAGPIE_SPACES || s->space == MAGPIE_SPACE_FUSED;
     if (fused || (query_is_single(&s->json.query) && !s->explain)) return true;
-    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "space",
+    http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, "space",
                s->explain ? "only in the fused space a score is a sum that can be explained"
                           : "this space takes one thing that is wanted; a mix is for the fused space");
     return false;

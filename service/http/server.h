@@ -29,12 +29,12 @@ typedef struct http_options {
     unsigned workers; /* that wait for requests */
     size_t in_flight; /* requests */
     size_t connections;
-    size_t body, media_body; /* bytes of a request's body */
-    size_t bodies;           /* bytes of all bodies together */
-    double header_seconds;   /* for a request's header to come */
-    double idle_seconds;     /* a connection without a request */
-    double body_rate;        /* bytes a second that a body comes at least with, after the first ten seconds */
-    size_t answer_bytes;     /* of answers that are remembered */
+    size_t body, media_body;   /* bytes of a request's body */
+    size_t bodies;             /* bytes of all bodies together */
+    double header_seconds;     /* for a request's header to come */
+    double idle_seconds;       /* a connection without a request */
+    double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
+    size_t answer_bytes;       /* of answers that are remembered */
     size_t k_most, depth_most; /* of a search: k, and offset + k */
     const char *cors;          /* the origin that is allowed; NULL: none */
     const char *media_root;    /* files beneath it may be shown; NULL: the store's own alone */
@@ -52,10 +52,12 @@ struct http_server {
     access_log *log;
     lru *answers;
     catalogue_map *map;
+    int listening;
+    atomic_size_t begun;             /* requests whose header has come */
     atomic_size_t in_flight, bodies; /* requests; bytes */
     atomic_size_t coming;            /* dispatched, and not waiting for anything */
     atomic_size_t asleep;            /* connections that wait for http_resume */
-    atomic_bool draining;
+    atomic_bool draining, stopping;
 };
 
 /* `source` and `keys` stay the caller's. */
