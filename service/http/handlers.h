@@ -10,6 +10,10 @@ http_outcome search_similar(http_request *r);
 
 /* recommend.c */
 http_outcome recommend_post(http_request *r);
+/* The member "user"; false: it has been answered. */
+bool recommend_read_user(http_request *r, json_t *body, magpie_string *out);
+/* Waits for the first recommender, on a worker; false: it cannot be opened. */
+bool recommend_wait(http_request *r);
 
 /* items.c, media.c */
 http_outcome items_get(http_request *r);
