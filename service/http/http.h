@@ -82,6 +82,7 @@ struct http_request {
     size_t held;                             /* bytes of the body, as counted */
     size_t wasted;                           /* bytes that came after the answer */
     bool looked_at;                          /* `take` has seen what is in the body */
+    bool malformed;                          /* in its header: nothing behind it is read */
     bool answered;
     unsigned status;
     magpie_text answer;

@@ -205,23 +205,24 @@ static enum MHD_Result count_value(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* A request whose end others may see elsewhere than we do is refused (two lengths, or one beside chunks: who sits
- * between us and the client could be led to take a body for a request); a NUL would end a value early; and what
- * takes all the room of a connection leaves none for the answer. */
+/* A request whose end others may see elsewhere than we do is refused, and its connection closed (two lengths, or one
+ * beside chunks: who sits between us and the client could be led to take a body for a request); so is a NUL, which
+ * would end a value early, and what takes all the room of a connection and leaves none for the answer. */
 static bool check_header(http_request *r) {
     header_count count = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND,
                                     count_value, &count);
-    if ((info ? info->header_size : 0) + count.values * VALUE_BYTES > HEADER_BYTES) {
+    const bool too_large = (info ? info->header_size : 0) + count.values * VALUE_BYTES > HEADER_BYTES;
+    r->malformed = too_large || count.lengths + count.codings > 1 || count.nul;
+    if (!r->malformed) return true;
+    if (too_large)
         http_error(r, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, NULL, NULL,
                    "the header is larger than %d bytes", HEADER_BYTES);
-        return false;
-    }
-    if (count.lengths + count.codings <= 1 && !count.nul) return true;
-    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL,
-               count.nul ? "there is a NUL behind the ?" : "the body's length is told more than once");
+    else
+        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL,
+                   count.nul ? "there is a NUL behind the ?" : "the body's length is told more than once");
     return false;
 }
 
@@ -293,8 +294,8 @@ static void release_body(http_request *r, size_t bytes) {
     r->held -= bytes;
 }
 
-/* In the middle of a body libmicrohttpd takes no answer. Nothing else is on its way to this client, so that the
- * socket has room. */
+/* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
+ * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
     magpie_text out = {0};
     const union MHD_ConnectionInfo *info =
@@ -442,6 +443,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version;
     if (!r) {
         if (!(*state = r = begin_request(context, connection, url, method))) return MHD_NO;
+        if (r->malformed) return answer_at_once(r), MHD_NO;
         return r->answered && !body_is_awaited(r) ? send_answer(r) : MHD_YES;
     }
     if (*upload_size) {
