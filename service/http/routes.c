@@ -22,6 +22,8 @@ const http_route http_routes[] = {
     {"POST", "/v1/embeddings", embeddings_post, HTTP_HERE, HTTP_JSON, HTTP_MEDIA, NULL},
     {"POST", "/v1/rerank", rerank_post, HTTP_HERE, HTTP_JSON, HTTP_MEDIA, NULL},
     {"GET", "/v1/models", models_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/attributes", attributes_get, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/map", map_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/stats", health_stats, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/metrics", health_metrics, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/healthz", health_live, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},

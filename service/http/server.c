@@ -593,6 +593,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     magpie_status status = connections_create(&s->connections);
     if (status == MAGPIE_OK) status = metrics_create(&s->metrics);
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
+    if (status == MAGPIE_OK) status = catalogue_map_create(&s->map);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
     if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
@@ -631,7 +632,9 @@ void http_server_stop(http_server *s) {
     connections_free(s->connections);
     metrics_free(s->metrics);
     lru_free(s->answers);
+    catalogue_map_free(s->map);
     s->connections = NULL;
     s->metrics = NULL;
     s->answers = NULL;
+    s->map = NULL;
 }

@@ -18,6 +18,7 @@
 #include "http.h"
 #include "keys.h"
 #include "lru.h"
+#include "map.h"
 #include "metrics.h"
 #include "workers.h"
 #include "writer.h"
@@ -53,6 +54,7 @@ struct http_server {
     metrics *metrics;
     access_log *log;
     lru *answers;
+    catalogue_map *map;
     int listening;
     atomic_size_t begun;             /* requests whose header has come */
     atomic_size_t in_flight, bodies; /* requests; bytes */
