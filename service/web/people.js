@@ -1,0 +1,94 @@
+/* people.js - who is here, and what they like. A first visitor gets a bird's name, so that a like needs no form first; the
+ * name is in this browser, the likes are the service's. A like that is taken back is one of weight 0: the service
+ * keeps one a user, item and kind. */
+import { get, send } from "./api.js";
+import { $, complain, count, make, refill, icon, say, still } from "./dom.js";
+
+const FIRST = ["Glossy", "Curious", "Dapper", "Bright", "Merry", "Thrifty", "Nimble", "Velvet", "Clever", "Sunny"];
+const LAST = ["Jackdaw", "Wren", "Jay", "Starling", "Bowerbird", "Robin", "Heron", "Finch", "Plover", "Raven"];
+const any = (list) => list[Math.floor(Math.random() * list.length)];
+
+let names = JSON.parse(localStorage.getItem("magpie-people") ?? "[]"); // the one who is here first
+if (!names.length) names = [`${any(FIRST)} ${any(LAST)} ${Math.floor(Math.random() * 900) + 100}`];
+let liked = []; // ids, the latest first
+let changed = () => {};
+
+export const me = () => names[0];
+export const likes = () => liked;
+export const onLikes = (listener) => (changed = listener);
+
+function paint() {
+  localStorage.setItem("magpie-people", JSON.stringify(names));
+  const label = `${me()}, ${count(liked.length, "like")}. Change who you are`;
+  $("#person").replaceChildren(make("span.initial", { "aria-hidden": "true" }, me()[0].toUpperCase()),
+    make("span.name", { "aria-hidden": "true" }, me()),
+    make("span.tally", { "aria-hidden": "true" }, icon("heart"), String(liked.length)), make("span.unseen", {}, label));
+  for (const heart of document.querySelectorAll(".heart"))
+    heart.setAttribute("aria-pressed", liked.includes(heart.dataset.id));
+  refill($("#people-known"), names.slice(1).map((name) =>
+    make("li", {}, make("button.plain", { type: "button", onclick: () => become(name) }, name))));
+  $("#people-form").reset();
+}
+
+/* Whoever is here now: their likes anew. */
+export async function refresh() {
+  const name = me();
+  let found = [];
+  try {
+    found = (await get("/v1/users/" + encodeURIComponent(name))).interactions;
+  } catch (error) {
+    if (error.status !== 404) complain($("#people-problem"), error); // nobody knows them yet
+  }
+  if (name !== me()) return;
+  liked = found.filter(({ kind, weight }) => kind === "like" && weight > 0).map(({ item }) => item);
+  paint();
+  changed();
+}
+
+function become(name) {
+  names = [name, ...names.filter((other) => other !== name)].slice(0, 8);
+  liked = [];
+  $("#people").hidePopover();
+  say(`You are ${name} now.`);
+  return refresh();
+}
+
+/* The heart's new state shows at once, and is taken back where the service refuses it. */
+export async function like(id, title, button) {
+  const before = liked, on = !liked.includes(id);
+  liked = on ? [id, ...liked] : liked.filter((other) => other !== id);
+  paint();
+  if (on && !still()) {
+    button.animate({ scale: ["1", "1.5", "0.9", "1"] }, { duration: 420, easing: "ease-out" });
+    $("#person").animate({ rotate: ["0deg", "-4deg", "3deg", "0deg"] }, { duration: 420 });
+  }
+  try {
+    await send("/v1/interactions", { user: me(), item: id, kind: "like", weight: on ? 1 : 0 });
+    say(on ? `You like ${title}.` : `You no longer like ${title}.`);
+    changed();
+  } catch (error) {
+    liked = before;
+    paint();
+    throw error;
+  }
+}
+
+export function start() {
+  $("#people-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = $("#people-name").value.trim();
+    if (name) become(name);
+  });
+  $("#people-forget").addEventListener("click", async () => {
+    try {
+      await send("/v1/users/" + encodeURIComponent(me()), undefined, undefined, "DELETE");
+      complain($("#people-problem"), "");
+      say("Your likes are forgotten.");
+    } catch (error) {
+      if (error.status !== 404) return complain($("#people-problem"), error);
+    }
+    refresh();
+  });
+  paint();
+  return refresh();
+}
