@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-DEADLINE = 30  # seconds that something on the page is waited for
+DEADLINE = 20  # seconds that something on the page is waited for
 
 
 def find():
@@ -103,7 +103,7 @@ class Chromium:
               let value = null;
               try {{ value = {expression}; }} catch (error) {{ value = null; }}
               if (value) found(value);
-              else if (Date.now() > end) lost(new Error("never came; the page: " + document.body.innerText.slice(0, 1500)));
+              else if (Date.now() > end) lost(new Error("never came; the page: " + document.body.innerText.replace(/\\s+/g, ' ').slice(0, 600)));
               else setTimeout(look, 20);
             }};
             look();

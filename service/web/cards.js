@@ -117,15 +117,15 @@ export function card(hit, { more, less, scale, why }) {
       scale ? scoreOf(hit, scale) : null, why ? make("p.why", {}, why) : null, problem,
       make("div.acts", {},
         make("a.act.more", { href: more(hit.id), "aria-label": `More like ${title}`, "data-key": "more " + hit.id },
-          icon("more"), make("span", {}, "Like this")),
+          icon("more"), "More"),
         less ? make("button.act.less", { type: "button", "aria-label": `Less like ${title}`, "data-key": "less " + hit.id,
-          onclick: () => less(hit.id, title) }, icon("less"), make("span", {}, "Less")) : null)));
+          onclick: () => less(hit.id, title) }, icon("less"), "Less") : null)));
 }
 
 /* ---- a closer look */
 
 const worded = (value) => Array.isArray(value) ? value.map(worded).join(", ")
-  : value && typeof value === "object" ? JSON.stringify(value) : String(value);
+  : value && typeof value === "object" ? Object.entries(value).map(([key, of]) => `${key}: ${worded(of)}`).join(", ") : String(value);
 
 function details(hit, { more, less }) {
   const dialog = $("#item");

@@ -12,7 +12,7 @@ let asked = 0;
 /* An attribute is worth showing where its commonest values tell things apart: a category does, a title does not. */
 function worth({ values, items }) {
   const covered = Math.min(1, values.slice(0, 12).reduce((sum, { count }) => sum + count, 0) / items);
-  const spread = values.length > 1 && covered >= 0.25 ? Math.log2(Math.min(values.length, 20)) : 0;
+  const spread = values.length > 1 && values[0].count > 1 && covered >= 0.25 ? Math.log2(Math.min(values.length, 20)) : 0;
   return covered * spread * (values.some(({ value }) => typeof value === "number") ? 0.3 : 1);
 }
 

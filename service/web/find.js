@@ -18,15 +18,12 @@ let shown = [], scale = 1;
 const inBox = (parts) => parts.findIndex(({ kind, wanted }) => kind === "text" && wanted);
 const NOUNS = { text: "words", image: "picture", audio: "sound", item: "thing" };
 
-function wordsOf({ kind, value }) {
-  if (kind === "text") return `“${value}”`;
-  return keptMedia(value)?.name ?? `a ${NOUNS[kind]}`;
-}
+const wordsOf = ({ kind, value }) => (kind === "text" ? `“${value}”` : `a ${NOUNS[kind]}`);
 
 function face(part) {
   const media = keptMedia(part.value);
   if (part.kind === "image" && media) return make("img", { src: media.data, alt: "" });
-  const words = make("span.words", {}, wordsOf(part));
+  const words = make("span.words", {}, media?.name ?? wordsOf(part));
   const whole = make("span.face", {}, part.kind === "audio" ? icon("sound") : null, words);
   if (part.kind === "item") itemOf(part.value).then((item) => {
     words.textContent = namesOf(item).title;

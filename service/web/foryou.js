@@ -1,7 +1,7 @@
 /* foryou.js - what the service recommends to who is here, anew at every like. */
 import { send } from "./api.js";
 import { card, itemOf, namesOf, pictureOf, titleOf } from "./cards.js";
-import { $, complain, make, refill, say, still } from "./dom.js";
+import { $, complain, make, refill, say } from "./dom.js";
 import { like, likes, me } from "./people.js";
 import { moreLike } from "./query.js";
 
@@ -42,13 +42,9 @@ export async function showForYou() {
     const { hits, by } = await send("/v1/recommend", request);
     const reasons = await Promise.all(hits.map(because));
     if (mine !== asked) return;
-    const arrange = () => {
-      refill($("#recommended"), hits.map((hit, i) => card(hit, { more: moreLike, why: reasons[i] })), $("#foryou-heading"));
-      $("#foryou-why").textContent = hits.length ? BY[by] ?? "" : "There is nothing to recommend yet.";
-    };
+    refill($("#recommended"), hits.map((hit, i) => card(hit, { more: moreLike, why: reasons[i] })), $("#foryou-heading"));
+    $("#foryou-why").textContent = hits.length ? BY[by] ?? "" : "There is nothing to recommend yet.";
     complain($("#foryou-problem"), "");
-    if (document.startViewTransition && !still()) document.startViewTransition(arrange);
-    else arrange();
     say(`${hits.length} recommendations.`);
   } catch (error) {
     if (mine === asked) complain($("#foryou-problem"), error);

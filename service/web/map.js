@@ -67,7 +67,7 @@ function imageOf(id) {
     pictures.set(id, image);
     image.addEventListener("load", draw);
     image.addEventListener("error", none);
-    load(image, itemPath(id) + "/image?size=240").catch(none);
+    itemOf(id).then((item) => (item.image ? load(image, itemPath(id) + "/image?size=240") : none())).catch(none);
   }
   return pictures.get(id);
 }

@@ -2,7 +2,7 @@
  * name is in this browser, the likes are the service's. A like that is taken back is one of weight 0: the service
  * keeps one a user, item and kind. */
 import { get, send } from "./api.js";
-import { $, complain, count, make, refill, icon, say, still } from "./dom.js";
+import { $, complain, count, make, refill, say, still } from "./dom.js";
 
 const FIRST = ["Glossy", "Curious", "Dapper", "Bright", "Merry", "Thrifty", "Nimble", "Velvet", "Clever", "Sunny"];
 const LAST = ["Jackdaw", "Wren", "Jay", "Starling", "Bowerbird", "Robin", "Heron", "Finch", "Plover", "Raven"];
@@ -19,10 +19,11 @@ export const onLikes = (listener) => (changed = listener);
 
 function paint() {
   localStorage.setItem("magpie-people", JSON.stringify(names));
-  const label = `${me()}, ${count(liked.length, "like")}. Change who you are`;
-  $("#person").replaceChildren(make("span.initial", { "aria-hidden": "true" }, me()[0].toUpperCase()),
-    make("span.name", { "aria-hidden": "true" }, me()),
-    make("span.tally", { "aria-hidden": "true" }, icon("heart"), String(liked.length)), make("span.unseen", {}, label));
+  const button = $("#person");
+  $(".initial", button).textContent = me()[0].toUpperCase();
+  $(".name", button).textContent = me();
+  $(".tally span", button).textContent = liked.length;
+  $(".unseen", button).textContent = `${me()}, ${count(liked.length, "like")}. Change who you are`;
   for (const heart of document.querySelectorAll(".heart"))
     heart.setAttribute("aria-pressed", liked.includes(heart.dataset.id));
   refill($("#people-known"), names.slice(1).map((name) =>
