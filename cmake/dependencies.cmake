@@ -24,6 +24,7 @@ magpie_find(opus opus libopus-dev)
 magpie_find(mpg123 libmpg123 libmpg123-dev)
 magpie_find(soxr soxr libsoxr-dev)
 magpie_find(openblas openblas libopenblas-openmp-dev)
+magpie_find(microhttpd libmicrohttpd libmicrohttpd-dev)
 
 find_path(DNNL_INCLUDE_DIR dnnl.h)
 find_library(DNNL_LIBRARY dnnl)

@@ -7,6 +7,7 @@
 #include "audio_architecture.h"
 #include "audio_decode.h"
 #include "encoders.h"
+#include "turns.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +15,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { BLOCK = 8192 /* samples: of the model's rate, a fifth to half a second */ };
+enum {
+    BLOCK = 8192, /* samples: of the model's rate, a fifth to half a second */
+    A_TURN = 2    /* sounds a thread, in one turn */
+};
 
 /* What a thread needs for one sound at a time; made when first needed. */
 typedef struct worker {
@@ -29,6 +33,7 @@ typedef struct worker {
 } worker;
 
 struct magpie_audio_encoder {
+    turns turns; /* for pool and workers, and packing the weights */
     magpie_audio_encoder_info info;
     char *name;
     bool raw; /* option */
@@ -136,6 +141,7 @@ magpie_status magpie_audio_encoder_open(const char *directory, const magpie_enco
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: int8 is for models of pictures alone", directory);
     magpie_audio_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
+    turns_init(&e->turns);
     e->raw = options->raw;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = open_model(e, directory);
@@ -177,6 +183,7 @@ void magpie_audio_encoder_close(magpie_audio_encoder *e) {
     safetensors_close(e->file);
     magpie_pool_free(e->pool);
     free(e->name);
+    turns_destroy(&e->turns);
     free(e);
 }
 
@@ -292,6 +299,7 @@ static magpie_status hear(const magpie_audio_encoder *e, worker *w, source s, bo
 typedef struct call {
     magpie_audio_encoder *encoder;
     const magpie_media *sounds;
+    size_t first; /* of this turn */
     float *out;
     magpie_outcome *outcomes;
 } call;
@@ -314,11 +322,11 @@ static magpie_status encode_one(const call *c, size_t i, worker *w) {
     return MAGPIE_OK;
 }
 
-static magpie_status encode_task(void *context, size_t i, unsigned index) {
+static magpie_status encode_task(void *context, size_t task, unsigned index) {
     const call *c = context;
     worker *w = &c->encoder->workers[index];
     magpie_status status = prepare_worker(c->encoder, w, 1);
-    return status == MAGPIE_OK ? encode_one(c, i, w) : status;
+    return status == MAGPIE_OK ? encode_one(c, c->first + task, w) : status;
 }
 
 /* The worker that all threads are. */
@@ -327,27 +335,41 @@ static magpie_status need_together(magpie_audio_encoder *e) {
     return status == MAGPIE_OK ? prepare_worker(e, &e->together, e->info.threads) : status;
 }
 
+/* One sound, by all threads together. */
+static magpie_status hear_together(magpie_audio_encoder *e, source s, bool tags, float *out) {
+    turns_take(&e->turns);
+    magpie_status status = need_together(e);
+    if (status == MAGPIE_OK) status = hear(e, &e->together, s, tags, out);
+    turns_give(&e->turns);
+    return status;
+}
+
 magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *e, const magpie_media *sounds, size_t n,
                                           float *out, magpie_outcome *outcomes) {
-    call c = {e, sounds, out, outcomes};
-    magpie_status status = n == 1 ? need_together(e) : need_network(e);
-    if (status != MAGPIE_OK) return status;
-    return n == 1 ? encode_one(&c, 0, &e->together) : magpie_pool_run(e->pool, n, encode_task, &c);
+    call c = {e, sounds, 0, out, outcomes};
+    size_t most = (size_t)e->info.threads * A_TURN, count;
+    magpie_status status = MAGPIE_OK;
+    for (; c.first < n && status == MAGPIE_OK; c.first += count) {
+        count = n - c.first < most ? n - c.first : most;
+        turns_take(&e->turns);
+        status = n == 1 ? need_together(e) : need_network(e);
+        if (status == MAGPIE_OK)
+            status =
+                n == 1 ? encode_one(&c, 0, &e->together) : magpie_pool_run(e->pool, count, encode_task, &c);
+        turns_give(&e->turns);
+    }
+    return status;
 }
 
 magpie_status magpie_audio_encoder_encode_samples(magpie_audio_encoder *e, const float *samples, size_t count,
                                                   float *out) {
     for (size_t i = 0; i < count; i++)
         if (!isfinite(samples[i])) return magpie_fail(MAGPIE_E_INPUT, "sample %zu is not a finite number", i);
-    magpie_status status = need_together(e);
-    return status == MAGPIE_OK
-               ? hear(e, &e->together, (source){.samples = samples, .left = count}, false, out)
-               : status;
+    return hear_together(e, (source){.samples = samples, .left = count}, false, out);
 }
 
 magpie_status magpie_audio_encoder_tags(magpie_audio_encoder *e, const magpie_media *sound, float *out) {
     if (!e->info.tags)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s has no tags: it makes vectors alone", e->info.name);
-    magpie_status status = need_together(e);
-    return status == MAGPIE_OK ? hear(e, &e->together, (source){.sound = sound}, true, out) : status;
+    return hear_together(e, (source){.sound = sound}, true, out);
 }

@@ -6,6 +6,7 @@
  *     training the heads, the split      what such heads are made by, and what they must not see
  *     how well things are found          ranks, and figures of them
  *     learned labels                     which value of an attribute a vector has
+ *     maps                               vectors as points of a plane
  *     models; text and bytes             what a folder is; UTF-8
  *
  * A MODEL is a folder as Hugging Face lays it out: config.json, tokenizer files, model.safetensors, and for
@@ -23,8 +24,11 @@
  * company do not change its vector (to 1e-5 in f32: the matrix products of other heights may sum in another
  * order). The same call gives the same bytes on the same machine.
  *
- * THREADS. An encoder belongs to one thread at a time and brings its own threads: many texts are shared out
- * among them, one short text is computed by all of them together. */
+ * THREADS. An encoder may be used from any number of threads, which take turns in the order in which they come:
+ * a long call gives up its turn every thousand texts, eight pictures or two sounds a thread, so that a short one
+ * need not wait for its end. It brings its own threads: many texts are shared out among them, one short text is
+ * computed by all of them together. Tokenising, decoding to pixels and thumbnails wait for no turn. Closing is
+ * for when all else has returned. */
 #ifndef MAGPIE_ENCODERS_H
 #define MAGPIE_ENCODERS_H
 
@@ -105,7 +109,8 @@ void magpie_text_encoder_close(magpie_text_encoder *encoder);
 const magpie_text_encoder_info *magpie_text_encoder_get_info(const magpie_text_encoder *encoder);
 
 /* The token ids of a text, [CLS] and [SEP] at its ends, cut at max_tokens. ids [max_tokens], the caller's.
- * MAGPIE_E_INPUT for broken UTF-8, with the byte where it breaks. */
+ * MAGPIE_E_INPUT for broken UTF-8, with the byte where it breaks. Thread-safe, also while others encode: it
+ * only reads what opening made. */
 MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_tokenize(magpie_text_encoder *encoder,
                                                                magpie_string text, magpie_text_role role,
                                                                int32_t *ids, size_t *count);
@@ -116,6 +121,15 @@ MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_tokenize(magpie_text_encod
 MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode(magpie_text_encoder *encoder,
                                                              const magpie_string *texts, size_t n,
                                                              magpie_text_role role, float *out);
+
+/* The other half: texts that are tokens already. Text i is ids [starts[i] .. starts[i + 1] - 1], as
+ * magpie_text_encoder_tokenize gives them: 1 to max_tokens of them, each below info.vocabulary; nothing is put
+ * around them. The vectors are those of magpie_text_encoder_encode, to the bit. MAGPIE_E_INPUT names the text
+ * and the token. */
+MAGPIE_CHECK_RESULT magpie_status magpie_text_encoder_encode_tokens(magpie_text_encoder *encoder,
+                                                                    const int32_t *ids /* [starts[n]] */,
+                                                                    const size_t *starts /* [n + 1] */,
+                                                                    size_t n, float *out);
 
 /* ---- files of pictures and sounds ---- */
 
@@ -587,6 +601,20 @@ typedef struct magpie_labels_report {
 MAGPIE_CHECK_RESULT magpie_status magpie_labels_evaluate(const magpie_labels *labels,
                                                          const magpie_labels_examples *examples,
                                                          size_t *confusion, magpie_labels_report *out);
+
+/* ---- maps ---- */
+
+enum { MAGPIE_PCA_DIMENSION_MAX = 16384 };
+
+/* Principal components: x [n, dimension], any vectors, -> out [n, components],
+ *     out[i] = (x[i] - m) A     m: the mean of all x; A [dimension, components]: the eigenvectors of
+ *                               C = 1/n sum (x[i] - m)^T (x[i] - m) with the largest eigenvalues, those first
+ * so that out is as like x as so many coordinates can be (Pearson 1901). explained [components]: which share
+ * of all variance each has, its eigenvalue over the trace of C; 0 where x has none. The sign of a component is
+ * that which makes the largest element of its eigenvector positive, so the same x gives the same bytes on the
+ * same machine. On the calling thread: some 0.05 s for [20,000, 384]. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pca(const float *x, size_t n, size_t dimension, size_t components,
+                                             float *out, double *explained);
 
 /* ---- models ---- */
 

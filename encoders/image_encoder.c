@@ -7,13 +7,17 @@
 #include "image_calibration.h"
 #include "model_files.h"
 #include "resnet.h"
+#include "turns.h"
 
 #include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+enum { A_TURN = 8 /* pictures a thread, in one turn */ };
+
 struct magpie_image_encoder {
+    turns turns; /* for network, pool, lanes and workers */
     magpie_image_encoder_info info;
     char *name, *directory;
     bool raw, full_decode; /* options */
@@ -106,6 +110,7 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
     if (!options) options = &defaults;
     magpie_image_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
+    turns_init(&e->turns);
     e->raw = options->raw;
     e->full_decode = options->full_decode;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
@@ -149,6 +154,7 @@ void magpie_image_encoder_close(magpie_image_encoder *e) {
     free(e->largest);
     free(e->directory);
     free(e->name);
+    turns_destroy(&e->turns);
     free(e);
 }
 
@@ -190,6 +196,7 @@ typedef struct call {
     const magpie_media *images; /* [n], or NULL: */
     const uint8_t *pixels;      /* [n, side, side, 3] */
     size_t n;
+    size_t first;             /* of this turn */
     float *out;               /* [n, dimension] */
     magpie_outcome *outcomes; /* [n] or NULL */
     float *largest;           /* [threads, resnet_ranges], to be recorded; NULL: not */
@@ -239,22 +246,35 @@ static magpie_status run(const call *c, resnet_lane *lane, struct worker *w, siz
                       c->out + i * e->info.dimension);
 }
 
-static magpie_status run_task(void *context, size_t i, unsigned worker) {
+static magpie_status run_task(void *context, size_t task, unsigned worker) {
     const call *c = context;
     struct worker *w = &c->encoder->workers[worker];
     magpie_status status = w->lane ? MAGPIE_OK : resnet_lane_create(c->encoder->network, 1, 1, &w->lane);
     if (status != MAGPIE_OK) return status;
     resnet_lane_record(w->lane, c->largest ? c->largest + worker * resnet_ranges(&c->encoder->config) : NULL);
-    return run(c, w->lane, w, i);
+    return run(c, w->lane, w, c->first + task);
+}
+
+static magpie_status run_together(const call *c) {
+    magpie_image_encoder *e = c->encoder;
+    magpie_status status = MAGPIE_OK;
+    if (!e->together) status = resnet_lane_create(e->network, e->info.threads, 1, &e->together);
+    return status == MAGPIE_OK ? run(c, e->together, &e->workers[0], 0) : status;
 }
 
 static magpie_status encode(call *c) {
     magpie_image_encoder *e = c->encoder;
-    magpie_status status = need_network(e);
-    if (status != MAGPIE_OK || c->n != 1)
-        return status == MAGPIE_OK ? magpie_pool_run(e->pool, c->n, run_task, c) : status;
-    if (!e->together) status = resnet_lane_create(e->network, e->info.threads, 1, &e->together);
-    return status == MAGPIE_OK ? run(c, e->together, &e->workers[0], 0) : status;
+    size_t most = (size_t)e->info.threads * A_TURN, n;
+    magpie_status status = MAGPIE_OK;
+    for (; c->first < c->n && status == MAGPIE_OK; c->first += n) {
+        n = c->n - c->first < most ? c->n - c->first : most;
+        turns_take(&e->turns);
+        status = need_network(e);
+        if (status == MAGPIE_OK)
+            status = c->n == 1 ? run_together(c) : magpie_pool_run(e->pool, n, run_task, c);
+        turns_give(&e->turns);
+    }
+    return status;
 }
 
 magpie_status magpie_image_encoder_encode(magpie_image_encoder *e, const magpie_media *images, size_t n,
@@ -279,8 +299,10 @@ static magpie_status calibrate(call c) {
     if (c.n == 0) return magpie_fail(MAGPIE_E_ARGUMENT, "%s: no pictures to calibrate by", e->directory);
     c.out = magpie_alloc(c.n * e->info.dimension, sizeof *c.out);
     c.largest = magpie_alloc(e->info.threads * count, sizeof *c.largest);
+    turns_take(&e->turns);
     magpie_status status = c.out && c.largest ? need_network(e) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = magpie_pool_run(e->pool, c.n, run_task, &c);
+    turns_give(&e->turns);
     if (status == MAGPIE_OK) {
         for (size_t i = count; i < e->info.threads * count; i++)
             if (c.largest[i] > c.largest[i % count]) c.largest[i % count] = c.largest[i];

@@ -8,7 +8,9 @@
 #include "model_files.h"
 #include "model_kind.h"
 #include "text_architecture.h"
+#include "turns.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,10 +18,11 @@ enum {
     BATCH_TOKENS =
         256, /* of a batch: high enough for full speed, low enough that activations stay in the cache */
     TOGETHER_TOKENS = 48, /* up to this many tokens a worker, all threads compute one batch */
-    BLOCK_TEXTS = 1024    /* tokenised at a time; bounds the memory for ids */
+    BLOCK_TEXTS = 1024    /* encoded in one turn; bounds the memory for ids */
 };
 
 struct magpie_text_encoder {
+    turns turns; /* for all that follows the pool */
     magpie_text_encoder_info info;
     char *name, *query_prefix, *passage_prefix;
     bool raw; /* options.raw */
@@ -37,7 +40,7 @@ struct magpie_text_encoder {
     size_t *batches;     /* [BLOCK_TEXTS + 1]: first text of each batch */
     struct scratch {     /* [threads] */
         int32_t *ids;    /* [lane rows], without gaps */
-        size_t *starts;  /* [lane rows + 1]: a text has two tokens at least */
+        size_t *starts;  /* [lane rows + 1]: a text has a token at least */
     } * scratch;
 };
 
@@ -172,6 +175,7 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
                            directory);
     magpie_text_encoder *e = magpie_alloc(1, sizeof *e);
     if (!e) return MAGPIE_E_NO_MEMORY;
+    turns_init(&e->turns);
     e->raw = options->raw;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = open_model(e, directory);
@@ -208,6 +212,7 @@ void magpie_text_encoder_close(magpie_text_encoder *e) {
     free(e->name);
     free(e->query_prefix);
     free(e->passage_prefix);
+    turns_destroy(&e->turns);
     free(e);
 }
 
@@ -227,13 +232,15 @@ magpie_status magpie_text_encoder_tokenize(magpie_text_encoder *e, magpie_string
                                      e->info.max_tokens, ids, count);
 }
 
-/* What the tasks of one call share. */
+/* What the tasks of one call share: texts, or texts that are tokens already. */
 typedef struct call {
     magpie_text_encoder *encoder;
-    const magpie_string *texts; /* of this block */
-    size_t first;               /* of this block, in the whole call */
-    size_t n, batches;
+    const magpie_string *texts;
     magpie_text_role role;
+    const int32_t *ids; /* where there are no texts */
+    const size_t *starts;
+    size_t first, n; /* of this block, in the whole call */
+    size_t batches;
     float *out; /* [n, dimension], of this block */
 } call;
 
@@ -245,9 +252,38 @@ static magpie_status tokenize_task(void *context, size_t task, unsigned worker) 
     magpie_text_encoder *e = c->encoder;
     size_t end = (task + 1) * TEXTS_A_TASK < c->n ? (task + 1) * TEXTS_A_TASK : c->n;
     for (size_t i = task * TEXTS_A_TASK; i < end; i++) {
-        magpie_status status = magpie_text_encoder_tokenize(e, c->texts[i], c->role,
+        magpie_status status = magpie_text_encoder_tokenize(e, c->texts[c->first + i], c->role,
                                                             e->ids + i * e->info.max_tokens, &e->counts[i]);
         if (status != MAGPIE_OK) return magpie_fail(status, "text %zu: %s", c->first + i, magpie_error());
+    }
+    return MAGPIE_OK;
+}
+
+static magpie_status check_tokens(const magpie_text_encoder *e, size_t text, const int32_t *ids,
+                                  size_t count) {
+    if (count == 0) return magpie_fail(MAGPIE_E_INPUT, "text %zu: it has no tokens", text);
+    if (count > e->info.max_tokens)
+        return magpie_fail(MAGPIE_E_INPUT, "text %zu: %zu tokens; the model takes %zu", text, count,
+                           e->info.max_tokens);
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= e->info.vocabulary)
+            return magpie_fail(MAGPIE_E_INPUT,
+                               "text %zu, token %zu: %" PRId32 " is not among the model's %zu", text, i,
+                               ids[i], e->info.vocabulary);
+    return MAGPIE_OK;
+}
+
+/* The block's tokens to where tokenizing would have put them. */
+static magpie_status take_tokens(const call *c) {
+    magpie_text_encoder *e = c->encoder;
+    for (size_t i = 0; i < c->n; i++) {
+        const size_t *start = &c->starts[c->first + i];
+        const int32_t *ids = c->ids + start[0];
+        size_t count = start[1] - start[0];
+        magpie_status status = check_tokens(e, c->first + i, ids, count);
+        if (status != MAGPIE_OK) return status;
+        memcpy(e->ids + i * e->info.max_tokens, ids, count * sizeof *ids);
+        e->counts[i] = count;
     }
     return MAGPIE_OK;
 }
@@ -303,7 +339,8 @@ static magpie_status encode_block(call *c) {
     magpie_text_encoder *e = c->encoder;
     size_t tokens = 0, threads = e->info.threads;
     magpie_status status =
-        magpie_pool_run(e->pool, (c->n + TEXTS_A_TASK - 1) / TEXTS_A_TASK, tokenize_task, c);
+        c->texts ? magpie_pool_run(e->pool, (c->n + TEXTS_A_TASK - 1) / TEXTS_A_TASK, tokenize_task, c)
+                 : take_tokens(c);
     if (status != MAGPIE_OK) return status;
     for (size_t i = 0; i < c->n; i++) tokens += e->counts[i];
     if (c->n == 1 || tokens <= TOGETHER_TOKENS * threads)
@@ -314,14 +351,26 @@ static magpie_status encode_block(call *c) {
     return magpie_pool_run(e->pool, c->batches, batch_task, c);
 }
 
-magpie_status magpie_text_encoder_encode(magpie_text_encoder *e, const magpie_string *texts, size_t n,
-                                         magpie_text_role role, float *out) {
-    magpie_status status = need_network(e);
-    for (size_t first = 0; first < n && status == MAGPIE_OK; first += BLOCK_TEXTS) {
-        call c = {.encoder = e, .texts = texts + first, .first = first, .role = role};
-        c.n = n - first < BLOCK_TEXTS ? n - first : BLOCK_TEXTS;
-        c.out = out + first * e->info.dimension;
-        status = encode_block(&c);
+static magpie_status encode_blocks(call c, size_t n, float *out) {
+    magpie_text_encoder *e = c.encoder;
+    magpie_status status = MAGPIE_OK;
+    for (; c.first < n && status == MAGPIE_OK; c.first += BLOCK_TEXTS) {
+        c.n = n - c.first < BLOCK_TEXTS ? n - c.first : BLOCK_TEXTS;
+        c.out = out + c.first * e->info.dimension;
+        turns_take(&e->turns);
+        status = need_network(e);
+        if (status == MAGPIE_OK) status = encode_block(&c);
+        turns_give(&e->turns);
     }
     return status;
+}
+
+magpie_status magpie_text_encoder_encode(magpie_text_encoder *e, const magpie_string *texts, size_t n,
+                                         magpie_text_role role, float *out) {
+    return encode_blocks((call){.encoder = e, .texts = texts, .role = role}, n, out);
+}
+
+magpie_status magpie_text_encoder_encode_tokens(magpie_text_encoder *e, const int32_t *ids,
+                                                const size_t *starts, size_t n, float *out) {
+    return encode_blocks((call){.encoder = e, .ids = ids, .starts = starts}, n, out);
 }

@@ -1,9 +1,8 @@
 /* filter_evaluate.c - a filter for all items at once, from the inverted index.
  *
- * Each condition becomes a bitmap over the ordinals of `rows`, and clauses are words and-ed and or-ed. The
- * rows of a posting come out of LMDB ascending, a page at a time, and are found in `rows` by galloping from
- * the last one found: a long posting is a merge, a short one a few binary searches. */
+ * Each condition becomes a bitmap over the ordinals of `rows`, and clauses are words and-ed and or-ed. */
 #include "filter.h"
+#include "posting_rows.h"
 #include "postings.h"
 #include "record.h"
 #include "store.h"
@@ -17,56 +16,17 @@ typedef struct evaluation {
     size_t n;
 } evaluation;
 
-/* The first i in [from, n] with rows[i] >= row. */
-static size_t gallop(const evaluation *e, size_t from, uint64_t row) {
-    size_t step = 1, low = from, high = from;
-    while (high < e->n && e->rows[high] < row) {
-        low = high + 1;
-        high += step;
-        step *= 2;
-    }
-    if (high > e->n) high = e->n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (e->rows[middle] < row)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static magpie_status failed(const evaluation *e, int code) {
     if (!code || code == MDB_NOTFOUND) return MAGPIE_OK;
     return magpie_lmdb_fail(code, "cannot read the attributes in %s",
                             e->snapshot->store->environment.directory);
 }
 
-static void add_row(const evaluation *e, const void *row_bytes, size_t *at, magpie_bitmap *out) {
-    uint64_t row;
-    memcpy(&row, row_bytes, sizeof row);
-    *at = gallop(e, *at, row);
-    if (*at < e->n && e->rows[*at] == row) magpie_bitmap_set(out, *at);
-}
+static void add_ordinal(void *bitmap, size_t ordinal) { magpie_bitmap_set(bitmap, ordinal); }
 
-/* Adds the rows of the posting that the cursor stands on; `first` is the first of them. A trap of LMDB 0.9:
- * on a key with one value MDB_GET_MULTIPLE may give out the values of the key that the cursor stood on
- * before. So it is not asked. */
+/* Adds the rows of the posting that the cursor stands on; `first` is the first of them. */
 static int add_posting(const evaluation *e, MDB_val first, magpie_bitmap *out) {
-    MDB_val key, block;
-    size_t count;
-    size_t at = 0;
-    int code = mdb_cursor_count(e->postings, &count);
-    if (code) return code;
-    if (count == 1) {
-        add_row(e, first.mv_data, &at, out);
-        return 0;
-    }
-    code = mdb_cursor_get(e->postings, &key, &block, MDB_GET_MULTIPLE);
-    for (; !code; code = mdb_cursor_get(e->postings, &key, &block, MDB_NEXT_MULTIPLE))
-        for (size_t i = 0; i + sizeof(uint64_t) <= block.mv_size; i += sizeof(uint64_t))
-            add_row(e, (const char *)block.mv_data + i, &at, out);
-    return code == MDB_NOTFOUND ? 0 : code;
+    return magpie_posting_walk(e->postings, first, (magpie_row_walk){e->rows, e->n, 0}, add_ordinal, out);
 }
 
 static magpie_status add_key(const evaluation *e, const magpie_posting_key *wanted, magpie_bitmap *out) {
@@ -162,8 +122,8 @@ static magpie_status evaluate_has_id(const evaluation *e, const magpie_condition
         magpie_status status = magpie_snapshot_get(e->snapshot, id, &item);
         if (status == MAGPIE_E_NOT_FOUND) continue;
         if (status != MAGPIE_OK) return status;
-        size_t at = gallop(e, 0, item.row);
-        if (at < e->n && e->rows[at] == item.row) magpie_bitmap_set(out, at);
+        magpie_row_walk walk = {e->rows, e->n, 0};
+        if (magpie_row_walk_to(&walk, item.row)) magpie_bitmap_set(out, walk.at);
     }
     return MAGPIE_OK;
 }

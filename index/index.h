@@ -217,6 +217,9 @@ typedef struct magpie_snapshot magpie_snapshot;
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_open(magpie_store *store, magpie_snapshot **out);
 void magpie_snapshot_close(magpie_snapshot *snapshot);
 
+/* The last sequence number that was given out: as long as it is the same, so are all items. */
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_sequence(magpie_snapshot *snapshot, uint64_t *out);
+
 /* MAGPIE_E_NOT_FOUND where the id or row is not there (any more). */
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_get(magpie_snapshot *snapshot, magpie_string id,
                                                       magpie_item *out);
@@ -356,6 +359,50 @@ MAGPIE_CHECK_RESULT magpie_status magpie_filter_matches(const magpie_filter *fil
 /* How many live items pass, by the inverted index. */
 MAGPIE_CHECK_RESULT magpie_status magpie_filter_count(const magpie_filter *filter, magpie_snapshot *snapshot,
                                                       uint64_t *out);
+
+/* ---- facets ---- */
+
+typedef enum magpie_attribute_type {
+    MAGPIE_ATTRIBUTE_BOOLEAN,
+    MAGPIE_ATTRIBUTE_NUMBER,
+    MAGPIE_ATTRIBUTE_STRING
+} magpie_attribute_type;
+
+typedef struct magpie_attribute_value {
+    magpie_attribute_type type; /* which of the next three it is */
+    bool boolean;
+    double number;
+    magpie_string string;
+    uint64_t count; /* items, each once */
+} magpie_attribute_value;
+
+/* A key of attributes, as a filter names it, and what it is found to be. */
+typedef struct magpie_attribute {
+    magpie_string key;
+    uint64_t items;                       /* that have it, and not null */
+    const magpie_attribute_value *values; /* [count], those of most items first, else in their order */
+    size_t count;
+    bool more; /* there are other values than these */
+} magpie_attribute;
+
+typedef struct magpie_attribute_limits { /* 0 in a field means its default */
+    size_t values;                       /* the most for a key; 50 */
+    size_t
+        distinct; /* a key with more in the store than these has none listed: it is not one that people choose
+                        from, and to count it is to read it all; 1,000 */
+} magpie_attribute_limits;
+
+/* Calls for every key that has a string, a number or a boolean in an item that passes `filter` (NULL: in any), in
+ * order of bytes, out of the inverted index: no item is read, but for a filter's has_id. What the call is given
+ * is valid during it. Strings over 255 bytes and paths over 200 are not written out there: such a value is
+ * among the `more`, such a key is passed over. `limits` may be NULL. Any status but MAGPIE_OK ends it and is
+ * returned. */
+typedef magpie_status (*magpie_attribute_callback)(void *context, const magpie_attribute *attribute);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_attributes(magpie_snapshot *snapshot,
+                                                             const magpie_filter *filter,
+                                                             const magpie_attribute_limits *limits,
+                                                             magpie_attribute_callback callback,
+                                                             void *context);
 
 /* ---- the vector index ---- */
 

@@ -28,7 +28,7 @@ void magpie_posting_path(magpie_posting_key *key, const char *path, size_t size)
     key->size = 0;
     append(key, path, size <= PATH_INLINE ? size : PATH_PREFIX);
     if (size > PATH_INLINE) {
-        append(key, "\xff", 1);
+        append(key, &(unsigned char){MAGPIE_POSTING_CUT}, 1);
         append_hash(key, path, size);
     }
     append(key, "", 1);
@@ -52,6 +52,16 @@ void magpie_posting_number(magpie_posting_key *key, double value) {
     bits = htobe64(bits >> 63 ? ~bits : bits | UINT64_C(1) << 63);
     magpie_posting_bound(key, MAGPIE_POSTING_NUMBER);
     append(key, &bits, sizeof bits);
+}
+
+double magpie_posting_read_number(const unsigned char bytes[8]) {
+    uint64_t bits;
+    double value;
+    memcpy(&bits, bytes, sizeof bits);
+    bits = be64toh(bits);
+    bits = bits >> 63 ? bits ^ UINT64_C(1) << 63 : ~bits;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 void magpie_posting_string(magpie_posting_key *key, const char *bytes, size_t size) {

@@ -30,7 +30,7 @@ typedef enum magpie_posting_type {
     MAGPIE_POSTING_TYPES_END
 } magpie_posting_type;
 
-enum { MAGPIE_POSTING_KEY_MAX = 511 };
+enum { MAGPIE_POSTING_KEY_MAX = 511, MAGPIE_POSTING_CUT = 0xFF /* in a path: it goes on as a hash */ };
 
 typedef struct magpie_posting_key {
     size_t size, path_size; /* path_size: with its NUL */
@@ -43,6 +43,8 @@ void magpie_posting_bound(magpie_posting_key *key, magpie_posting_type type); /*
 void magpie_posting_boolean(magpie_posting_key *key, bool value);
 void magpie_posting_number(magpie_posting_key *key, double value);
 void magpie_posting_string(magpie_posting_key *key, const char *bytes, size_t size);
+double
+magpie_posting_read_number(const unsigned char bytes[8]); /* of a key: what magpie_posting_number wrote */
 /* The key of a JSON string, number or boolean; false for any other. */
 bool magpie_posting_scalar(magpie_posting_key *key, const json_t *value);
 

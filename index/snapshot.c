@@ -36,6 +36,10 @@ static int get(magpie_snapshot *snapshot, magpie_table table, const void *key, s
     return mdb_get(snapshot->txn, snapshot->store->table[table], &k, value);
 }
 
+magpie_status magpie_snapshot_sequence(magpie_snapshot *snapshot, uint64_t *out) {
+    return magpie_store_number(snapshot->store, snapshot->txn, "sequence", out);
+}
+
 /* ---- items ---- */
 
 magpie_status magpie_snapshot_get(magpie_snapshot *snapshot, magpie_string id, magpie_item *out) {
@@ -110,6 +114,7 @@ magpie_status magpie_snapshot_rows(magpie_snapshot *snapshot, uint64_t **out, si
     if (status == MAGPIE_OK) status = magpie_snapshot_cursor(snapshot, MAGPIE_TABLE_ROWS, &cursor);
     if (status != MAGPIE_OK) {
         free(*out);
+        *out = NULL;
         return status;
     }
     while (*n < entries && !mdb_cursor_get(cursor, &key, &id, MDB_NEXT))

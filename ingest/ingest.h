@@ -1,5 +1,5 @@
 /* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped
- * anywhere. And one that does so with interactions: see the end.
+ * anywhere. The same for lines that come one by one, and a job that does so with interactions: see the end.
  *
  * A CATALOGUE is a file of lines, one JSON object an item; all but the id may be absent or null:
  *
@@ -176,6 +176,59 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
                                                     magpie_ingest_progress *report);
+
+/* ---- lines that come one by one ---- */
+
+/* A SESSION takes in items as a service gets them: by the rules above, but that the last line of an id counts,
+ * and replaces what the store has. So the same line again is unchanged, another text is encoded alone, and so on.
+ * No set of ids grows with it; there is no checkpoint and no rejects file. A line that is put waits until the
+ * flush, which encodes all together and commits them in one transaction: some hundred are a good number. Where
+ * an id comes that is waiting already, what waits is committed first.
+ *
+ * A call that fails has forgotten all that was put since the last flush, and what of it was committed already
+ * may be put again. Then the session may go on, but for MAGPIE_E_MISMATCH: where a space has come to be another
+ * model's (magpie_store_rebind), another session is to be opened with that one. A session belongs to one thread
+ * at a time. */
+typedef struct magpie_ingest_session magpie_ingest_session;
+
+typedef enum magpie_ingest_verdict {
+    MAGPIE_INGEST_CREATED,
+    MAGPIE_INGEST_UPDATED,
+    MAGPIE_INGEST_UNCHANGED, /* the store had it all */
+    MAGPIE_INGEST_REFUSED    /* nothing of it is stored */
+} magpie_ingest_verdict;
+
+/* How one line fared. Strings end with a NUL that their size does not count. */
+typedef struct magpie_ingest_answer {
+    magpie_string id; /* empty where it could not be read */
+    magpie_ingest_verdict verdict;
+    magpie_status status; /* why it was refused: MAGPIE_E_INPUT, _TOO_LARGE, or _NOT_FOUND for a patch */
+    magpie_string words;  /* the same in words; of an item that is stored item.problems, empty: none */
+} magpie_ingest_answer;
+
+/* Of `options`, catalogue and labels alone count: the catalogue need not be there, relative references are
+ * relative to its folder. The encoders may all be NULL: see ENCODERS THAT ARE NOT GIVEN. They stay the caller's,
+ * as do labels and fusion. Spaces are bound as by magpie_ingest_run. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_open(magpie_store *store,
+                                                             const magpie_ingest_encoders *encoders,
+                                                             const magpie_ingest_options *options,
+                                                             magpie_ingest_session **out);
+/* A line of a catalogue, with or without its newline. MAGPIE_OK for one that is refused, too: the answer says so. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_put(magpie_ingest_session *session, const char *line,
+                                                            size_t size);
+/* Changes an item's attributes by a JSON merge patch of them (RFC 7396: null removes). All else stays as it is,
+ * vectors bit for bit: nothing is encoded, and no file is looked at. Afterwards the item is as if its line had had
+ * these attributes, those that labels had told included. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_patch(magpie_ingest_session *session,
+                                                              magpie_string id, const char *patch,
+                                                              size_t size);
+/* Makes all of it durable. answers [count], one for each put and patch since the last flush, in their order;
+ * valid until the next call. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_flush(magpie_ingest_session *session,
+                                                              const magpie_ingest_answer **answers,
+                                                              size_t *count);
+/* What was not flushed is not stored. */
+void magpie_ingest_session_close(magpie_ingest_session *session);
 
 /* ---- fusing anew ---- */
 

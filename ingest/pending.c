@@ -125,7 +125,7 @@ static magpie_status encode_text_block(magpie_pending *pending, magpie_text_enco
     if (!concerns_one_item(status)) return status;
     for (size_t i = 0; i < b->n; i++) {
         status = encode_texts(pending, encoder, &b->items[i], &b->texts[i], 1);
-        if (concerns_one_item(status)) status = hooks->refused(hooks->context, b->items[i]);
+        if (concerns_one_item(status)) status = hooks->refused(hooks->context, b->items[i], status);
         if (status != MAGPIE_OK) return status;
     }
     return MAGPIE_OK;
@@ -290,8 +290,8 @@ static magpie_status fuse(magpie_pending *pending, const float *const vectors[MA
 }
 
 /* A file that was refused on the way may have changed what the fused vector is made of. */
-static void hash_fused(const magpie_pending *pending, magpie_item *item) {
-    if (pending->fusion)
+static void hash_fused(const magpie_pending *pending, const magpie_vector_plan *plan, magpie_item *item) {
+    if (pending->fusion && plan->state[MAGPIE_SPACE_FUSED] != MAGPIE_VECTOR_KEPT)
         item->encoded_hash[MAGPIE_SPACE_FUSED] = magpie_fused_hash(pending->fusion, item->encoded_hash);
 }
 
@@ -310,7 +310,7 @@ static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item
     if (status != MAGPIE_OK) return status;
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) same_row &= vectors[s] == stored[s];
     magpie_item filled = item->line.item;
-    hash_fused(pending, &filled);
+    hash_fused(pending, plan, &filled);
     status = magpie_labelling_fill(&pending->labelling, item->line.item.attributes, plan->attributes, vectors,
                                    &filled.attributes);
     return status == MAGPIE_OK
@@ -323,7 +323,7 @@ magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snaps
     for (size_t i = 0; i < pending->count; i++) {
         magpie_pending_item *item = &pending->items[i];
         magpie_status status = item->refused ? MAGPIE_OK : put_item(pending, item, snapshot, batch);
-        if (concerns_one_item(status)) status = hooks->refused(hooks->context, item);
+        if (concerns_one_item(status)) status = hooks->refused(hooks->context, item, status);
         if (status != MAGPIE_OK) return status;
     }
     return MAGPIE_OK;

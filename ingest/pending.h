@@ -60,8 +60,8 @@ void magpie_pending_free(magpie_pending *pending);
 
 /* What encoding and storing tell the job. */
 typedef struct magpie_pending_hooks {
-    /* magpie_error() says why `item` was refused. */
-    magpie_status (*refused)(void *context, magpie_pending_item *item);
+    /* magpie_error() says why `item` was refused, in words. It sets item->refused. */
+    magpie_status (*refused)(void *context, magpie_pending_item *item, magpie_status why);
     /* The item goes on without its picture or sound, media[which]; item->line.item.problems says why. */
     magpie_status (*file_refused)(void *context, const magpie_pending_item *item, unsigned which);
     /* Between two blocks; any status but MAGPIE_OK stops the encoding. */

@@ -3,7 +3,7 @@
 #include "classify_words.h"
 #include "command.h"
 #include "output.h"
-#include "query.h"
+#include "query_line.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -27,7 +27,7 @@ typedef struct classification {
     heads_store spaces;
     classify_words words;
     magpie_labels *labels; /* NULL: by words */
-    query query;
+    query_line line;
     magpie_space space;       /* that it is done in */
     bool missing;             /* an item that is named is */
     const char *const *names; /* [count] */
@@ -46,14 +46,14 @@ static magpie_status open_learned(classification *c) {
     magpie_space_binding wanted = {.dimension = info->dimension};
     snprintf(wanted.model, sizeof wanted.model, "of the labels");
     snprintf(wanted.fingerprint, sizeof wanted.fingerprint, "%s", info->fingerprint);
-    if (query_items(&c->query) &&
+    if (query_items(&c->line.query) &&
         (stored->dimension != wanted.dimension || strcmp(stored->fingerprint, wanted.fingerprint) != 0))
         return magpie_fail(
             MAGPIE_E_MISMATCH, "%s was learned on other %s vectors (%s) than %s has (%s): train it again",
             info->name, info->space, info->fingerprint, storage_directory(), stored->fingerprint);
-    magpie_status status = query_open_encoders(&c->query, c->space);
+    magpie_status status = query_line_open_encoders(&c->line, c->space);
     if (status != MAGPIE_OK) return status;
-    status = query_open_fusion(&c->query, c->space, &c->spaces, &wanted, false);
+    status = query_line_open_fusion(&c->line, c->space, &c->spaces, &wanted, false);
     return status == MAGPIE_OK ? status : magpie_fail(status, "%s: %s", info->name, magpie_error());
 }
 
@@ -70,9 +70,9 @@ static magpie_status open_labels(classification *c) {
 }
 
 static magpie_status compare_learned(classification *c) {
-    magpie_status status = query_make(&c->query, c->space, magpie_labels_get_info(c->labels)->dimension,
-                                      c->snapshot, &c->missing);
-    return status == MAGPIE_OK ? magpie_labels_predict(c->labels, c->query.vector, 1, c->probabilities)
+    magpie_status status = query_line_make(&c->line, c->space, magpie_labels_get_info(c->labels)->dimension,
+                                           c->snapshot, &c->missing);
+    return status == MAGPIE_OK ? magpie_labels_predict(c->labels, c->line.query.vector, 1, c->probabilities)
                                : status;
 }
 
@@ -86,7 +86,7 @@ static magpie_status take_words(classification *c) {
 }
 
 static magpie_status need_head(const classification *c, size_t kind, const char *what) {
-    const magpie_fusion_info *info = magpie_fusion_get_info(c->query.fusion);
+    const magpie_fusion_info *info = magpie_fusion_get_info(c->line.fusion);
     if (info->kind[kind]) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_UNSUPPORTED,
@@ -97,23 +97,24 @@ static magpie_status need_head(const classification *c, size_t kind, const char 
 
 /* The heads; of a store that items are of, as its fused vectors were made. */
 static magpie_status open_heads(classification *c) {
-    query *q = &c->query;
-    if (query_items(q)) return query_open_fusion(q, c->space, &c->spaces, &c->spaces.of[c->space], true);
-    magpie_status status = heads_open(&q->folders, q->encoders, &c->spaces, false, &q->fusion);
-    if (status == MAGPIE_OK && !q->fusion)
+    query_line *l = &c->line;
+    if (query_items(&l->query))
+        return query_line_open_fusion(l, c->space, &c->spaces, &c->spaces.of[c->space], true);
+    magpie_status status = heads_open(&l->folders, l->encoders, &c->spaces, false, &l->fusion);
+    if (status == MAGPIE_OK && !l->fusion)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "nothing fills the one space");
-    for (size_t i = 0; i < q->count && status == MAGPIE_OK; i++)
-        status = need_head(c, q->given[i].kind, q->given[i].option);
+    for (size_t i = 0; i < l->query.count && status == MAGPIE_OK; i++)
+        status = need_head(c, l->query.parts[i].kind, l->query.parts[i].name);
     return status;
 }
 
 static magpie_status open_words(classification *c) {
-    query *q = &c->query;
+    query_line *l = &c->line;
     const char *folder;
-    magpie_status status = query_open_encoders(q, c->space);
-    if (status == MAGPIE_OK && !q->encoders[SENSE_TEXT].name) {
-        status = model_require(&q->folders, SENSE_TEXT, &folder);
-        if (status == MAGPIE_OK) status = model_open(folder, SENSE_TEXT, false, &q->encoders[SENSE_TEXT]);
+    magpie_status status = query_line_open_encoders(l, c->space);
+    if (status == MAGPIE_OK && !l->encoders[SENSE_TEXT].name) {
+        status = model_require(&l->folders, SENSE_TEXT, &folder);
+        if (status == MAGPIE_OK) status = model_open(folder, SENSE_TEXT, false, &l->encoders[SENSE_TEXT]);
         if (status != MAGPIE_OK) return magpie_fail(status, "--labels: %s", magpie_error());
     }
     if (status == MAGPIE_OK) status = open_heads(c);
@@ -127,14 +128,14 @@ static bool is_identity(const magpie_fusion_info *info) {
 }
 
 static magpie_status compare_words(classification *c) {
-    const magpie_fusion_info *info = magpie_fusion_get_info(c->query.fusion);
+    const magpie_fusion_info *info = magpie_fusion_get_info(c->line.fusion);
     const double temperature = given.temperature > 0 ? given.temperature
                                : is_identity(info)   ? IDENTITY_TEMPERATURE
                                                      : (double)info->temperature;
-    magpie_status status = query_make(&c->query, c->space, info->dimension, c->snapshot, &c->missing);
+    magpie_status status = query_line_make(&c->line, c->space, info->dimension, c->snapshot, &c->missing);
     if (status != MAGPIE_OK) return status;
-    return classify_words_compare(&c->words, given.pattern, c->query.encoders[SENSE_TEXT].text,
-                                  c->query.fusion, c->query.vector, temperature, c->probabilities);
+    return classify_words_compare(&c->words, given.pattern, c->line.encoders[SENSE_TEXT].text, c->line.fusion,
+                                  c->line.query.vector, temperature, c->probabilities);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -219,13 +220,14 @@ static exit_code take_usage(classification *c) {
     const char *place = strstr(given.pattern, "{}");
     if (!place || strstr(place + 2, "{}")) return misused("--template: {} is wanted in it, once");
     if ((given.words ? take_words(c) : open_labels(c)) != MAGPIE_OK) return print_failure();
-    exit_code code = query_begin(&c->query, "classify", c->space);
+    exit_code code = query_line_begin(&c->line, "classify", c->space);
     if (code != EXIT_FINE) return code;
-    return query_items(&c->query) && !storage_directory() ? misused("--item takes a --store") : EXIT_FINE;
+    return query_items(&c->line.query) && !storage_directory() ? misused("--item takes a --store")
+                                                               : EXIT_FINE;
 }
 
 static void close_all(classification *c) {
-    query_end(&c->query);
+    query_line_end(&c->line);
     magpie_labels_close(c->labels);
     classify_words_free(&c->words);
     magpie_snapshot_close(c->snapshot);

@@ -8,39 +8,6 @@
 #include <limits.h>
 #include <string.h>
 
-/* The names of the spaces in which the item has a vector, in `quotes`. */
-static magpie_status append_spaces(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item,
-                                   const char *quotes) {
-    const char *comma = "";
-    for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
-        const float *vector;
-        magpie_status status = magpie_snapshot_vector(snapshot, s, item->row, &vector);
-        if (status != MAGPIE_OK) return status;
-        if (!vector) continue;
-        magpie_text_printf(out, "%s%s%s%s", comma, quotes, magpie_space_name(s), quotes);
-        comma = ", ";
-    }
-    return MAGPIE_OK;
-}
-
-static magpie_status append_json(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item) {
-    magpie_text_append(out, "{", 1);
-    item_append_id(out, item);
-    item_append_content(out, item);
-    magpie_text_printf(out, ", \"row\": %llu, \"sequence\": %llu, \"updated\": \"",
-                       (unsigned long long)item->row, (unsigned long long)item->sequence);
-    item_append_time(out, item->updated);
-    magpie_text_printf(out, "\", \"vectors\": [");
-    magpie_status status = append_spaces(out, snapshot, item, "\"");
-    magpie_text_printf(out, "], \"problems\": ");
-    if (item->problems.size)
-        magpie_text_json_string(out, item->problems.data, item->problems.size);
-    else
-        magpie_text_printf(out, "null");
-    magpie_text_printf(out, "}\n");
-    return status;
-}
-
 static void append_field(magpie_text *out, const char *name, magpie_string value) {
     if (!value.size) return;
     magpie_text_printf(out, "%-12s", name);
@@ -61,7 +28,7 @@ static void append_field_lines(magpie_text *out, const char *name, magpie_string
 
 static magpie_status append_fields(magpie_text *out, magpie_snapshot *snapshot, const magpie_item *item) {
     magpie_text spaces = {0};
-    magpie_status status = append_spaces(&spaces, snapshot, item, "");
+    magpie_status status = item_append_spaces(&spaces, snapshot, item, "");
     append_field(out, "id", item->id);
     append_field(out, "text", item->text);
     append_field(out, "image", item->image);
@@ -93,12 +60,13 @@ static exit_code get_items(magpie_snapshot *snapshot, char **ids, int count) {
             if (status == MAGPIE_E_NOT_FOUND) code = EXIT_MISSING;
             continue;
         }
-        status = output_json ? append_json(&out, snapshot, &item) : append_fields(&out, snapshot, &item);
+        status =
+            output_json ? item_append_stored(&out, snapshot, &item) : append_fields(&out, snapshot, &item);
         if (status != MAGPIE_OK) {
             code = print_failure();
             break;
         }
-        if (!output_json && i + 1 < count) magpie_text_append(&out, "\n", 1);
+        if (output_json || i + 1 < count) magpie_text_append(&out, "\n", 1);
         if (output_text(&out) != EXIT_FINE) code = EXIT_FAILED;
     }
     magpie_text_free(&out);

@@ -2,6 +2,7 @@
 #include "options.h"
 #include "output.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -175,6 +176,92 @@ static exit_code run_part(const command *self, int argc, char **argv) {
     return misused(self, why);
 }
 
+/* ---- environment and configuration file ---------------------------------------------------------------- */
+
+enum { CONFIG_BYTES_MAX = 1 << 20 };
+
+static const char *config_path;
+
+const option_row config_options[] = {{.name = "config",
+                                      .argument = "FILE",
+                                      .string = &config_path,
+                                      .help = "where what is not said here nor in the environment "
+                                              "(MAGPIE_NAME for --name) is: lines name = value"},
+                                     {0}};
+
+/* `from` is put in front of what is wrong. */
+static exit_code take_setting(const command *self, const option_row *row, const char *value,
+                              const char *from) {
+    char why[1200];
+    magpie_status status = MAGPIE_OK;
+    if (row->flag && (strcmp(value, "true") == 0 || strcmp(value, "1") == 0))
+        *row->flag = true;
+    else if (row->flag && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
+        status = magpie_fail(MAGPIE_E_ARGUMENT, "true or false is wanted, not \"%s\"", value);
+    else if (!row->flag)
+        status = take_value(row, value);
+    if (status == MAGPIE_OK) return EXIT_FINE;
+    snprintf(why, sizeof why, "%s: %s", from, magpie_error());
+    return misused(self, why);
+}
+
+static exit_code read_environment(const command *self, const option_row **rows, bool *given, size_t n) {
+    exit_code code = EXIT_FINE;
+    for (size_t i = 0; i < n && code == EXIT_FINE; i++) {
+        char name[64];
+        int size = snprintf(name, sizeof name, "MAGPIE_%s", rows[i]->name);
+        for (int c = 0; c < size; c++) name[c] = name[c] == '-' ? '_' : (char)toupper((unsigned char)name[c]);
+        const char *value = given[i] ? NULL : getenv(name);
+        if (!value || !*value) continue;
+        given[i] = true;
+        code = take_setting(self, rows[i], value, name);
+    }
+    return code;
+}
+
+static char *trim(char *text) {
+    text += strspn(text, " \t");
+    for (size_t size = strlen(text); size && strchr(" \t\r", text[size - 1]);) text[--size] = 0;
+    return text;
+}
+
+static exit_code read_setting(const command *self, const option_row **rows, bool *given, const bool *before,
+                              size_t n, char *line, size_t number) {
+    char from[300];
+    char *name = trim(line), *equals = strchr(name, '=');
+    snprintf(from, sizeof from, "%.200s:%zu", config_path, number);
+    if (!*name || *name == '#') return EXIT_FINE;
+    if (equals) *equals = 0;
+    name = trim(name);
+    for (size_t i = 0; i < n && equals; i++) {
+        if (strcmp(rows[i]->name, name) != 0 || rows[i]->string == &config_path) continue;
+        given[i] = true;
+        snprintf(from, sizeof from, "%.200s:%zu: %.60s", config_path, number, name);
+        return before[i] ? EXIT_FINE : take_setting(self, rows[i], trim(equals + 1), from);
+    }
+    print_error("%s: %s: %s \"%.60s\"", self->name, from,
+                equals ? "there is no option" : "name = value is wanted, not", name);
+    return EXIT_USAGE;
+}
+
+/* The values point into the file, which is kept. */
+static exit_code read_config(const command *self, const option_row **rows, bool *given, size_t n) {
+    static char *file;
+    bool before[OPTIONS_MAX];
+    exit_code code = EXIT_FINE;
+    size_t number = 0;
+    if (!config_path) return EXIT_FINE;
+    if (magpie_file_read(config_path, CONFIG_BYTES_MAX, &file, NULL) != MAGPIE_OK) return print_failure();
+    memcpy(before, given, sizeof before);
+    for (char *at = file; at && code == EXIT_FINE;) {
+        char *end = strchr(at, '\n');
+        if (end) *end = 0;
+        code = read_setting(self, rows, given, before, n, at, ++number);
+        at = end ? end + 1 : NULL;
+    }
+    return code;
+}
+
 exit_code command_main(const command *self, int argc, char **argv) {
     if (self->parts) return run_part(self, argc, argv);
     if (self->prepare) self->prepare();
@@ -197,6 +284,8 @@ exit_code command_main(const command *self, int argc, char **argv) {
         snprintf(why, sizeof why, "--%s: %s", rows[row]->name, magpie_error());
         return misused(self, why);
     }
-    exit_code code = check_what_was_given(self, rows, given, n, argc - optind);
+    exit_code code = self->configurable ? read_environment(self, rows, given, n) : EXIT_FINE;
+    if (code == EXIT_FINE && self->configurable) code = read_config(self, rows, given, n);
+    if (code == EXIT_FINE) code = check_what_was_given(self, rows, given, n, argc - optind);
     return code == EXIT_FINE ? self->run(argv + optind, argc - optind) : code;
 }

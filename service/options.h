@@ -48,7 +48,12 @@ typedef struct command {
     /* Of a command that is several: each is named "COMMAND PART", and has the rest of this. Ends with
      * NULL; a command of parts has neither options nor `run`. */
     const struct command *const *parts;
+    /* What the command line does not say is taken from the environment, MAGPIE_NAME for --name, else from the
+     * file that --config names: lines "name = value", '#' before comments; a flag's value is true or false. */
+    bool configurable;
 } command;
+
+extern const option_row config_options[]; /* --config, of commands that are configurable */
 
 /* Digits and a point, for an option's `parse`: strtod alone takes "inf", "-1" and "0x1p4" too. */
 bool option_read_real(const char *value, double *out);

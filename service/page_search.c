@@ -7,17 +7,15 @@
 /* Part `i`; `item` is filled where it is one. */
 static magpie_status describe_part(const query *q, size_t i, magpie_snapshot *snapshot, magpie_item *item,
                                    page_part *out) {
-    const query_part *given = &q->given[i];
+    const query_part *given = &q->parts[i];
     static const char *const labels[3][2] = {{NULL, "like"}, {"and", "and like"}, {"not", "not like"}};
-    *out = (page_part){.label = labels[given->unwanted ? 2 : i > 0][given->kind == QUERY_ITEM],
-                       .weight = q->count > 1 ? fabsf(q->parts[i].weight) : 1};
+    *out = (page_part){.label = labels[given->weight < 0 ? 2 : i > 0][given->kind == QUERY_ITEM],
+                       .weight = q->count > 1 ? fabsf(q->mixed[i].weight) : 1};
     switch (given->kind) {
-    case QUERY_IMAGE: out->image = given->value; return MAGPIE_OK;
-    case QUERY_AUDIO: out->audio = given->value; return MAGPIE_OK;
-    case QUERY_ITEM:
-        out->item = item;
-        return magpie_snapshot_get(snapshot, magpie_string_of(given->value), item);
-    default: out->words = magpie_string_of(given->value); return MAGPIE_OK;
+    case QUERY_IMAGE: out->image = given->value.data; return MAGPIE_OK;
+    case QUERY_AUDIO: out->audio = given->value.data; return MAGPIE_OK;
+    case QUERY_ITEM: out->item = item; return magpie_snapshot_get(snapshot, given->value, item);
+    default: out->words = given->value; return MAGPIE_OK;
     }
 }
 

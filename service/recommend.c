@@ -1,10 +1,10 @@
 /* recommend.c - magpie recommend: what a user, or somebody in a session, may like next (recommender.h). */
 #include "command.h"
 #include "heads.h"
-#include "item.h"
 #include "output.h"
 #include "page.h"
 #include "rankers.h"
+#include "recommend_json.h"
 #include "recommender.h"
 #include "storage.h"
 #include "terminal.h"
@@ -101,88 +101,6 @@ static void close_all(recommending *x) {
     magpie_store_close(x->store);
 }
 
-/* ---- words for it -------------------------------------------------------------------------------------- */
-
-static const char *const way_names[] = {[RECOMMEND_BY_MODEL] = "model",
-                                        [RECOMMEND_BY_CONTENT] = "content",
-                                        [RECOMMEND_BY_POPULARITY] = "popularity"};
-
-static const char *const sources[] = {"content", "model", "popular", "new"}; /* by bit */
-
-/* `quote` around each. */
-static void append_sources(magpie_text *out, unsigned from, const char *quote) {
-    const char *comma = "";
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        if (!(from >> i & 1)) continue;
-        magpie_text_printf(out, "%s%s%s%s", comma, quote, sources[i], quote);
-        comma = ", ";
-    }
-}
-
-static const char *model_of(const recommending *x) {
-    return x->answer.way == RECOMMEND_BY_MODEL ? x->recommender->model : NULL;
-}
-
-/* ---- JSON ---------------------------------------------------------------------------------------------- */
-
-static void append_number(magpie_text *out, float value) {
-    if (isnan(value))
-        magpie_text_printf(out, "null");
-    else
-        magpie_text_printf(out, "%.7g", (double)value);
-}
-
-static void append_nearest_json(const recommending *x, const recommendation *r, magpie_text *out) {
-    const char *comma = "";
-    if (!r->nearest.size) {
-        magpie_text_printf(out, "null");
-        return;
-    }
-    magpie_text_printf(out, "{\"id\": ");
-    magpie_text_json_string(out, r->nearest.data, r->nearest.size);
-    magpie_text_printf(out, ", \"cosine\": %.7g, \"%s\": {", (double)r->cosine,
-                       x->answer.shares_sum ? "shares" : "cosines");
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
-        if (isnan(r->shares[m])) continue;
-        magpie_text_printf(out, "%s\"%s\": %.7g", comma, magpie_modality_name(m), (double)r->shares[m]);
-        comma = ", ";
-    }
-    magpie_text_printf(out, "}}");
-}
-
-static void append_explanation_json(const recommending *x, const recommendation *r, magpie_text *out) {
-    magpie_text_printf(out, ", \"explain\": {\"from\": [");
-    append_sources(out, r->from, "\"");
-    magpie_text_printf(out, "], \"nearest\": ");
-    append_nearest_json(x, r, out);
-    if (isnan(r->behaviour))
-        magpie_text_printf(out, ", \"behaviour\": null}");
-    else
-        magpie_text_printf(out, ", \"behaviour\": {\"score\": %.7g, \"rank\": %zu}}", (double)r->behaviour,
-                           r->rank);
-}
-
-static void append_json(const recommending *x, magpie_text *out) {
-    const recommend_answer *a = &x->answer;
-    magpie_text_printf(out, "{\"hits\": [");
-    for (size_t i = 0; i < a->count; i++) {
-        magpie_text_printf(out, "%s{", i ? ", " : "");
-        item_append_id(out, &a->items[i].item);
-        magpie_text_printf(out, ", \"score\": ");
-        append_number(out, a->items[i].score);
-        if (given.explain) append_explanation_json(x, &a->items[i], out);
-        item_append_content(out, &a->items[i].item);
-        magpie_text_printf(out, "}");
-    }
-    magpie_text_printf(out, "], \"by\": \"%s\", \"model\": ", way_names[a->way]);
-    if (model_of(x))
-        magpie_text_printf(out, "\"%s\"", model_of(x));
-    else
-        magpie_text_printf(out, "null");
-    magpie_text_printf(out, ", \"unknown\": %zu, \"opening_ms\": %.3f, \"took_ms\": %.3f}\n", a->unknown,
-                       x->opening * 1000, x->answering * 1000);
-}
-
 /* ---- text ---------------------------------------------------------------------------------------------- */
 
 static void append_explanation(const recommending *x, const recommendation *r, magpie_text *out) {
@@ -198,9 +116,9 @@ static void append_explanation(const recommending *x, const recommendation *r, m
     }
     if (!isnan(r->behaviour))
         magpie_text_printf(out, "%*.4f by %s: number %zu of all\n%6s", SCORE_COLUMNS, (double)r->behaviour,
-                           model_of(x), r->rank, "");
+                           recommend_model(&x->answer, x->recommender), r->rank, "");
     magpie_text_printf(out, "%*s ", SCORE_COLUMNS, "from");
-    append_sources(out, r->from, "");
+    recommend_append_sources(out, r->from, "");
     magpie_text_append(out, "\n", 1);
 }
 
@@ -224,7 +142,16 @@ static void append_table(const recommending *x, magpie_text *out) {
         if (given.explain) append_explanation(x, r, out);
     }
     magpie_text_printf(out, "%zu by %s in %.1f ms, after %.1f ms of opening\n", a->count,
-                       model_of(x) ? model_of(x) : way_names[a->way], x->answering * 1000, x->opening * 1000);
+                       recommend_model(&x->answer, x->recommender)
+                           ? recommend_model(&x->answer, x->recommender)
+                           : recommend_way_name(a->way),
+                       x->answering * 1000, x->opening * 1000);
+}
+
+static void append_json(const recommending *x, magpie_text *out) {
+    recommend_append_json(out, &x->answer, x->recommender, given.explain);
+    magpie_text_printf(out, ", \"opening_ms\": %.3f, \"took_ms\": %.3f}\n", x->opening * 1000,
+                       x->answering * 1000);
 }
 
 static exit_code answer(const recommending *x) {
@@ -256,7 +183,9 @@ static magpie_status write_page(const recommending *x) {
     for (size_t i = 0; i < a->count && status == MAGPIE_OK; i++)
         cards[i] = (page_card){.item = &a->items[i].item, .rank = i + 1, .score = NAN};
     char summary[96];
-    snprintf(summary, sizeof summary, "%zu by %s", a->count, model_of(x) ? model_of(x) : way_names[a->way]);
+    snprintf(summary, sizeof summary, "%zu by %s", a->count,
+             recommend_model(&x->answer, x->recommender) ? recommend_model(&x->answer, x->recommender)
+                                                         : recommend_way_name(a->way));
     const page_section section = {.cards = cards, .count = a->count};
     const page p = {"magpie recommend", summary, parts, n, &section, 1};
     if (status == MAGPIE_OK) status = page_write(&p, page_path());

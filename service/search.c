@@ -6,7 +6,7 @@
 #include "item.h"
 #include "output.h"
 #include "page_search.h"
-#include "query.h"
+#include "query_line.h"
 #include "storage.h"
 #include "terminal.h"
 
@@ -31,7 +31,7 @@ typedef struct search {
     magpie_snapshot *snapshot;
     heads_store spaces; /* as they were before the index was opened */
     magpie_space space;
-    query query;
+    query_line line;
     bool missing;          /* an item of the query is */
     magpie_filter *filter; /* NULL: none */
     magpie_hit *hits;      /* [k + items of the query]: an item is its own nearest neighbour */
@@ -53,7 +53,7 @@ static magpie_status open_storage(search *s) {
     magpie_status status = storage_open(STORAGE_READ, &s->store);
     if (status == MAGPIE_OK) status = heads_read_store(s->store, &s->spaces);
     if (status != MAGPIE_OK) return status;
-    s->space = given.space == MAGPIE_SPACES ? query_space(&s->query, &s->spaces) : given.space;
+    s->space = given.space == MAGPIE_SPACES ? query_space(&s->line.query, &s->spaces) : given.space;
     status = storage_open_index_to_search(s->store, s->space, &s->index);
     return status == MAGPIE_OK ? magpie_snapshot_open(s->store, &s->snapshot) : status;
 }
@@ -83,15 +83,15 @@ static magpie_status open_all(search *s) {
     opening o = {.s = s};
     int error = pthread_create(&thread, NULL, open_storage_aside, &o);
     if (error) return magpie_fail_errno(error, "cannot start a thread");
-    magpie_status status = query_open_encoders(&s->query, given.space);
+    magpie_status status = query_line_open_encoders(&s->line, given.space);
     pthread_join(thread, NULL);
     if (o.status != MAGPIE_OK)
         status = magpie_fail(o.status, "%s", o.why ? o.why : magpie_status_name(o.status));
     free(o.why);
     if (status == MAGPIE_OK) status = check_moments(s);
     if (status != MAGPIE_OK) return status;
-    return query_open_fusion(&s->query, s->space, &s->spaces, magpie_index_get_binding(s->index),
-                             given.explain);
+    return query_line_open_fusion(&s->line, s->space, &s->spaces, magpie_index_get_binding(s->index),
+                                  given.explain);
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------- */
@@ -105,14 +105,14 @@ static magpie_status fetch_items(search *s) {
         magpie_status status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, item);
         if (status == MAGPIE_E_NOT_FOUND) continue;
         if (status != MAGPIE_OK) return status;
-        if (query_names(&s->query, item->id)) continue;
+        if (query_names(&s->line.query, item->id)) continue;
         s->hits[kept++] = s->hits[i];
     }
     s->count = kept;
     return MAGPIE_OK;
 }
 
-static size_t shares_a_hit(const search *s) { return s->query.count * MAGPIE_MODALITIES; }
+static size_t shares_a_hit(const search *s) { return s->line.query.count * MAGPIE_MODALITIES; }
 
 static magpie_status explain(search *s) {
     magpie_status status = MAGPIE_OK;
@@ -120,7 +120,7 @@ static magpie_status explain(search *s) {
     s->shares = magpie_alloc(s->count * shares_a_hit(s), sizeof *s->shares);
     if (!s->shares) return MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < s->count && status == MAGPIE_OK; i++)
-        status = query_explain(&s->query, s->snapshot, s->hits[i].row, s->shares + i * shares_a_hit(s));
+        status = query_explain(&s->line.query, s->snapshot, s->hits[i].row, s->shares + i * shares_a_hit(s));
     return status;
 }
 
@@ -128,17 +128,17 @@ static magpie_status find(search *s) {
     const magpie_search_options options = {.ef_search = (unsigned)given.ef_search,
                                            .nprobe = (unsigned)given.nprobe,
                                            .mode = given.exact ? MAGPIE_SEARCH_EXACT : MAGPIE_SEARCH_AUTO};
-    size_t k = given.k + query_items(&s->query);
+    size_t k = given.k + query_items(&s->line.query);
     if (k > MAGPIE_SEARCH_K_MAX) k = MAGPIE_SEARCH_K_MAX;
     s->hits = magpie_alloc(k, sizeof *s->hits);
     s->items = magpie_alloc(k, sizeof *s->items);
     if (!s->hits || !s->items) return MAGPIE_E_NO_MEMORY;
     double start = magpie_seconds();
-    magpie_status status = query_make(&s->query, s->space, magpie_index_get_binding(s->index)->dimension,
-                                      s->snapshot, &s->missing);
+    magpie_status status = query_line_make(&s->line, s->space, magpie_index_get_binding(s->index)->dimension,
+                                           s->snapshot, &s->missing);
     if (status == MAGPIE_OK)
-        status =
-            magpie_index_search(s->index, 1, s->query.vector, k, s->filter, &options, s->hits, &s->count);
+        status = magpie_index_search(s->index, 1, s->line.query.vector, k, s->filter, &options, s->hits,
+                                     &s->count);
     if (status == MAGPIE_OK) status = fetch_items(s);
     if (status == MAGPIE_OK) status = explain(s);
     s->took = magpie_seconds() - start;
@@ -150,12 +150,12 @@ static magpie_status find(search *s) {
 /* [{"query": "--text", "value", "weight", "shares": {"text": 0.3, "image": 0.2}}, ...]: of one hit. */
 static void append_shares_json(const search *s, const float *shares, magpie_text *out) {
     magpie_text_printf(out, ", \"explain\": [");
-    for (size_t i = 0; i < s->query.count; i++) {
-        const query_part *part = &s->query.given[i];
+    for (size_t i = 0; i < s->line.query.count; i++) {
+        const query_part *part = &s->line.query.parts[i];
         const char *comma = "";
-        magpie_text_printf(out, "%s{\"query\": \"%s\", \"value\": ", i ? ", " : "", part->option);
-        magpie_text_json_string(out, part->value, strlen(part->value));
-        magpie_text_printf(out, ", \"weight\": %.9g, \"shares\": {", (double)s->query.parts[i].weight);
+        magpie_text_printf(out, "%s{\"query\": \"%s\", \"value\": ", i ? ", " : "", part->name);
+        magpie_text_json_string(out, part->value.data, part->value.size);
+        magpie_text_printf(out, ", \"weight\": %.9g, \"shares\": {", (double)s->line.query.mixed[i].weight);
         for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
             float share = shares[i * MAGPIE_MODALITIES + m];
             if (isnan(share)) continue;
@@ -174,7 +174,7 @@ static void append_json(const search *s, magpie_text *out) {
         item_append_id(out, &s->items[i]);
         magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
         if (s->shares) append_shares_json(s, s->shares + i * shares_a_hit(s), out);
-        item_append_content(out, &s->items[i]);
+        item_append_fields(out, &s->items[i], ITEM_ALL);
         magpie_text_printf(out, "}");
     }
     magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);
@@ -187,8 +187,8 @@ static magpie_string words_of(const magpie_item *item) {
 
 /* A line for each part of the query: how much of the score it has with the item's text, picture and sound. */
 static void append_shares(const search *s, const float *shares, magpie_text *out) {
-    for (size_t i = 0; i < s->query.count; i++) {
-        const query_part *part = &s->query.given[i];
+    for (size_t i = 0; i < s->line.query.count; i++) {
+        const query_part *part = &s->line.query.parts[i];
         size_t start = out->size;
         magpie_text_printf(out, "%6s", "");
         for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
@@ -196,8 +196,8 @@ static void append_shares(const search *s, const float *shares, magpie_text *out
             if (!isnan(share))
                 magpie_text_printf(out, "%*.4f %s  ", SCORE_COLUMNS, (double)share, magpie_modality_name(m));
         }
-        magpie_text_printf(out, "by %s ", part->option);
-        terminal_append_cut(out, magpie_string_of(part->value), terminal_columns_left(out->size - start));
+        magpie_text_printf(out, "by %s ", part->name);
+        terminal_append_cut(out, part->value, terminal_columns_left(out->size - start));
         magpie_text_append(out, "\n", 1);
     }
 }
@@ -229,7 +229,7 @@ static void close_all(search *s) {
     magpie_snapshot_close(s->snapshot);
     magpie_index_close(s->index);
     magpie_store_close(s->store);
-    query_end(&s->query);
+    query_line_end(&s->line);
     free(s->hits);
     free(s->items);
     free(s->shares);
@@ -239,7 +239,7 @@ static exit_code run_search(char **operands, int count) {
     (void)operands;
     (void)count;
     search s = {0};
-    exit_code code = query_begin(&s.query, "search", given.space);
+    exit_code code = query_line_begin(&s.line, "search", given.space);
     if (code != EXIT_FINE) return code;
     if (given.explain && given.space != MAGPIE_SPACES && given.space != MAGPIE_SPACE_FUSED) {
         print_error("search: --explain is for the fused space: only there a score is a sum");
@@ -249,7 +249,7 @@ static exit_code run_search(char **operands, int count) {
     if (status == MAGPIE_OK) status = open_all(&s);
     if (status == MAGPIE_OK) status = find(&s);
     if (status == MAGPIE_OK)
-        status = page_write_search(&s.query, s.snapshot, s.hits, s.items, s.shares, s.count, s.took);
+        status = page_write_search(&s.line.query, s.snapshot, s.hits, s.items, s.shares, s.count, s.took);
     code = status == MAGPIE_OK ? answer(&s) : print_failure();
     if (status == MAGPIE_E_NOT_FOUND && s.missing) code = EXIT_MISSING;
     close_all(&s);

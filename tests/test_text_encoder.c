@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 
 static magpie_text_encoder *open_encoder(magpie_backend backend, magpie_precision precision) {
     const magpie_encoder_options options = {.backend = backend, .precision = precision};
@@ -79,7 +80,8 @@ static void check_shared_golden(magpie_precision precision) {
     golden g = read_golden(texts);
     size_t d = magpie_text_encoder_get_info(encoder)->dimension;
     float *wanted = read_npy(vectors, g.n * d), *got = encode(encoder, g.texts, g.n);
-    double difference = largest_difference(got, wanted, g.n * d), cosine = smallest_cosine(got, wanted, g.n, d);
+    double difference = largest_difference(got, wanted, g.n * d),
+           cosine = smallest_cosine(got, wanted, g.n, d);
     print_message("%s against %zu golden vectors: largest difference %.2g, smallest cosine %.7f\n",
                   magpie_precision_name(precision), g.n, difference, cosine);
     if (precision == MAGPIE_PRECISION_F32) assert_true(difference < 1e-4);
@@ -230,8 +232,8 @@ static void prefixes_and_limits(void **state) {
     assert_int_equal(magpie_text_encoder_get_info(encoder)->max_tokens, 256);
     memset(memory[0], 'a', sizeof memory[0]);
     for (size_t i = 1; i < sizeof memory[0]; i += 2) memory[0][i] = ' ';
-    assert_ok(magpie_text_encoder_tokenize(encoder, (magpie_string){memory[0], sizeof memory[0]}, MAGPIE_PASSAGE, ids,
-                                           &count));
+    assert_ok(magpie_text_encoder_tokenize(encoder, (magpie_string){memory[0], sizeof memory[0]},
+                                           MAGPIE_PASSAGE, ids, &count));
     assert_int_equal(count, 256);
     assert_int_equal(ids[255], 102);
 
@@ -239,6 +241,119 @@ static void prefixes_and_limits(void **state) {
     float out[2 * 384];
     assert_int_equal(magpie_text_encoder_encode(encoder, broken, 2, MAGPIE_PASSAGE, out), MAGPIE_E_INPUT);
     assert_non_null(strstr(magpie_error(), "text 1"));
+    magpie_text_encoder_close(encoder);
+}
+
+/* ---- tokens ---- */
+
+/* More than a block: short ones, and the longest that there are. */
+enum { MANY = 1030, MANY_TOKENS = MANY * 8 + TEXTS * 256 };
+
+typedef struct tokens {
+    int32_t ids[MANY_TOKENS];
+    size_t starts[MANY + 1];
+} tokens;
+
+static void tokenize_all(magpie_text_encoder *encoder, const magpie_string *texts, size_t n, tokens *out) {
+    out->starts[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t count, first = out->starts[i];
+        assert_true(first + 256 <= MANY_TOKENS);
+        assert_ok(magpie_text_encoder_tokenize(encoder, texts[i], MAGPIE_QUERY, out->ids + first, &count));
+        out->starts[i + 1] = first + count;
+    }
+}
+
+/* What was tokenized has the vectors of its texts, to the bit, wherever it begins in the caller's array. */
+static void tokens_are_texts(void **state) {
+    (void)state;
+    static tokens t;
+    static magpie_string texts[MANY];
+    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_AUTO);
+    size_t d = magpie_text_encoder_get_info(encoder)->dimension;
+    make_texts(texts, memory, TEXTS);
+    for (size_t i = TEXTS; i < MANY; i++) texts[i] = i % 2 ? string_of("a nest") : string_of("");
+    tokenize_all(encoder, texts, MANY, &t);
+    float *wanted = calloc(MANY * d, sizeof *wanted), *got = calloc(MANY * d, sizeof *got);
+    assert_true(wanted && got);
+    const size_t ranges[][2] = {{0, MANY}, {3, 4}, {5, 12}};
+    for (size_t r = 0; r < sizeof ranges / sizeof *ranges; r++) {
+        size_t first = ranges[r][0], n = ranges[r][1] - first;
+        assert_ok(magpie_text_encoder_encode(encoder, texts + first, n, MAGPIE_QUERY, wanted));
+        assert_ok(magpie_text_encoder_encode_tokens(encoder, t.ids, t.starts + first, n, got));
+        assert_memory_equal(got, wanted, n * d * sizeof *got);
+    }
+    free(wanted);
+    free(got);
+    magpie_text_encoder_close(encoder);
+}
+
+static void wrong_tokens(void **state) {
+    (void)state;
+    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_AUTO);
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoder);
+    int32_t ids[3 + 257] = {101, 102, 101};
+    float out[2 * 384];
+    const struct {
+        size_t count;
+        int32_t last;
+        const char *words; /* NULL: they are fine */
+    } cases[] = {
+        {1, 102, NULL},
+        {256, 102, NULL},
+        {1, (int32_t)info->vocabulary - 1, NULL},
+        {0, 0, "text 1: it has no tokens"},
+        {257, 102, "text 1: 257 tokens; the model takes 256"},
+        {2, -1, "text 1, token 1: -1 is"},
+        {2, (int32_t)info->vocabulary, "text 1, token 1: 30522 is"},
+        {2, INT32_MAX, "token 1: 2147483647 is"},
+    };
+    assert_int_equal(info->max_tokens, 256);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t starts[] = {0, 2, 2 + cases[i].count};
+        for (size_t k = 2; k < starts[2]; k++) ids[k] = k + 1 == starts[2] ? cases[i].last : 101;
+        magpie_status status = magpie_text_encoder_encode_tokens(encoder, ids, starts, 2, out);
+        assert_int_equal(status, cases[i].words ? MAGPIE_E_INPUT : MAGPIE_OK);
+        if (cases[i].words && !strstr(magpie_error(), cases[i].words)) fail_msg("%s", magpie_error());
+    }
+    magpie_text_encoder_close(encoder);
+}
+
+typedef struct tokenizing {
+    magpie_text_encoder *encoder;
+    tokens found;
+} tokenizing;
+
+static void *tokenize_thread(void *context) {
+    tokenizing *t = context;
+    magpie_string texts[TEXTS];
+    for (size_t i = 0; i < TEXTS; i++) texts[i] = string_of(memory[i]);
+    tokenize_all(t->encoder, texts, TEXTS, &t->found);
+    return NULL;
+}
+
+/* Tokenizing needs nobody's turn: two threads do it while a third encodes. */
+static void tokenizing_beside_encoding(void **state) {
+    (void)state;
+    static tokenizing threads[2];
+    pthread_t started[2];
+    magpie_string texts[TEXTS];
+    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_AUTO);
+    memset(memory, 0, sizeof memory);
+    make_texts(texts, memory, TEXTS);
+    for (size_t i = 0; i < 2; i++) {
+        threads[i].encoder = encoder;
+        assert_int_equal(pthread_create(&started[i], NULL, tokenize_thread, &threads[i]), 0);
+    }
+    float *vectors = encode(encoder, texts, TEXTS);
+    for (size_t i = 0; i < 2; i++) assert_int_equal(pthread_join(started[i], NULL), 0);
+    static tokens wanted;
+    tokenize_all(encoder, texts, TEXTS, &wanted);
+    for (size_t i = 0; i < 2; i++) {
+        assert_memory_equal(threads[i].found.starts, wanted.starts, (TEXTS + 1) * sizeof *wanted.starts);
+        assert_memory_equal(threads[i].found.ids, wanted.ids, wanted.starts[TEXTS] * sizeof *wanted.ids);
+    }
+    free(vectors);
     magpie_text_encoder_close(encoder);
 }
 
@@ -269,9 +384,9 @@ static void refused(const char *folder, magpie_status wanted, const char *words)
                  magpie_status_name(status), magpie_error());
 }
 
-#define CONFIG(hidden, heads, act)                                                                                     \
-    "{\"model_type\": \"bert\", \"hidden_act\": \"" act "\", \"hidden_size\": " hidden                                 \
-    ", \"num_attention_heads\": " heads ", \"num_hidden_layers\": 6, \"intermediate_size\": 1536, "                    \
+#define CONFIG(hidden, heads, act)                                                                           \
+    "{\"model_type\": \"bert\", \"hidden_act\": \"" act "\", \"hidden_size\": " hidden                       \
+    ", \"num_attention_heads\": " heads ", \"num_hidden_layers\": 6, \"intermediate_size\": 1536, "          \
     "\"vocab_size\": 30522, \"max_position_embeddings\": 512}"
 
 static void wrong_folders(void **state) {
@@ -312,7 +427,8 @@ static void wrong_folders(void **state) {
     const char *other = CONFIG("768", "12", "gelu"); /* a config of another model */
     write_file(folder, "config.json", other, strlen(other));
     refused(folder, MAGPIE_E_MISMATCH, "embeddings.word_embeddings.weight");
-    static const char *const names[] = {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"};
+    static const char *const names[] = {"config.json", "model.safetensors", "vocab.txt",
+                                        "tokenizer_config.json"};
     for (size_t i = 0; i < 4; i++) {
         path = magpie_path_join(folder, names[i]);
         assert_int_equal(unlink(path), 0);
@@ -323,8 +439,15 @@ static void wrong_folders(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_golden),        cmocka_unit_test(shared_golden_f32), cmocka_unit_test(shared_golden_bf16),
-        cmocka_unit_test(batch_is_single),   cmocka_unit_test(cpu_is_reference),  cmocka_unit_test(prefixes_and_limits),
+        cmocka_unit_test(own_golden),
+        cmocka_unit_test(shared_golden_f32),
+        cmocka_unit_test(shared_golden_bf16),
+        cmocka_unit_test(batch_is_single),
+        cmocka_unit_test(cpu_is_reference),
+        cmocka_unit_test(prefixes_and_limits),
+        cmocka_unit_test(tokens_are_texts),
+        cmocka_unit_test(wrong_tokens),
+        cmocka_unit_test(tokenizing_beside_encoding),
         cmocka_unit_test(wrong_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* blas.h - BLAS and LAPACK on the calling thread alone: sums do not depend on the number of threads then,
  * and what is parallel is so by the pool. OpenBLAS with OpenMP asks the calling thread's setting. Private to
- * ranker/. */
+ * encoders/ and ranker/. */
 #ifndef MAGPIE_BLAS_H
 #define MAGPIE_BLAS_H
 
@@ -30,5 +30,7 @@ void sorglq_(const int *rows, const int *columns, const int *reflectors, float *
              const float *scale, float *work, const int *work_size, int *info);
 void ssyev_(const char *vectors, const char *triangle, const int *n, float *a, const int *stride,
             float *values, float *work, const int *work_size, int *info);
+void ssyevd_(const char *vectors, const char *triangle, const int *n, float *a, const int *stride,
+             float *values, float *work, const int *work_size, int *whole, const int *whole_size, int *info);
 
 #endif

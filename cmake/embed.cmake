@@ -1,0 +1,18 @@
+# Writes OUTPUT, a C file with the bytes of FILES (a list) as `web_files` (service/http/web_files.h):
+#     cmake -DFILES=a;b -DOUTPUT=x.c -P embed.cmake
+set(text "/* Made by cmake/embed.cmake. */\n#include \"web_files.h\"\n\n")
+set(table "")
+set(number 0)
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME)
+  file(READ ${file} hex HEX)
+  string(LENGTH "${hex}" length)
+  math(EXPR size "${length} / 2")
+  string(REGEX REPLACE "(................................................)" "\\1\n" hex "${hex}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(APPEND text "static const unsigned char file_${number}[] = {\n${bytes}};\n\n")
+  string(APPEND table "    {\"${name}\", {(const char *)file_${number}, ${size}}},\n")
+  math(EXPR number "${number} + 1")
+endforeach()
+string(APPEND text "const web_file web_files[] = {\n${table}    {0}};\n")
+file(WRITE ${OUTPUT} "${text}")

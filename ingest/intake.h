@@ -1,0 +1,56 @@
+/* intake.h - what an ingest of a file and one of lines that come one by one share: what fills the spaces, what
+ * is to become of an item, and the transaction. Private to ingest/. */
+#ifndef MAGPIE_INTAKE_H
+#define MAGPIE_INTAKE_H
+
+#include "ingest.h"
+#include "media.h"
+#include "pending.h"
+
+typedef struct magpie_intake { /* all zero is a valid empty one */
+    magpie_store *store;
+    const magpie_ingest_options *options; /* catalogue and labels alone are looked at */
+    magpie_text_encoder *text_encoder;    /* NULL: none is given */
+    uint64_t text_salt;                   /* another prefix gives other vectors */
+    magpie_medium media[MAGPIE_MEDIA];
+    const magpie_fusion *fusion; /* NULL: nothing fills the fused space */
+    magpie_fusion *own_fusion;   /* where the caller gave none */
+    magpie_store_stats bound;    /* the spaces' models, from the binding on */
+    magpie_snapshot *snapshot;   /* in which items are compared; NULL: to be opened */
+    magpie_pending pending;
+    magpie_batch *batch;
+} magpie_intake;
+
+/* Takes in what there is to work with, and checks that it fits together and to the store. Nothing is written. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_begin(magpie_intake *in, magpie_store *store,
+                                                      const magpie_ingest_encoders *encoders,
+                                                      const magpie_ingest_options *options);
+/* Binds the spaces, after which items can be taken in. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_bind(magpie_intake *in);
+/* Of what decides the outcome besides the catalogue. */
+uint64_t magpie_intake_salt(const magpie_intake *in);
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_renew_snapshot(magpie_intake *in);
+
+static inline bool magpie_same_content(const magpie_item *a, const magpie_item *b) {
+    return a->content_hash[0] == b->content_hash[0] && a->content_hash[1] == b->content_hash[1];
+}
+
+/* What is to become of an item whose line was parsed; sets its hashes and problems to what they will be.
+ *     stored   what the snapshot has under its id; NULL: nothing
+ *     same     the store has what would come of it, and there is nothing to do */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item,
+                                                     const magpie_item *stored, magpie_vector_plan *plan,
+                                                     bool *same);
+/* The same for an item that differs in its attributes alone, whatever has become of what its vectors are made
+ * of: they all stay. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item,
+                                                          const magpie_item *stored, magpie_vector_plan *plan,
+                                                          bool *same);
+
+/* Encodes what is pending and commits it in one transaction, with what `seal` (NULL: nothing) adds to the batch
+ * when all else is in it. The pending items stay. *seconds: spent after the encoding is added. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_commit(magpie_intake *in, const magpie_pending_hooks *hooks,
+                                                       magpie_status (*seal)(void *context), double *seconds);
+void magpie_intake_free(magpie_intake *in);
+
+#endif

@@ -1,0 +1,213 @@
+/* batcher.c - see batcher.h. */
+#include "batcher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BATCH_BYTES = 64 << 10 /* of texts: some 16,000 tokens, which a batch of short ones never reaches */ };
+
+struct batcher {
+    const model_encoder *encoder;
+    model_sense sense;
+    batcher_options options;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards the next four */
+    pthread_cond_t arrived;
+    encode_task *first, **last;
+    size_t depth;
+    bool ending;
+    /* Of the batch at hand: [most] */
+    encode_task **tasks;
+    size_t *of; /* those of one role */
+    magpie_string *texts;
+    magpie_media *media;
+    magpie_outcome *outcomes;
+    float *vectors; /* [most, dimension] */
+};
+
+/* ---- what makes a batch -------------------------------------------------------------------------------- */
+
+static bool others_are_coming(const batcher *b) {
+    return b->options.coming && atomic_load_explicit(b->options.coming, memory_order_relaxed);
+}
+
+/* With the lock held, and a task in the queue. */
+static void wait_for_others(batcher *b) {
+    const double until = b->first->submitted + b->options.wait;
+    for (double now; b->depth < b->options.most && others_are_coming(b) && !b->ending;) {
+        if ((now = magpie_seconds()) >= until) return;
+        struct timespec at;
+        clock_gettime(CLOCK_REALTIME, &at);
+        const double left = until - now;
+        at.tv_nsec += (long)(left * 1e9);
+        at.tv_sec += at.tv_nsec / 1000000000;
+        at.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&b->arrived, &b->lock, &at);
+    }
+}
+
+/* With the lock held. */
+static size_t take_batch(batcher *b) {
+    size_t n = 0, bytes = 0;
+    while (b->first && n < b->options.most && (!n || bytes + b->first->text.size <= BATCH_BYTES)) {
+        encode_task *task = b->first;
+        bytes += task->text.size;
+        b->tasks[n++] = task;
+        if (!(b->first = task->next)) b->last = &b->first;
+        b->depth--;
+    }
+    return n;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------------------ */
+
+static void set_outcome(encode_task *task, magpie_status status) {
+    task->outcome.status = status;
+    if (status != MAGPIE_OK)
+        snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", magpie_error());
+}
+
+/* Texts of one role, tasks[of[0]] ... tasks[of[n - 1]]. */
+static void encode_texts(batcher *b, const size_t *of, size_t n, magpie_text_role role) {
+    const size_t d = b->encoder->dimension;
+    for (size_t i = 0; i < n; i++) b->texts[i] = b->tasks[of[i]]->text;
+    const magpie_status status = magpie_text_encoder_encode(b->encoder->text, b->texts, n, role, b->vectors);
+    if (status != MAGPIE_OK && n > 1) { /* one of them may be at fault */
+        for (size_t i = 0; i < n; i++) encode_texts(b, of + i, 1, role);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        encode_task *task = b->tasks[of[i]];
+        set_outcome(task, status);
+        if (status == MAGPIE_OK) memcpy(task->out, b->vectors + i * d, d * sizeof *task->out);
+    }
+}
+
+static void encode_role(batcher *b, size_t n, magpie_text_role role) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (b->tasks[i]->role == role) b->of[count++] = i;
+    if (count) encode_texts(b, b->of, count, role);
+}
+
+static void encode_files(batcher *b, size_t n) {
+    for (size_t i = 0; i < n; i++) b->media[i] = b->tasks[i]->media;
+    magpie_status status = model_encode_files(b->encoder, b->media, n, b->vectors, b->outcomes);
+    for (size_t i = 0; i < n; i++) {
+        encode_task *task = b->tasks[i];
+        if (status == MAGPIE_OK)
+            task->outcome = b->outcomes[i];
+        else
+            set_outcome(task, status);
+        memcpy(task->out, b->vectors + i * b->encoder->dimension, b->encoder->dimension * sizeof *task->out);
+    }
+}
+
+static void run_batch(batcher *b, size_t n) {
+    const double start = magpie_seconds();
+    if (b->sense == SENSE_TEXT) {
+        encode_role(b, n, MAGPIE_QUERY);
+        encode_role(b, n, MAGPIE_PASSAGE);
+    } else {
+        encode_files(b, n);
+    }
+    const double took = magpie_seconds() - start;
+    if (b->options.batched) b->options.batched(b->sense, n);
+    for (size_t i = 0; i < n; i++) {
+        encode_task *task = b->tasks[i];
+        task->queued = start - task->submitted;
+        task->encoded = took;
+        task->batch = n;
+        task->done(task); /* it may be gone after that */
+    }
+}
+
+static void *work(void *argument) {
+    batcher *b = argument;
+    pthread_mutex_lock(&b->lock);
+    for (;;) {
+        while (!b->first && !b->ending) pthread_cond_wait(&b->arrived, &b->lock);
+        if (!b->first) break;
+        wait_for_others(b);
+        const size_t n = take_batch(b);
+        pthread_mutex_unlock(&b->lock);
+        run_batch(b, n);
+        pthread_mutex_lock(&b->lock);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+/* ---- the batcher --------------------------------------------------------------------------------------- */
+
+static void free_buffers(batcher *b) {
+    pthread_cond_destroy(&b->arrived);
+    pthread_mutex_destroy(&b->lock);
+    free(b->tasks);
+    free(b->of);
+    free(b->texts);
+    free(b->media);
+    free(b->outcomes);
+    free(b->vectors);
+    free(b);
+}
+
+magpie_status batcher_create(const model_encoder *encoder, model_sense sense, const batcher_options *options,
+                             batcher **out) {
+    batcher *b = magpie_alloc(1, sizeof *b);
+    if (!b) return MAGPIE_E_NO_MEMORY;
+    b->encoder = encoder;
+    b->sense = sense;
+    b->options = *options;
+    b->last = &b->first;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->arrived, NULL);
+    const size_t most = options->most;
+    b->tasks = magpie_alloc(most, sizeof(encode_task *));
+    b->of = magpie_alloc(most, sizeof *b->of);
+    b->texts = magpie_alloc(most, sizeof *b->texts);
+    b->media = magpie_alloc(most, sizeof *b->media);
+    b->outcomes = magpie_alloc(most, sizeof *b->outcomes);
+    b->vectors = magpie_alloc(most * encoder->dimension, sizeof *b->vectors);
+    magpie_status status = b->tasks && b->of && b->texts && b->media && b->outcomes && b->vectors
+                               ? MAGPIE_OK
+                               : MAGPIE_E_NO_MEMORY;
+    int error = status == MAGPIE_OK ? pthread_create(&b->thread, NULL, work, b) : 0;
+    if (error) status = magpie_fail_errno(error, "cannot start a thread");
+    if (status == MAGPIE_OK)
+        *out = b;
+    else
+        free_buffers(b);
+    return status;
+}
+
+void batcher_free(batcher *b) {
+    if (!b) return;
+    pthread_mutex_lock(&b->lock);
+    b->ending = true;
+    pthread_cond_signal(&b->arrived);
+    pthread_mutex_unlock(&b->lock);
+    pthread_join(b->thread, NULL);
+    free_buffers(b);
+}
+
+void batcher_submit(batcher *b, encode_task *task) {
+    task->submitted = magpie_seconds();
+    task->next = NULL;
+    pthread_mutex_lock(&b->lock);
+    *b->last = task;
+    b->last = &task->next;
+    b->depth++;
+    pthread_cond_signal(&b->arrived);
+    pthread_mutex_unlock(&b->lock);
+}
+
+size_t batcher_depth(batcher *b) {
+    pthread_mutex_lock(&b->lock);
+    const size_t depth = b->depth;
+    pthread_mutex_unlock(&b->lock);
+    return depth;
+}

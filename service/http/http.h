@@ -1,0 +1,137 @@
+/* http.h - what a handler of the service sees: a request, and the ways to answer it.
+ *
+ * THREADS. libmicrohttpd has a few threads that each serve many connections by epoll: none may ever wait. So
+ * a handler runs HTTP_HERE, on such a thread, where it takes no more than about a millisecond; or as
+ * HTTP_WORKER, on a thread of its own, where it may wait, for the disk or for a turn. A handler that is here
+ * and has to wait (for an encoder, with others of its kind) says so: it returns HTTP_WAIT with r->submit set,
+ * and is called again after http_resume. Its connection sleeps meanwhile.
+ *
+ * MEMORY. A request owns its body, its JSON and its state, which live until it has been answered. An answer's
+ * text is handed over. */
+#ifndef MAGPIE_HTTP_H
+#define MAGPIE_HTTP_H
+
+#include <jansson.h>
+
+#include "serving.h"
+
+typedef struct http_request http_request;
+typedef struct http_server http_server;
+
+enum { HTTP_ALLOW_MAX = 48, HTTP_QUERY_MAX = 8 /* values that one handler asks for */ };
+
+typedef enum http_outcome {
+    HTTP_DONE, /* it has been answered */
+    HTTP_WAIT  /* r->submit is to be called now, and the handler again after http_resume */
+} http_outcome;
+
+typedef enum http_place { HTTP_HERE, HTTP_WORKER } http_place;
+
+/* What is accepted as a body. */
+typedef enum http_body { HTTP_NO_BODY, HTTP_JSON, HTTP_JSON_OR_FORM, HTTP_JSON_OR_LINES } http_body;
+
+enum {
+    HTTP_OPEN = 1,   /* needs no key */
+    HTTP_WRITES = 2, /* a key that only reads is refused */
+    HTTP_MEDIA = 4   /* its body may have pictures and sounds in it: the larger limit */
+};
+
+typedef struct http_route {
+    const char *method, *path; /* "/v1/items/{id}/image": {id} is one segment, percent-decoded */
+    http_outcome (*run)(http_request *r);
+    http_place place;
+    http_body body;
+    unsigned flags;
+    /* Of a body of lines that comes in: called on a worker with some of it in r->body, the last line whole
+     * where `last`; it takes whole lines off. NULL: bodies are taken whole. */
+    void (*take)(http_request *r);
+} http_route;
+
+/* Stages that time is counted by. */
+typedef enum http_stage { HTTP_QUEUE, HTTP_ENCODE, HTTP_SEARCH, HTTP_RANK, HTTP_STAGES } http_stage;
+
+struct http_request {
+    http_server *server;
+    const http_route *route; /* NULL: there is none */
+    char id[40];             /* "X-Request-Id": the client's, or ours */
+    const char *method;
+    char *path;         /* without the query */
+    char *parameter;    /* {id}; NULL: the route has none */
+    magpie_text body;   /* as it came; or what has come of it, see `take` */
+    bool is_lines;      /* the body is one of lines */
+    bool body_is_whole; /* nothing more will come */
+    serving view;       /* models, indexes and recommender, from the time at which it was dispatched */
+    /* For a handler's own use. */
+    int step;
+    void *state;
+    void (*free_state)(void *state);
+    /* With HTTP_WAIT: called once the connection sleeps. */
+    void (*submit)(http_request *r);
+    void *waiting_for;         /* whatever submit wants to know */
+    bool on_worker;            /* the handler runs on a worker now */
+    double stage[HTTP_STAGES]; /* seconds */
+
+    /* The server's. */
+    json_t *json;
+    struct MHD_Connection *connection;
+    const struct http_key *key;
+    http_request *next;
+    double began, dispatched, waiting_since; /* magpie_seconds() */
+    size_t held;                             /* bytes of the body, as counted */
+    bool answered, refused, too_large;
+    unsigned status;
+    magpie_text answer;
+    const char *type;
+    char allow[HTTP_ALLOW_MAX];    /* methods; empty: it is not to be told */
+    char *decoded[HTTP_QUERY_MAX]; /* values of the query */
+    const char *cache;             /* Cache-Control; NULL: no-store */
+    const magpie_string *fixed;    /* the answer is this, which lasts as long as the process */
+};
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
+/* A value of the query behind '?', decoded; NULL: it is not there. Valid as long as the request. */
+const char *http_query(http_request *r, const char *name);
+/* The same as a whole number from `least` to `most`; answers 400 and returns false where it is none. */
+bool http_query_number(http_request *r, const char *name, size_t least, size_t most, size_t *value);
+/* The body as JSON, the request's; NULL, and 400 has been answered, where it is none. */
+json_t *http_json(http_request *r);
+/* A header of the request; NULL: it is not there. */
+const char *http_header(http_request *r, const char *name);
+
+/* Members of an object; each answers 400 with the field's name and returns false where the member is of
+ * another kind or out of bounds, and leaves *out where it is absent or null. `path` is in front of the name
+ * in messages ("query[1]."), "" at the top. */
+bool http_get_string(http_request *r, json_t *object, const char *path, const char *name, magpie_string *out);
+bool http_get_number(http_request *r, json_t *object, const char *path, const char *name, double least,
+                     double most, double *out);
+bool http_get_count(http_request *r, json_t *object, const char *path, const char *name, size_t least,
+                    size_t most, size_t *out);
+bool http_get_bool(http_request *r, json_t *object, const char *path, const char *name, bool *out);
+/* 400 where it has a member of no name in `names`, which ends with NULL: a misspelt one is not lost. */
+bool http_check_names(http_request *r, json_t *object, const char *path, const char *const *names);
+/* The member "filter", parsed, the caller's. */
+bool http_get_filter(http_request *r, json_t *object, magpie_filter **out);
+
+/* ---- answering ----------------------------------------------------------------------------------------- */
+
+/* Each answers and returns HTTP_DONE, so that a handler may end with it. `text` is taken over. */
+http_outcome http_answer(http_request *r, unsigned status, const char *type, magpie_text *text);
+http_outcome http_answer_json(http_request *r, unsigned status, magpie_text *text);
+http_outcome http_answer_fixed(http_request *r, const char *type, const magpie_string *bytes);
+/* {"error": {"code", "message", "field"}}; `code` NULL: that which the status has. */
+http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
+                        const char *format, ...) MAGPIE_PRINTF(5, 6);
+/* What this thread's last failure was, with the HTTP status that fits. */
+http_outcome http_failure(http_request *r, magpie_status status, const char *field);
+unsigned http_status_of(magpie_status status);
+const char *http_code_of(unsigned status); /* "not_found" */
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+/* Calls the handler of a request that sleeps again, on its connection's thread. From any thread. */
+void http_resume(http_request *r);
+/* For a handler to end with: it is called again, on a worker. */
+http_outcome http_move_to_worker(http_request *r);
+
+#endif
