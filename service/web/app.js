@@ -1,12 +1,12 @@
 /* app.js - the page's beginning: which view the address asks for, what is dropped or pasted anywhere, and single keys.
  * One file a view: find.js, foryou.js, map.js, status.js. query.js is the address; what is not in it is not a
  * state, apart from who is here (people.js). */
-import { $, complain } from "./dom.js";
+import { $ } from "./dom.js";
 import * as find from "./find.js";
 import * as foryou from "./foryou.js";
 import * as map from "./map.js";
 import * as people from "./people.js";
-import { here, KINDS, VIEWS } from "./query.js";
+import { here, VIEWS } from "./query.js";
 import * as status from "./status.js";
 
 const SHOW = { find: find.showFind, foryou: foryou.showForYou, map: map.showMap, status: status.showStatus };
@@ -106,7 +106,6 @@ function begin() {
   catchFiles();
   addEventListener("keydown", onKey);
   addEventListener("hashchange", arrive);
-  addEventListener("unhandledrejection", (event) => complain($("#ask-problem"), event.reason));
   arrive();
 }
 

@@ -7,7 +7,17 @@ import { filterOf, go, here, KINDS } from "./query.js";
 const GROUPS = 6, FEW = 6;
 const NAMES = { text: "Words", image: "Pictures", audio: "Sounds", item: "Things" };
 const expanded = new Set();
+const counted = new Map(); // the query -> a promise of its attributes; until the page is loaded anew
 let asked = 0;
+
+function countsOf(filter) {
+  const path = "/v1/attributes" + (filter ? "?filter=" + encodeURIComponent(JSON.stringify(filter)) : "");
+  if (!counted.has(path)) counted.set(path, get(path));
+  return counted.get(path).then(({ attributes }) => attributes, (error) => {
+    counted.delete(path);
+    throw error;
+  });
+}
 
 /* An attribute is worth showing where its commonest values tell things apart: a category does, a title does not. */
 function worth({ values, items }) {
@@ -59,18 +69,14 @@ export async function showFilters(state) {
   const mine = ++asked, { filters } = state;
   showBalance(state);
   const chosen = Object.keys(filters).filter((key) => filters[key].length);
-  const fetchCounts = async (without) => {
-    const filter = filterOf(filters, without);
-    return (await get("/v1/attributes" + (filter ? "?filter=" + encodeURIComponent(JSON.stringify(filter)) : ""))).attributes;
-  };
   try {
-    const [counted, ...own] = await Promise.all([fetchCounts(), ...chosen.map(fetchCounts)]);
+    const [base, all, ...own] = await Promise.all([countsOf(), countsOf(filterOf(filters)),
+      ...chosen.map((key) => countsOf(filterOf(filters, key)))]);
     if (mine !== asked) return;
-    const others = counted.filter(({ key }) => !chosen.includes(key) && counted.length);
-    const kept = chosen.map((key, i) => own[i].find((one) => one.key === key) ?? { key, values: [] });
-    const best = others.map((one) => [worth(one), one]).filter(([x]) => x > 0).sort((a, b) => b[0] - a[0]).map(([, one]) => one);
-    refill($("#filters"), [...kept, ...best].slice(0, Math.max(GROUPS, kept.length))
-      .map((one, i) => group(one, filters[one.key] ?? [], i)), $("#find-heading"));
+    const best = base.filter((one) => worth(one) > 0).sort((a, b) => worth(b) - worth(a)).slice(0, GROUPS);
+    const keys = [...new Set([...best.map(({ key }) => key), ...chosen])]; // in one order whatever is chosen
+    const counts = (key) => (own[chosen.indexOf(key)] ?? all).find((one) => one.key === key) ?? { key, values: [] };
+    refill($("#filters"), keys.map((key, i) => group(counts(key), filters[key] ?? [], i)), $("#find-heading"));
   } catch (error) {
     if (mine === asked) refill($("#filters"), error.status === 404 ? [] : [make("p.problem", {}, error.message)]);
   }

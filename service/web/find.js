@@ -1,5 +1,5 @@
 /* find.js - the first view: the search box and its parts, what is found, and a handful of things while nothing is asked. */
-import { Refused, send } from "./api.js";
+import { send } from "./api.js";
 import { card, itemOf, namesOf, pictureOf, titleOf } from "./cards.js";
 import { $, complain, icon, make, refill, say } from "./dom.js";
 import { showFilters } from "./filters.js";
@@ -11,7 +11,7 @@ import { filterOf, go, here, keep, keptMedia, lessLike, moreLike, partsOf, reque
 const PAGE = 24;
 const box = $("#words"), bird = $("#bird"), problem = $("#ask-problem");
 let running = new AbortController(); // the search that is under way, which the next one ends
-let shown = [], scale = 1;
+let current = null, scale = 1; // the state that is shown; the score that fills a bar
 
 /* ---- the parts */
 
@@ -62,11 +62,13 @@ function submit(event) {
   go({ view: "find", parts: [...partsOf(box.value), ...parts.filter((_, i) => i !== old)] });
 }
 
+const addMedia = (media) =>
+  go({ view: "find", parts: [...here().parts, { kind: media.kind, value: keep(media), wanted: true }] });
+
 export async function add(files) {
   for (const file of files) {
     try {
-      const media = await mediaOf(file);
-      go({ view: "find", parts: [...here().parts, { kind: media.kind, value: keep(media), wanted: true }] });
+      addMedia(await mediaOf(file));
     } catch (error) {
       complain(problem, error);
     }
@@ -83,8 +85,7 @@ async function toggleRecording() {
     button.setAttribute("aria-pressed", "true");
     button.dataset.seconds = 0;
     say("Recording. Press again to end it.");
-    const media = await recording.sound;
-    go({ view: "find", parts: [...here().parts, { kind: "audio", value: keep(media), wanted: true }] });
+    addMedia(await recording.sound);
   } catch (error) {
     complain(problem, error);
   }
@@ -93,15 +94,6 @@ async function toggleRecording() {
 }
 
 /* ---- what is found */
-
-function show(hits, heading, { asked = false, said = heading } = {}) {
-  shown = hits;
-  $("#find-heading").textContent = heading;
-  $("#legend").hidden = !hits[0]?.explain;
-  const less = asked ? lessLike : null;
-  $("#hits").replaceChildren(...hits.map((hit) => card(hit, { more: moreLike, less, scale: asked && scale })));
-  say(said);
-}
 
 async function describe(parts) {
   const names = await Promise.all(parts.map((part) => (part.kind === "item" ? titleOf(part.value) : wordsOf(part))));
@@ -121,26 +113,10 @@ async function ask(state, offset) {
 
 async function search(state) {
   const { hits, took_ms } = await ask(state, 0);
-  scale = Math.max(hits[0]?.score ?? 1, 0.05);
-  const first = hits.length ? ` The first is ${namesOf(hits[0]).title}.` : "";
   const like = `like ${await describe(state.parts)}`;
-  show(hits, hits.length ? `Things ${like}` : `Nothing here is ${like}`,
-    { asked: true, said: `${hits.length} things ${like}, in ${Math.round(took_ms)} milliseconds.${first}` });
-  $("#more").hidden = hits.length < PAGE;
-}
-
-async function showMore() {
-  const first = shown.length;
-  try {
-    const { hits } = await ask(here(), first);
-    shown = [...shown, ...hits];
-    $("#hits").append(...hits.map((hit) => card(hit, { more: moreLike, less: lessLike, scale })));
-    $("#hits").children[first]?.querySelector("button").focus();
-    $("#more").hidden = hits.length < PAGE;
-    say(hits.length ? `${hits.length} more things.` : "That is all.");
-  } catch (error) {
-    complain(problem, error);
-  }
+  return { hits, heading: hits.length ? `Things ${like}` : `Nothing here is ${like}`, more: hits.length === PAGE,
+    said: `${hits.length} things ${like}, in ${Math.round(took_ms)} milliseconds.` +
+      (hits.length ? ` The first is ${namesOf(hits[0]).title}.` : "") };
 }
 
 /* Things by chance, out of the map, which has everybody's id; or what is popular or new where there is no map. */
@@ -151,37 +127,63 @@ async function handful({ filters }) {
   const { hits } = few.length < 2
     ? await send("/v1/recommend", { user: me(), k: PAGE, filter }, running.signal)
     : await send("/v1/search", { query: { item: few[0] }, k: PAGE, filter: { has_id: few } }, running.signal);
-  show(hits, hits.length ? (few.length ? "A handful of things" : "Things to begin with") : "Nothing is here yet");
-  $("#again").hidden = few.length < 2;
+  const heading = hits.length ? (few.length ? "A handful of things" : "Things to begin with") : "Nothing is here yet";
+  return { hits, heading, said: heading, again: few.length > 1 };
 }
 
+const cardsOf = (hits, asked) => hits.map((hit) =>
+  card(hit, { more: moreLike, less: asked ? lessLike : null, scale: asked ? scale : 0 }));
+
+function show({ hits, heading, said, more, again }, asked) {
+  scale = Math.max(hits[0]?.score ?? 1, 0.05);
+  $("#find-heading").textContent = heading;
+  $("#legend").hidden = !hits[0]?.explain;
+  $("#hits").replaceChildren(...cardsOf(hits, asked));
+  $("#more").hidden = !more;
+  $("#again").hidden = !again;
+  say(said);
+}
+
+async function showMore() {
+  const { signal } = running, first = $("#hits").children.length;
+  try {
+    const { hits } = await ask(current, first);
+    $("#hits").append(...cardsOf(hits, true));
+    $("#hits").children[first]?.querySelector("button").focus();
+    $("#more").hidden = hits.length < PAGE;
+    say(hits.length ? `${hits.length} more things.` : "That is all.");
+  } catch (error) {
+    if (!signal.aborted) complain(problem, error);
+  }
+}
+
+/* A picture or sound that another tab has is left out, and said to be. */
 export async function showFind(state) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
-  const lost = state.parts.filter(({ kind, value }) => (kind === "image" || kind === "audio") && !keptMedia(value));
-  if (lost.length) state.parts = state.parts.filter((part) => !lost.includes(part));
-  const asked = state.parts.length > 0;
+  const isHere = ({ kind, value }) => (kind !== "image" && kind !== "audio") || keptMedia(value);
+  const lost = !state.parts.every(isHere), parts = state.parts.filter(isHere), asked = parts.length > 0;
+  current = { ...state, parts };
   $("#view-find").classList.toggle("asked", asked);
-  box.value = state.parts[inBox(state.parts)]?.value ?? "";
-  showParts(state);
-  showFilters(state);
-  complain(problem, lost.length && "The picture or sound of this search was only in the tab that made it.");
-  $("#more").hidden = $("#again").hidden = true;
+  box.value = parts[inBox(parts)]?.value ?? "";
+  showParts(current);
+  showFilters(current);
+  complain(problem, lost && "The picture or sound of this search was only in the tab that made it.");
   $("#hits").setAttribute("aria-busy", "true");
   bird.classList.add("busy");
   try {
-    await (asked ? search(state) : handful(state));
+    const found = await (asked ? search(current) : handful(current));
+    if (signal.aborted) return;
+    show(found, asked);
     bird.classList.add("hop");
   } catch (error) {
     if (signal.aborted) return;
-    complain(problem, error);
-    if (!(error instanceof Refused)) throw error;
     const [, index] = error.field?.match(/^query\[(\d+)\]/) ?? [];
-    if (index) showParts(state, +index);
-    show([], asked ? "Nothing was looked for" : "Things", { said: "" });
+    if (index) showParts(current, +index);
+    show({ hits: [], heading: asked ? "Nothing was looked for" : "Things", said: "" }, asked);
+    complain(problem, error);
   }
-  if (signal.aborted) return;
   $("#hits").setAttribute("aria-busy", "false");
   bird.classList.remove("busy");
 }

@@ -149,8 +149,12 @@ function showAll() {
 /* ---- what is there */
 
 function nearest(x, y, n, within = Infinity) {
-  return map.ids.map((id, i) => [Math.hypot(screenX(i) - x, screenY(i) - y), id])
-    .filter(([distance]) => distance <= within).sort((a, b) => a[0] - b[0]).slice(0, n).map(([, id]) => id);
+  const found = [];
+  for (let i = 0; i < map.ids.length; i++) {
+    const distance = Math.max(Math.abs(screenX(i) - x), Math.abs(screenY(i) - y)); // as pictures are: squares
+    if (distance <= within) found.push([distance, map.ids[i]]);
+  }
+  return found.sort((a, b) => a[0] - b[0]).slice(0, n).map(([, id]) => id);
 }
 
 async function listNear() {

@@ -57,7 +57,7 @@ export async function mediaOf(file) {
   if (file.type.startsWith("image/")) return { kind: "image", name, data: await toDataUrl(await pictureOf(file)) };
   if (!/^audio\/|^video\/(ogg|webm|mp4)|^application\/ogg/.test(file.type))
     throw new Error(`${name} is neither a picture nor a sound.`);
-  const asIs = file.size <= FILE_MOST && /(wav|wave|flac|ogg|mpeg|mp3)$/.test(file.type);
+  const asIs = file.size <= FILE_MOST && /(wav|wave|flac|ogg|mpeg|mp3|aiff)$/.test(file.type);
   return { kind: "audio", name, data: await toDataUrl(asIs ? file : await wavOf(file, name)) };
 }
 
