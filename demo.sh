@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # From nothing to search results: installs what is missing, builds, fetches the text model, makes a catalogue out of
 # Debian's clip art and stamps, ingests its texts, pictures and sounds, and asks for things by words, by a picture and
-# by voice; each answer is also a page of pictures. A second run does only what is left to do.
+# by voice; each answer is also a page of pictures. Then it serves all that: `./demo.sh --no-serve` ends before. A second
+# run does only what is left to do.
 set -euo pipefail
 cd "$(dirname "$0")"
+case ${1:-} in '' | --no-serve) ;; *) echo "demo.sh: --no-serve, or nothing" >&2; exit 2 ;; esac
 
 scripts/packages demo
 models=$(scripts/fetch-starter)
@@ -33,3 +35,7 @@ ask voice --audio demo-pages/spoken.wav
 ask mixed --text 'musical instrument' --not-text 'guitar' --explain
 echo
 echo "The pages: demo-pages/*.html"
+[ "${1:-}" != --no-serve ] || exit 0
+echo
+echo "Now open http://localhost:8700/ (Ctrl-C ends it)"
+exec "$magpie" serve --store demo-store --model "$models" --media-root /usr/share --access-log none

@@ -56,7 +56,7 @@ class Document(unittest.TestCase):
     def test_errors(self):
         for name, operation in operations:
             errors = {int(status) for status in operation["responses"]} - {200}
-            expected = set() if operation.get("security") == [] else {401, 429, 500, 503}
+            expected = {403, 429} if operation.get("security") == [] else {401, 403, 429, 500, 503}
             if "requestBody" in operation:
                 expected |= {400, 413, 415}
             if "{id}" in name:

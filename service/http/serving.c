@@ -4,6 +4,7 @@
 #include "rankers.h"
 #include "storage.h"
 
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static magpie_status warm_up(const model_encoder *encoder) {
 static void *open_encoder(void *argument) {
     opening *o = argument;
     model_encoder *encoder = &o->models->encoders[o->sense];
+    omp_set_num_threads(1); /* of this thread: three that each take all CPUs would mostly wait for each other */
     o->status = model_open(o->models->folders.of[o->sense], o->sense, false, encoder);
     if (o->status == MAGPIE_OK && encoder->text) o->status = warm_up(encoder);
     if (o->status != MAGPIE_OK) snprintf(o->why, sizeof o->why, "%s", magpie_error());
