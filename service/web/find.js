@@ -95,9 +95,11 @@ async function toggleRecording() {
 
 /* ---- what is found */
 
+/* What is wanted, then what is not. */
 async function describe(parts) {
-  const names = await Promise.all(parts.map((part) => (part.kind === "item" ? titleOf(part.value) : wordsOf(part))));
-  return parts.map(({ wanted }, i) => (wanted ? (i ? " and " : "") : i ? ", not " : "anything but ") + names[i]).join("");
+  const ordered = [...parts].sort((a, b) => b.wanted - a.wanted);
+  const names = await Promise.all(ordered.map((part) => (part.kind === "item" ? titleOf(part.value) : wordsOf(part))));
+  return ordered.map(({ wanted }, i) => (wanted ? (i ? " and " : "") : i ? ", not " : "anything but ") + names[i]).join("");
 }
 
 /* A store of pictures or sounds alone has no one space, in which alone a score can be explained. */

@@ -65,11 +65,14 @@ function table(caption, head, rows) {
       ...cells.map((cell) => make("td", {}, cell))))));
 }
 
+/* Where nothing came in the last minute: since the start, in grey. */
 function latencies(caption, name) {
   const then = histograms(readings[0].metrics, name);
   const rows = [...histograms(readings.at(-1).metrics, name)].map(([what, series]) => {
-    const counted = series.map(([bound, n], i) => [bound, n - (then.get(what)?.[i][1] ?? 0)]), n = counted.at(-1)[1];
-    return [what, n.toLocaleString("en"), ...[0.5, 0.95, 0.99].map((q) => (n > 0 ? quantile(counted, q) : "–"))];
+    const recent = series.map(([bound, n], i) => [bound, n - (then.get(what)?.[i][1] ?? 0)]);
+    const idle = !(recent.at(-1)[1] > 0), counted = idle ? series : recent, n = counted.at(-1)[1];
+    const cells = [n.toLocaleString("en"), ...[0.5, 0.95, 0.99].map((q) => (n > 0 ? quantile(counted, q) : "–"))];
+    return [what, ...cells.map((cell) => (idle ? make("span.soft", {}, cell) : cell))];
   });
   return table(caption, ["", "count", "p50", "p95", "p99"], rows);
 }
@@ -87,11 +90,11 @@ function show() {
     tile("Things", stats.items, stats.items.toLocaleString("en"), `${stats.interactions.toLocaleString("en")} interactions`),
     tile("Remembered", share, hits + misses ? `${Math.round(100 * share)}%` : "–", "of look-ups of vectors and answers"));
   $("#tables").replaceChildren(
-    latencies("Stages, ms, in the last minute", "magpie_stage_seconds"),
+    latencies("Stages in the last minute, ms (grey: since the start)", "magpie_stage_seconds"),
     table("Indexes", ["", "vectors", "size", "kind", "dead", "memory"], Object.entries(stats.spaces).map(
       ([name, { vectors, dimension, index }]) => [name, vectors.toLocaleString("en"), String(dimension), index?.kind ?? "–",
         String(index?.dead ?? "–"), index ? bytes(index.bytes) : "–"])),
-    latencies("Requests, ms, in the last minute", "magpie_request_seconds"));
+    latencies("Requests in the last minute, ms (grey: since the start)", "magpie_request_seconds"));
 }
 
 async function poll() {
