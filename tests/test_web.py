@@ -124,6 +124,8 @@ class Page(unittest.TestCase):
 
     def setUp(self):
         self.browser.errors.clear()
+        self.open()
+        self.browser.run("localStorage.clear(), sessionStorage.clear()")
 
     def tearDown(self):
         self.assertEqual(self.browser.errors, [])
@@ -312,6 +314,7 @@ class Page(unittest.TestCase):
         self.browser.click("#person")
         self.browser.click("#people-forget")
         self.browser.wait("document.querySelector('#person .tally').textContent === '0'")
+        self.browser.errors = [error for error in self.browser.errors if "/v1/users/" not in error]  # a name nobody had
 
     # ---- keys, eyes, ears
 

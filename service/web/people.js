@@ -1,6 +1,6 @@
 /* people.js - who is here, and what they like. A first visitor gets a bird's name, so that a like needs no form first; the
- * name is in this browser, the likes are the service's. A like that is taken back is one of weight 0: the service
- * keeps one a user, item and kind. */
+ * name is kept in this browser from the first like on, and the likes by the service. A like that is taken back is
+ * one of weight 0: there is one a user, item and kind. */
 import { get, send } from "./api.js";
 import { $, complain, count, make, refill, say, still } from "./dom.js";
 
@@ -8,8 +8,8 @@ const FIRST = ["Glossy", "Curious", "Dapper", "Bright", "Merry", "Thrifty", "Nim
 const LAST = ["Jackdaw", "Wren", "Jay", "Starling", "Bowerbird", "Robin", "Heron", "Finch", "Plover", "Raven"];
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
-let names = JSON.parse(localStorage.getItem("magpie-people") ?? "[]"); // the one who is here first
-if (!names.length) names = [`${any(FIRST)} ${any(LAST)} ${Math.floor(Math.random() * 900) + 100}`];
+const kept = JSON.parse(localStorage.getItem("magpie-people") ?? "[]");
+let names = kept.length ? kept : [`${any(FIRST)} ${any(LAST)} ${Math.floor(Math.random() * 900) + 100}`]; // who is here first
 let liked = []; // ids, the latest first
 let changed = () => {};
 
@@ -17,10 +17,11 @@ export const me = () => names[0];
 export const likes = () => liked;
 export const onLikes = (listener) => (changed = listener);
 
+const remember = () => localStorage.setItem("magpie-people", JSON.stringify(names));
+
 function paint() {
-  localStorage.setItem("magpie-people", JSON.stringify(names));
   const button = $("#person");
-  $(".initial", button).textContent = me()[0].toUpperCase();
+  $(".initial", button).textContent = [...me()][0].toUpperCase();
   $(".name", button).textContent = me();
   $(".tally span", button).textContent = liked.length;
   $(".unseen", button).textContent = `${me()}, ${count(liked.length, "like")}. Change who you are`;
@@ -28,11 +29,10 @@ function paint() {
     heart.setAttribute("aria-pressed", liked.includes(heart.dataset.id));
   refill($("#people-known"), names.slice(1).map((name) =>
     make("li", {}, make("button.plain", { type: "button", onclick: () => become(name) }, name))));
-  $("#people-form").reset();
 }
 
 /* Whoever is here now: their likes anew. */
-export async function refresh() {
+async function refresh() {
   const name = me();
   let found = [];
   try {
@@ -49,6 +49,8 @@ export async function refresh() {
 function become(name) {
   names = [name, ...names.filter((other) => other !== name)].slice(0, 8);
   liked = [];
+  remember();
+  $("#people-form").reset();
   $("#people").hidePopover();
   say(`You are ${name} now.`);
   return refresh();
@@ -57,6 +59,7 @@ function become(name) {
 /* The heart's new state shows at once, and is taken back where the service refuses it. */
 export async function like(id, title, button) {
   const before = liked, on = !liked.includes(id);
+  remember();
   liked = on ? [id, ...liked] : liked.filter((other) => other !== id);
   paint();
   if (on && !still()) {
@@ -81,15 +84,15 @@ export function start() {
     if (name) become(name);
   });
   $("#people-forget").addEventListener("click", async () => {
-    try {
-      await send("/v1/users/" + encodeURIComponent(me()), undefined, undefined, "DELETE");
-      complain($("#people-problem"), "");
-      say("Your likes are forgotten.");
-    } catch (error) {
-      if (error.status !== 404) return complain($("#people-problem"), error);
-    }
-    refresh();
+    const error = await send("/v1/users/" + encodeURIComponent(me()), undefined, undefined, "DELETE").catch((e) => e);
+    const refused = error instanceof Error && error.status !== 404; // 404: there was nothing to forget
+    complain($("#people-problem"), refused && error);
+    if (refused) return;
+    liked = [];
+    paint();
+    changed();
+    say("Your likes are forgotten.");
   });
   paint();
-  return refresh();
+  if (kept.length) refresh();
 }
