@@ -353,7 +353,7 @@ class Page(unittest.TestCase):
         self.assertEqual(self.browser.run("document.activeElement.closest('.card').dataset.id"), second)
         self.browser.press("m")
         self.browser.wait("location.hash.startsWith('#find?like=item')")
-        self.assertEqual(self.browser.run("document.activeElement.id"), "find-heading")
+        self.browser.wait("document.activeElement.id === 'find-heading'")
         self.browser.press("?")
         self.browser.wait("document.querySelector('#help[open]')")
 

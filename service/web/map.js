@@ -13,7 +13,7 @@ const canvas = $("#map-canvas"), pen = canvas.getContext("2d"), tip = $("#map-ti
 let promise = null; // of the points
 let map = null; // {ids, x, y: in -1..1, hue, order: of precedence among pictures}
 const view = { x: 0, y: 0, zoom: 1 }; // the middle, in the map's units; their size in pixels, upwards
-let width = 0, height = 0, least = 1, stretch = 1; // stretch: sideways, to fill what is wider than high
+let width = 0, height = 0, least = 1, stretch = 1; // stretch: sideways, to fill what is no square
 let frame = 0, settled = 0, byKeys = false;
 
 /* The points of /v1/map, fetched once. */
@@ -123,7 +123,7 @@ function fit() {
   ({ width, height } = canvas.getBoundingClientRect());
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
-  stretch = Math.max(1, Math.min(1.8, width / height));
+  stretch = Math.max(0.6, Math.min(1.8, width / height));
   least = Math.min(width / stretch, height) / 2.25;
   move(0, 0, Math.max(1, least / view.zoom));
 }
