@@ -125,7 +125,7 @@ typedef struct magpie_text {
 void magpie_text_append(magpie_text *text, const void *bytes, size_t size);
 void magpie_text_printf(magpie_text *text, const char *format, ...) MAGPIE_PRINTF(2, 3);
 void magpie_text_json_string(magpie_text *text, const char *bytes,
-                             size_t size); /* quoted and escaped; bytes: UTF-8 */
+                             size_t size); /* quoted and escaped; what is no UTF-8 becomes U+FFFD */
 void magpie_text_clear(magpie_text *text); /* keeps the memory */
 MAGPIE_CHECK_RESULT magpie_status magpie_text_status(const magpie_text *text);
 void magpie_text_free(magpie_text *text);

@@ -42,9 +42,9 @@ typedef struct http_route {
     http_place place;
     http_body body;
     unsigned flags;
-    /* Of a body of lines that comes in: called on a worker with some of it in r->body, the last line whole
-     * where `last`; it takes whole lines off. NULL: bodies are taken whole. */
-    void (*take)(http_request *r);
+    /* Of a body of lines that comes in: called on a worker with some of it in r->body; it takes whole lines off,
+     * and may say that it has to wait, after which it is called with more. NULL: bodies are taken whole. */
+    http_outcome (*take)(http_request *r);
 } http_route;
 
 /* Stages that time is counted by. */
@@ -82,6 +82,7 @@ struct http_request {
     size_t held;                             /* bytes of the body, as counted */
     size_t wasted;                           /* bytes that came after the answer */
     bool looked_at;                          /* `take` has seen what is in the body */
+    bool malformed;                          /* in its header: nothing behind it is read */
     bool answered;
     unsigned status;
     magpie_text answer;
@@ -129,6 +130,8 @@ http_outcome http_answer_fixed(http_request *r, const char *type, const magpie_s
 /* {"error": {"code", "message", "field"}}; `code` NULL: that which the status has. */
 http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
                         const char *format, ...) MAGPIE_PRINTF(5, 6);
+/* "error": {...}, a member of an object. */
+void http_append_error(magpie_text *out, const char *code, const char *field, const char *words);
 /* What this thread's last failure was, with the HTTP status that fits. */
 http_outcome http_failure(http_request *r, magpie_status status, const char *field);
 /* What an encoder said of a thing: 422 for what is well said and cannot be understood. */

@@ -55,6 +55,17 @@ const char *http_code_of(unsigned status) {
     return "internal";
 }
 
+void http_append_error(magpie_text *out, const char *code, const char *field, const char *words) {
+    magpie_text_printf(out, "\"error\": {\"code\": \"%s\", \"message\": ", code);
+    magpie_text_json_string(out, words, strlen(words));
+    magpie_text_printf(out, ", \"field\": ");
+    if (field)
+        magpie_text_json_string(out, field, strlen(field));
+    else
+        magpie_text_printf(out, "null");
+    magpie_text_append(out, "}", 1);
+}
+
 http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
                         const char *format, ...) {
     char words[1024];
@@ -68,15 +79,9 @@ http_outcome http_error(http_request *r, unsigned status, const char *code, cons
         size = sizeof words - 1;
         while (size && ((unsigned char)words[size] & 0xC0) == 0x80) size--;
     }
-    magpie_text_printf(&out,
-                       "{\"error\": {\"code\": \"%s\", \"message\": ", code ? code : http_code_of(status));
-    magpie_text_json_string(&out, words, (size_t)size);
-    magpie_text_printf(&out, ", \"field\": ");
-    if (field)
-        magpie_text_json_string(&out, field, strlen(field));
-    else
-        magpie_text_printf(&out, "null");
-    magpie_text_printf(&out, "}}\n");
+    magpie_text_append(&out, "{", 1);
+    http_append_error(&out, code ? code : http_code_of(status), field, words);
+    magpie_text_append(&out, "}\n", 2);
     r->fixed = NULL;
     if (!out.failed) return http_answer_json(r, status, &out);
     magpie_text_free(&out);

@@ -147,6 +147,12 @@ static bool check_key(http_request *r) {
     return false;
 }
 
+static bool check_may_write(http_request *r) {
+    if (!(r->route->flags & HTTP_WRITES) || !r->server->options.read_only) return true;
+    http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this service was started to read alone");
+    return false;
+}
+
 /* ---- a header has come --------------------------------------------------------------------------------- */
 
 static bool starts_with_type(const char *given, const char *type) {
@@ -205,23 +211,24 @@ static enum MHD_Result count_value(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* A request whose end others may see elsewhere than we do is refused (two lengths, or one beside chunks: who sits
- * between us and the client could be led to take a body for a request); a NUL would end a value early; and what
- * takes all the room of a connection leaves none for the answer. */
+/* A request whose end others may see elsewhere than we do is refused, and its connection closed (two lengths, or one
+ * beside chunks: who sits between us and the client could be led to take a body for a request); so is a NUL, which
+ * would end a value early, and what takes all the room of a connection and leaves none for the answer. */
 static bool check_header(http_request *r) {
     header_count count = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND,
                                     count_value, &count);
-    if ((info ? info->header_size : 0) + count.values * VALUE_BYTES > HEADER_BYTES) {
+    const bool too_large = (info ? info->header_size : 0) + count.values * VALUE_BYTES > HEADER_BYTES;
+    r->malformed = too_large || count.lengths + count.codings > 1 || count.nul;
+    if (!r->malformed) return true;
+    if (too_large)
         http_error(r, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, NULL, NULL,
                    "the header is larger than %d bytes", HEADER_BYTES);
-        return false;
-    }
-    if (count.lengths + count.codings <= 1 && !count.nul) return true;
-    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL,
-               count.nul ? "there is a NUL behind the ?" : "the body's length is told more than once");
+    else
+        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL,
+                   count.nul ? "there is a NUL behind the ?" : "the body's length is told more than once");
     return false;
 }
 
@@ -269,8 +276,8 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     r->path = strdup(url);
     if (!r->path) return free(r), NULL;
     name_request(r);
-    const bool fine =
-        check_header(r) && check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r);
+    const bool fine = check_header(r) && check_site(r) && find_route(r) && check_key(r) &&
+                      check_may_write(r) && check_type(r) && check_size(r);
     if (fine && !is_probe(r) && atomic_load(&s->in_flight) >= s->options.in_flight)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
@@ -301,8 +308,8 @@ bool http_hold(http_request *r, size_t bytes) {
     return false;
 }
 
-/* In the middle of a body libmicrohttpd takes no answer. Nothing else is on its way to this client, so that the
- * socket has room. */
+/* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
+ * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
     magpie_text out = {0};
     const union MHD_ConnectionInfo *info =
@@ -381,7 +388,9 @@ static bool sleep_now(http_request *r) {
 }
 
 void http_resume(http_request *r) {
-    http_server *s = r->server; /* the request may be gone with the next line */
+    http_server *s = r->server; /* the request may be gone once it is resumed */
+    r->received = 0;
+    r->reading_since = magpie_seconds();
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&s->asleep, 1);
 }
@@ -390,15 +399,13 @@ void http_resume(http_request *r) {
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
     r->on_worker = true;
-    http_outcome outcome = HTTP_DONE;
+    http_outcome outcome;
     if (r->body_is_whole) {
         outcome = r->route->run(r);
     } else {
-        r->route->take(r);
+        outcome = r->route->take(r);
         release_body(r, r->held - r->body.size);
         r->looked_at = true;
-        r->received = 0;
-        r->reading_since = magpie_seconds();
     }
     r->on_worker = false;
     if (outcome == HTTP_WAIT)
@@ -450,6 +457,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version;
     if (!r) {
         if (!(*state = r = begin_request(context, connection, url, method))) return MHD_NO;
+        if (r->malformed) return answer_at_once(r), MHD_NO;
         return r->answered && !body_is_awaited(r) ? send_answer(r) : MHD_YES;
     }
     if (*upload_size) {
@@ -585,7 +593,9 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     magpie_status status = connections_create(&s->connections);
     if (status == MAGPIE_OK) status = metrics_create(&s->metrics);
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
+    if (status == MAGPIE_OK) status = catalogue_map_create(&s->map);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
+    if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
     if (status != MAGPIE_OK) http_server_stop(s);
     return status;
@@ -614,13 +624,17 @@ void http_server_stop(http_server *s) {
     while (atomic_load(&s->asleep))
         nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
     workers_stop(s->workers);
+    writer_stop(s->writer);
     s->workers = NULL;
+    s->writer = NULL;
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
     connections_free(s->connections);
     metrics_free(s->metrics);
     lru_free(s->answers);
+    catalogue_map_free(s->map);
     s->connections = NULL;
     s->metrics = NULL;
     s->answers = NULL;
+    s->map = NULL;
 }
