@@ -119,6 +119,7 @@ static magpie_status open_models(const serving_source *s, served_models **out) {
     if (!m) return MAGPIE_E_NO_MEMORY;
     atomic_init(&m->uses, 1);
     m->number = atomic_fetch_add(&opened, 1) + 1;
+    m->opened = magpie_unix_millis();
     magpie_status status = model_find_any(&m->folders);
     if (status == MAGPIE_OK) status = open_encoders(m);
     if (status == MAGPIE_OK) status = heads_read_store(s->current.store, &m->spaces);
