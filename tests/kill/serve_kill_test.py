@@ -170,6 +170,13 @@ def check_whole(service, store, kept):
     named, folder, until = sum("image" in one for one in items), store + "/media", time.monotonic() + TIMEOUT
     while len(os.listdir(folder)) != named:
         assert time.monotonic() < until, f"{len(os.listdir(folder))} files, {named} pictures"
+        time.sleep(0.01)
+
+
+def make_older(folder):
+    """Files that a kill left are swept where they are older than the start; here it comes in the same second."""
+    for name in os.listdir(folder):
+        os.utime(f"{folder}/{name}", (1700000000, 1700000000))
 
 
 def main():
@@ -201,10 +208,15 @@ def main():
             writers = [Writer(f"w{n}", service, dice.random(), pictures, kept[f"w{n}"]) for n in range(WRITERS)]
             for writer in writers:
                 writer.start()
-            time.sleep(dice.uniform(0.1, 1.5))
+            enough = dice.randrange(80)
+            while sum(writer.answered for writer in writers) < enough:
+                assert all(writer.is_alive() for writer in writers), "a writer failed"
+                time.sleep(0.001)
+            time.sleep(dice.uniform(0, 0.05))
             service.end(signal.SIGKILL)
             for writer in writers:
                 writer.join()
+            make_older(store + "/media")
             assert run_json("check", "--store", store)["problems"] == []
             print(f"ready after {ready:.2f} s, killed after {sum(w.answered for w in writers)} answers, with "
                   f"{sum(bool(w.maybe) for w in writers)} on their way", flush=True)
