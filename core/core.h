@@ -125,7 +125,7 @@ typedef struct magpie_text {
 void magpie_text_append(magpie_text *text, const void *bytes, size_t size);
 void magpie_text_printf(magpie_text *text, const char *format, ...) MAGPIE_PRINTF(2, 3);
 void magpie_text_json_string(magpie_text *text, const char *bytes,
-                             size_t size); /* quoted and escaped; bytes: UTF-8 */
+                             size_t size); /* quoted and escaped; what is no UTF-8 becomes U+FFFD */
 void magpie_text_clear(magpie_text *text); /* keeps the memory */
 MAGPIE_CHECK_RESULT magpie_status magpie_text_status(const magpie_text *text);
 void magpie_text_free(magpie_text *text);
@@ -161,6 +161,10 @@ const char *
 magpie_atomic_path(const magpie_atomic_file *file); /* of the temporary, for writers that want a name */
 MAGPIE_CHECK_RESULT magpie_status magpie_atomic_commit(magpie_atomic_file *file);
 void magpie_atomic_abort(magpie_atomic_file *file);
+/* The same of a text that is there, and was never short of memory. */
+MAGPIE_CHECK_RESULT magpie_status magpie_atomic_write(const char *path, const magpie_text *text);
+/* A rename to `path` is on the disk only once the folder that it is in is. */
+MAGPIE_CHECK_RESULT magpie_status magpie_sync_parent(const char *path);
 
 /* Lines of a file or of standard input, of any length: one longer than `limit` bytes is read past, not
  * stored. */

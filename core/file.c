@@ -119,13 +119,13 @@ magpie_status magpie_atomic_open(const char *path, magpie_atomic_file **out) {
 FILE *magpie_atomic_stream(magpie_atomic_file *file) { return file->stream; }
 const char *magpie_atomic_path(const magpie_atomic_file *file) { return file->temporary; }
 
-/* A rename is on the disk only once its folder is. */
-static magpie_status sync_parent(const char *path) {
+magpie_status magpie_sync_parent(const char *path) {
     char *copy = strdup(path);
     if (!copy) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     magpie_status status = MAGPIE_OK;
-    if (fd < 0 || fsync(fd) != 0) status = magpie_fail_errno(errno, "cannot sync the folder of %s", path);
+    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL)) /* EINVAL: folders need none there */
+        status = magpie_fail_errno(errno, "cannot sync the folder of %s", path);
     if (fd >= 0) close(fd);
     free(copy);
     return status;
@@ -140,7 +140,7 @@ magpie_status magpie_atomic_commit(magpie_atomic_file *file) {
     if (status != MAGPIE_OK)
         unlink(file->temporary);
     else
-        status = sync_parent(file->path);
+        status = magpie_sync_parent(file->path);
     atomic_free(file);
     return status;
 }
@@ -149,4 +149,13 @@ void magpie_atomic_abort(magpie_atomic_file *file) {
     if (!file) return;
     unlink(file->temporary);
     atomic_free(file);
+}
+
+magpie_status magpie_atomic_write(const char *path, const magpie_text *text) {
+    magpie_atomic_file *file;
+    magpie_status status = magpie_text_status(text);
+    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+    if (status != MAGPIE_OK) return status;
+    fwrite(text->data, 1, text->size, file->stream);
+    return magpie_atomic_commit(file);
 }

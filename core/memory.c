@@ -126,14 +126,32 @@ void magpie_text_printf(magpie_text *text, const char *format, ...) {
     va_end(arguments);
 }
 
+/* Bytes of the character at s, of which `left` are there; 0: it is no UTF-8. */
+static size_t character_size(const unsigned char *s, size_t left) {
+    const size_t size = s[0] < 0x80 ? 1 : s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+    if (s[0] >= 0x80 && (s[0] < 0xC2 || s[0] > 0xF4)) return 0;
+    if (size > left) return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    const bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
+    const bool surrogate = s[0] == 0xED && s[1] > 0x9F, beyond = s[0] == 0xF4 && s[1] > 0x8F;
+    return overlong || surrogate || beyond ? 0 : size;
+}
+
 void magpie_text_json_string(magpie_text *text, const char *bytes, size_t size) {
     magpie_text_append(text, "\"", 1);
     size_t plain = 0;
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0, step; i < size; i += step) {
         unsigned char c = (unsigned char)bytes[i];
-        if (c >= 0x20 && c != '"' && c != '\\') continue;
+        step = c < 0x80 ? 1 : character_size((const unsigned char *)bytes + i, size - i);
+        if (c >= 0x20 && c != '"' && c != '\\' && step) continue;
         magpie_text_append(text, bytes + plain, i - plain);
         plain = i + 1;
+        if (!step) {
+            magpie_text_append(text, "\xEF\xBF\xBD", 3);
+            step = 1;
+            continue;
+        }
         const char *short_form = c == '"'    ? "\\\""
                                  : c == '\\' ? "\\\\"
                                  : c == '\n' ? "\\n"

@@ -36,7 +36,7 @@ struct magpie_audio_encoder {
     turns turns; /* for pool and workers, and packing the weights */
     magpie_audio_encoder_info info;
     char *name;
-    bool raw; /* option */
+    bool raw, no_teams; /* options */
     safetensors *file;
     audio_model *model;
     spectrogram_plan *plan;
@@ -143,6 +143,7 @@ magpie_status magpie_audio_encoder_open(const char *directory, const magpie_enco
     if (!e) return MAGPIE_E_NO_MEMORY;
     turns_init(&e->turns);
     e->raw = options->raw;
+    e->no_teams = options->no_teams;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = open_model(e, directory);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
@@ -348,14 +349,15 @@ magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *e, const magpie_
                                           float *out, magpie_outcome *outcomes) {
     call c = {e, sounds, 0, out, outcomes};
     size_t most = (size_t)e->info.threads * A_TURN, count;
+    const bool together = n == 1 && !e->no_teams;
     magpie_status status = MAGPIE_OK;
     for (; c.first < n && status == MAGPIE_OK; c.first += count) {
         count = n - c.first < most ? n - c.first : most;
         turns_take(&e->turns);
-        status = n == 1 ? need_together(e) : need_network(e);
+        status = together ? need_together(e) : need_network(e);
         if (status == MAGPIE_OK)
             status =
-                n == 1 ? encode_one(&c, 0, &e->together) : magpie_pool_run(e->pool, count, encode_task, &c);
+                together ? encode_one(&c, 0, &e->together) : magpie_pool_run(e->pool, count, encode_task, &c);
         turns_give(&e->turns);
     }
     return status;

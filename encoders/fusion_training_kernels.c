@@ -2,17 +2,7 @@
 #include "fusion_training.h"
 #include "simd_vectors.h"
 
-#if VL == 16
-#define SQRT(v) _mm512_sqrt_ps(v)
-#elif VL == 8
-#define SQRT(v) _mm256_sqrt_ps(v)
-#elif defined(__SSE__)
-#define SQRT(v) _mm_sqrt_ps(v)
-#endif
-
 typedef uint16_t vh __attribute__((vector_size(VL * 2)));
-
-INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 
 static float dot(const float *a, const float *b, size_t n) {
     vf sums[4] = {{0}};
@@ -234,21 +224,12 @@ static void gelu_slope(const float *x, float *d, size_t n) {
 
 /* ---- AdamW ---- */
 
-static inline vf root_of(vf v) {
-#ifdef SQRT
-    return SQRT(v);
-#else
-    for (int i = 0; i < VL; i++) v[i] = __builtin_sqrtf(v[i]);
-    return v;
-#endif
-}
-
 INLINE void adam_part(float *p, float *m, float *v, const float *g, size_t n,
                       const struct fusion_adam_numbers *k) {
     vf gradient = load_part(g, n) * splat(k->scale);
     vf first = load_part(m, n) * 0.9f + gradient * 0.1f;
     vf second = load_part(v, n) * 0.999f + gradient * gradient * 0.001f;
-    vf step = first * splat(k->correct_first) / (root_of(second * splat(k->correct_second)) + 1e-8f);
+    vf step = first * splat(k->correct_first) / (vsqrt(second * splat(k->correct_second)) + 1e-8f);
     store_part(m, first, n);
     store_part(v, second, n);
     store_part(p, load_part(p, n) * splat(1 - k->decay) - step * splat(k->rate), n);

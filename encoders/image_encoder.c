@@ -20,7 +20,7 @@ struct magpie_image_encoder {
     turns turns; /* for network, pool, lanes and workers */
     magpie_image_encoder_info info;
     char *name, *directory;
-    bool raw, full_decode; /* options */
+    bool raw, full_decode, no_teams; /* options */
     resnet_config config;
     image_preprocess preprocess;
     float *largest; /* int8: the calibration */
@@ -112,6 +112,7 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
     if (!e) return MAGPIE_E_NO_MEMORY;
     turns_init(&e->turns);
     e->raw = options->raw;
+    e->no_teams = options->no_teams;
     e->full_decode = options->full_decode;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = resnet_config_read(directory, &e->config, &e->preprocess);
@@ -271,7 +272,7 @@ static magpie_status encode(call *c) {
         turns_take(&e->turns);
         status = need_network(e);
         if (status == MAGPIE_OK)
-            status = c->n == 1 ? run_together(c) : magpie_pool_run(e->pool, n, run_task, c);
+            status = c->n == 1 && !e->no_teams ? run_together(c) : magpie_pool_run(e->pool, n, run_task, c);
         turns_give(&e->turns);
     }
     return status;

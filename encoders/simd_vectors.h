@@ -64,6 +64,7 @@ INLINE vf load_part(const float *x, size_t n) {
 }
 
 static inline void store(void *p, vf v) { memcpy(p, &v, sizeof v); }
+INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
 static inline vf splat(float x) { return x - (vf){0}; }
 
 /* Over all lanes, by halves. */
@@ -86,6 +87,19 @@ static inline vf vmax(vf a, vf b) {
 #else
     vi m = a > b;
     return (vf)(((vi)a & m) | ((vi)b & ~m));
+#endif
+}
+
+static inline vf vsqrt(vf v) {
+#if VL == 16
+    return _mm512_sqrt_ps(v);
+#elif VL == 8
+    return _mm256_sqrt_ps(v);
+#elif defined(__SSE__)
+    return _mm_sqrt_ps(v);
+#else
+    for (int i = 0; i < VL; i++) v[i] = __builtin_sqrtf(v[i]);
+    return v;
 #endif
 }
 

@@ -25,7 +25,7 @@ struct magpie_text_encoder {
     turns turns; /* for all that follows the pool */
     magpie_text_encoder_info info;
     char *name, *query_prefix, *passage_prefix;
-    bool raw; /* options.raw */
+    bool raw, no_teams; /* as in the options */
     const text_architecture *architecture;
     text_model *model;
     const ops_table *ops;
@@ -177,6 +177,7 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
     if (!e) return MAGPIE_E_NO_MEMORY;
     turns_init(&e->turns);
     e->raw = options->raw;
+    e->no_teams = options->no_teams;
     e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
     magpie_status status = open_model(e, directory);
     if (status == MAGPIE_OK) status = read_prefixes(e, directory, options);
@@ -343,7 +344,7 @@ static magpie_status encode_block(call *c) {
                  : take_tokens(c);
     if (status != MAGPIE_OK) return status;
     for (size_t i = 0; i < c->n; i++) tokens += e->counts[i];
-    if (c->n == 1 || tokens <= TOGETHER_TOKENS * threads)
+    if (!e->no_teams && (c->n == 1 || tokens <= TOGETHER_TOKENS * threads))
         if (tokens <= lane_rows(e)) return run_together(c);
     /* Smaller batches where that gives every worker one. */
     size_t share = (tokens + threads - 1) / threads;

@@ -1,6 +1,6 @@
 /* trained_files.h - the folder of a model that is trained here: model.safetensors, and config.json, which is
  * written last and names the weights' fingerprint. Each file is the old one or the new one after a crash, and
- * two that do not belong together are an error and no result. Private to encoders/. */
+ * two that do not belong together are an error and no result. Private to encoders/ and ranker/. */
 #ifndef MAGPIE_TRAINED_FILES_H
 #define MAGPIE_TRAINED_FILES_H
 

@@ -193,11 +193,13 @@ magpie_status magpie_batch_expect(magpie_batch *batch, magpie_space space, const
     return MAGPIE_OK;
 }
 
-magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id) {
+static magpie_status append_delete(magpie_batch *batch, magpie_change_kind kind, magpie_string id) {
     magpie_status status = validate_id(id);
-    return status == MAGPIE_OK
-               ? append_change(batch, &(magpie_change){.kind = MAGPIE_CHANGE_DELETE, .item.id = id})
-               : status;
+    return status == MAGPIE_OK ? append_change(batch, &(magpie_change){.kind = kind, .item.id = id}) : status;
+}
+
+magpie_status magpie_batch_delete(magpie_batch *batch, magpie_string id) {
+    return append_delete(batch, MAGPIE_CHANGE_DELETE, id);
 }
 
 magpie_status magpie_batch_checkpoint(magpie_batch *batch, const char *job, magpie_string checkpoint) {
@@ -246,8 +248,5 @@ magpie_status magpie_batch_put_interaction(magpie_batch *batch, magpie_string us
 }
 
 magpie_status magpie_batch_delete_user(magpie_batch *batch, magpie_string user) {
-    magpie_status status = validate_id(user);
-    return status == MAGPIE_OK
-               ? append_change(batch, &(magpie_change){.kind = MAGPIE_CHANGE_DELETE_USER, .item.id = user})
-               : status;
+    return append_delete(batch, MAGPIE_CHANGE_DELETE_USER, user);
 }

@@ -143,21 +143,12 @@ static int open_fresh(compaction *c, uint64_t used) {
 
 /* ---- the new file in place of the old one ---- */
 
-static magpie_status sync_folder(const char *directory) {
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool done = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL); /* EINVAL: folders need none there */
-    magpie_status status =
-        done ? MAGPIE_OK : magpie_fail_errno(errno, "cannot make the new name in %s durable", directory);
-    if (fd >= 0) close(fd);
-    return status;
-}
-
 static magpie_status put_in_place(compaction *c) {
     struct stat st;
     if (stat(c->data, &st) == 0 && chmod(c->temporary, st.st_mode & 0777) != 0)
         return magpie_fail_errno(errno, "cannot give %s the rights of %s", c->temporary, c->data);
     if (rename(c->temporary, c->data) != 0) return magpie_fail_errno(errno, "cannot rename %s", c->temporary);
-    return sync_folder(c->store->environment.directory);
+    return magpie_sync_parent(c->data);
 }
 
 static uint64_t file_bytes(const char *path) {

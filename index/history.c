@@ -2,39 +2,39 @@
 #include "interactions.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- ids and numbers ---- */
 
-static magpie_status get(magpie_snapshot *snapshot, magpie_table table, MDB_val key, MDB_val *value,
-                         const char *what) {
+static int get(magpie_snapshot *snapshot, magpie_table table, MDB_val key, MDB_val *value) {
     const magpie_store *store = snapshot->store;
-    int code = magpie_store_has_interactions(store) ? mdb_get(snapshot->txn, store->table[table], &key, value)
-                                                    : MDB_NOTFOUND;
-    return code ? magpie_lmdb_fail(code, "%s in %s", what, store->environment.directory) : MAGPIE_OK;
+    return magpie_store_has_interactions(store) ? mdb_get(snapshot->txn, store->table[table], &key, value)
+                                                : MDB_NOTFOUND;
 }
 
 static magpie_status get_number(magpie_snapshot *snapshot, magpie_table table, const char *whose,
                                 magpie_string id, uint32_t *out) {
-    char what[MAGPIE_ID_MAX + 64];
     MDB_val value;
     if (!id.size || id.size > MAGPIE_ID_MAX)
         return magpie_fail(MAGPIE_E_NOT_FOUND, "no %s has an id of %zu bytes: 1 to %d are possible", whose,
                            id.size, MAGPIE_ID_MAX);
-    snprintf(what, sizeof what, "the %s \"%.*s\"", whose, (int)id.size, id.data);
-    magpie_status status = get(snapshot, table, magpie_val(id.data, id.size), &value, what);
-    if (status == MAGPIE_OK && !magpie_interaction_number(&value, out))
-        return magpie_fail(MAGPIE_E_CORRUPT, "%s: its number is damaged", what);
-    return status;
+    int code = get(snapshot, table, magpie_val(id.data, id.size), &value);
+    if (code)
+        return magpie_lmdb_fail(code, "the %s \"%.*s\" in %s", whose, (int)id.size, id.data,
+                                snapshot->store->environment.directory);
+    if (magpie_interaction_number(&value, out)) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_CORRUPT, "the number of the %s \"%.*s\" is damaged", whose, (int)id.size,
+                       id.data);
 }
 
 static magpie_status get_id(magpie_snapshot *snapshot, magpie_table table, const char *whose, uint32_t number,
                             magpie_string *out) {
-    char what[64];
     MDB_val value;
-    snprintf(what, sizeof what, "the %s of number %u", whose, number);
-    magpie_status status = get(snapshot, table, magpie_val(&number, sizeof number), &value, what);
-    *out = status == MAGPIE_OK ? (magpie_string){value.mv_data, value.mv_size} : (magpie_string){0};
-    return status;
+    int code = get(snapshot, table, magpie_val(&number, sizeof number), &value);
+    *out = code ? (magpie_string){0} : (magpie_string){value.mv_data, value.mv_size};
+    return code ? magpie_lmdb_fail(code, "the %s of number %u in %s", whose, number,
+                                   snapshot->store->environment.directory)
+                : MAGPIE_OK;
 }
 
 magpie_status magpie_snapshot_user_number(magpie_snapshot *snapshot, magpie_string id, uint32_t *out) {
@@ -74,7 +74,7 @@ magpie_status magpie_snapshot_interaction_counts(magpie_snapshot *snapshot, magp
     return MAGPIE_OK;
 }
 
-/* ---- interactions ---- */
+/* ---- user by user ---- */
 
 /* One user's interactions, growing. */
 typedef struct list {
@@ -98,33 +98,17 @@ static magpie_status read_user(magpie_snapshot *snapshot, MDB_cursor *cursor, MD
     return MAGPIE_OK;
 }
 
-/* The cursor at the first interaction of user `first` or one after. */
-static magpie_status seek(magpie_snapshot *snapshot, uint32_t first, MDB_cursor **cursor, MDB_val *key,
-                          MDB_val *value, int *code) {
-    unsigned char bytes[MAGPIE_INTERACTION_KEY];
-    magpie_status status = magpie_snapshot_cursor(snapshot, MAGPIE_TABLE_INTERACTIONS, cursor);
-    if (status != MAGPIE_OK) return status;
-    magpie_interaction_key(first, 0, 0, bytes);
-    *key = magpie_val(bytes, sizeof bytes);
-    *code = mdb_cursor_get(*cursor, key, value, MDB_SET_RANGE);
-    return MAGPIE_OK;
-}
-
-static magpie_status check_end(magpie_snapshot *snapshot, int code) {
-    return !code || code == MDB_NOTFOUND ? MAGPIE_OK
-                                         : magpie_lmdb_fail(code, "cannot read the interactions of %s",
-                                                            snapshot->store->environment.directory);
-}
-
 magpie_status magpie_snapshot_each_user(magpie_snapshot *snapshot, uint32_t first, uint32_t end,
                                         magpie_user_callback callback, void *context) {
+    unsigned char bytes[MAGPIE_INTERACTION_KEY];
     MDB_cursor *cursor;
-    MDB_val key, value;
+    MDB_val key = magpie_val(bytes, sizeof bytes), value;
     list user = {0};
-    int code;
     if (!magpie_store_has_interactions(snapshot->store)) return MAGPIE_OK;
-    magpie_status status = seek(snapshot, first, &cursor, &key, &value, &code);
+    magpie_status status = magpie_snapshot_cursor(snapshot, MAGPIE_TABLE_INTERACTIONS, &cursor);
     if (status != MAGPIE_OK) return status;
+    magpie_interaction_key(first, 0, 0, bytes);
+    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (!code && status == MAGPIE_OK) {
         status = read_user(snapshot, cursor, &key, &value, &user, &code);
         if (status != MAGPIE_OK || user.array->user >= end) break;
@@ -132,7 +116,26 @@ magpie_status magpie_snapshot_each_user(magpie_snapshot *snapshot, uint32_t firs
     }
     mdb_cursor_close(cursor);
     free(user.array);
-    return status == MAGPIE_OK ? check_end(snapshot, code) : status;
+    if (status == MAGPIE_OK && code && code != MDB_NOTFOUND)
+        status = magpie_lmdb_fail(code, "cannot read the interactions of %s",
+                                  snapshot->store->environment.directory);
+    return status;
+}
+
+/* ---- of one user, in order of time ---- */
+
+typedef struct copying {
+    magpie_interaction **array;
+    size_t *capacity, *count;
+} copying;
+
+static magpie_status copy(void *context, const magpie_interaction *interactions, size_t count) {
+    const copying *c = context;
+    magpie_status status = magpie_grow((void **)c->array, c->capacity, count, sizeof *interactions);
+    if (status != MAGPIE_OK) return status;
+    memcpy(*c->array, interactions, count * sizeof *interactions);
+    *c->count = count;
+    return MAGPIE_OK;
 }
 
 static int compare_time(const void *a, const void *b) {
@@ -144,21 +147,9 @@ static int compare_time(const void *a, const void *b) {
 
 magpie_status magpie_snapshot_history(magpie_snapshot *snapshot, uint32_t user, magpie_interaction **array,
                                       size_t *capacity, size_t *count) {
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    list found = {.array = *array, .capacity = *capacity};
-    int code;
+    copying c = {array, capacity, count};
     *count = 0;
-    if (!magpie_store_has_interactions(snapshot->store)) return MAGPIE_OK;
-    magpie_status status = seek(snapshot, user, &cursor, &key, &value, &code);
-    if (status != MAGPIE_OK) return status;
-    if (!code) status = read_user(snapshot, cursor, &key, &value, &found, &code);
-    mdb_cursor_close(cursor);
-    *array = found.array;
-    *capacity = found.capacity;
-    if (status == MAGPIE_OK) status = check_end(snapshot, code);
-    if (status != MAGPIE_OK || !found.count || found.array->user != user) return status;
-    *count = found.count;
-    qsort(*array, *count, sizeof **array, compare_time);
-    return MAGPIE_OK;
+    magpie_status status = magpie_snapshot_each_user(snapshot, user, user + 1, copy, &c);
+    if (*count) qsort(*array, *count, sizeof **array, compare_time);
+    return status;
 }

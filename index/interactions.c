@@ -170,20 +170,30 @@ typedef struct numbered {
 static const numbered users = {MAGPIE_TABLE_USERS, MAGPIE_TABLE_USER_IDS, "users"};
 static const numbered items = {MAGPIE_TABLE_SUBJECTS, MAGPIE_TABLE_SUBJECT_IDS, "items"};
 
-static magpie_status find_or_give(magpie_interaction_writer *w, const numbered *whose, magpie_string id,
-                                  uint64_t *next, uint32_t *out) {
+static magpie_status find_number(magpie_interaction_writer *w, const numbered *whose, magpie_string id,
+                                 uint32_t *out, bool *there) {
     MDB_val key = magpie_val(id.data, id.size), value;
     int code = mdb_get(w->txn, w->store->table[whose->numbers], &key, &value);
+    *there = code != MDB_NOTFOUND;
+    if (!*there) return MAGPIE_OK;
     if (!code && !magpie_interaction_number(&value, out))
         return magpie_fail(MAGPIE_E_CORRUPT, "%s: the number of \"%.*s\" is damaged",
                            w->store->environment.directory, (int)id.size, id.data);
-    if (code != MDB_NOTFOUND) return outcome(w, code, "read the numbers of ids");
+    return outcome(w, code, "read the numbers of ids");
+}
+
+static magpie_status find_or_give(magpie_interaction_writer *w, const numbered *whose, magpie_string id,
+                                  uint64_t *next, uint32_t *out) {
+    MDB_val key = magpie_val(id.data, id.size);
+    bool there;
+    magpie_status status = find_number(w, whose, id, out, &there);
+    if (status != MAGPIE_OK || there) return status;
     if (*next > UINT32_MAX - 1)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "%s has no numbers left for more %s",
                            w->store->environment.directory, whose->next);
     *out = (uint32_t)(*next)++;
     uint32_t stored = htole32(*out);
-    code = put(w, whose->numbers, key, magpie_val(&stored, sizeof stored));
+    int code = put(w, whose->numbers, key, magpie_val(&stored, sizeof stored));
     if (!code) code = put(w, whose->ids, magpie_val(out, sizeof *out), key);
     return outcome(w, code, "give a number");
 }
@@ -296,18 +306,14 @@ static int delete_entries(magpie_interaction_writer *w, uint32_t user) {
 }
 
 magpie_status magpie_interaction_delete_user(magpie_interaction_writer *w, magpie_string id, bool *there) {
-    MDB_val key = magpie_val(id.data, id.size), value;
+    MDB_val key = magpie_val(id.data, id.size);
     uint32_t user;
-    int code = mdb_get(w->txn, w->store->table[users.numbers], &key, &value);
-    *there = code != MDB_NOTFOUND;
-    if (!*there) return MAGPIE_OK;
-    if (!code && !magpie_interaction_number(&value, &user))
-        return magpie_fail(MAGPIE_E_CORRUPT, "%s: the number of user \"%.*s\" is damaged",
-                           w->store->environment.directory, (int)id.size, id.data);
-    if (!code) code = delete_entries(w, user);
+    magpie_status status = find_number(w, &users, id, &user, there);
+    if (status != MAGPIE_OK || !*there) return status;
     MDB_val number = magpie_val(&user, sizeof user);
+    int code = delete_entries(w, user);
     if (!code) code = mdb_del(w->txn, w->store->table[users.numbers], &key, NULL);
     if (!code) code = mdb_del(w->txn, w->store->table[users.ids], &number, NULL);
-    magpie_status status = outcome(w, code, "delete a user");
+    status = outcome(w, code, "delete a user");
     return status == MAGPIE_OK ? note_write(w) : status;
 }

@@ -10,6 +10,8 @@
 
 enum { VERSION = 2 };
 
+static const double PROGRESS_SECONDS = 0.1;
+
 magpie_status magpie_catalogue_identify(const char *job, const char *catalogue, uint64_t salt,
                                         magpie_catalogue_identity *out) {
     struct stat st;
@@ -106,4 +108,16 @@ magpie_status magpie_checkpoint_put(magpie_batch *batch, const magpie_catalogue_
         status = magpie_batch_checkpoint(batch, identity->job, (magpie_string){text.data, text.size});
     magpie_text_free(&text);
     return status;
+}
+
+bool magpie_job_tells(double *told, bool now) {
+    const double seconds = magpie_seconds();
+    if (!now && seconds - *told < PROGRESS_SECONDS) return false;
+    *told = seconds;
+    return true;
+}
+
+magpie_status magpie_job_stopped(void) {
+    return magpie_fail(MAGPIE_E_CANCELLED,
+                       "stopped; what is committed stays, and the next run goes on from there");
 }

@@ -42,4 +42,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_checkpoint_put(magpie_batch *batch,
                                                         const magpie_catalogue_identity *identity,
                                                         const magpie_checkpoint *checkpoint);
 
+/* Whether who watches a job is to hear of it: `now`, else some times a second. *told is when that was last. */
+bool magpie_job_tells(double *told, bool now);
+/* What a job ends with that was told to stop: MAGPIE_E_CANCELLED, in words. */
+magpie_status magpie_job_stopped(void);
+
 #endif

@@ -16,9 +16,7 @@ enum {
     LINES_A_LOOK = 1 << 10 /* at the clock */
 };
 
-static const double PROGRESS_SECONDS = 0.1;
-
-typedef struct import {
+typedef struct import_job {
     magpie_store *store;
     const magpie_import_options *options;
     magpie_import_progress progress;
@@ -29,26 +27,22 @@ typedef struct import {
     magpie_batch *batch;
     magpie_rejects rejects;
     double started, reported;
-} import;
+} import_job;
 
-static void complete_progress(import *j) {
+static void complete_progress(import_job *j) {
     j->progress.seconds = magpie_seconds() - j->started;
     j->progress.rejected = (size_t)j->checkpoint.rejected;
 }
 
-static magpie_status report(import *j, bool now) {
-    double seconds = magpie_seconds();
-    if (!j->options->progress || (!now && seconds - j->reported < PROGRESS_SECONDS)) return MAGPIE_OK;
-    j->reported = seconds;
+static magpie_status report(import_job *j, bool now) {
+    if (!j->options->progress || !magpie_job_tells(&j->reported, now)) return MAGPIE_OK;
     complete_progress(j);
-    if (j->options->progress(j->options->context, &j->progress)) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_CANCELLED,
-                       "stopped; what is committed stays, and the next run goes on from there");
+    return j->options->progress(j->options->context, &j->progress) ? MAGPIE_OK : magpie_job_stopped();
 }
 
 /* ---- lines --------------------------------------------------------------------------------------------- */
 
-static magpie_status take_line(import *j, const magpie_line *line) {
+static magpie_status take_line(import_job *j, const magpie_line *line) {
     magpie_interaction_line one = {0};
     magpie_status status;
     if (line->too_long) {
@@ -64,11 +58,10 @@ static magpie_status take_line(import *j, const magpie_line *line) {
     }
     if (status != MAGPIE_E_INPUT && status != MAGPIE_E_TOO_LARGE) return status;
     j->checkpoint.rejected++;
-    if (one.user.size > MAGPIE_ID_MAX) one.user.size = 0;
     return magpie_rejects_add(&j->rejects, line->number, magpie_error(), one.user, magpie_reject_start(line));
 }
 
-static magpie_status flush(import *j, bool last) {
+static magpie_status flush(import_job *j, bool last) {
     size_t count = magpie_batch_count(j->batch);
     if (!count && !(last && j->checkpoint_stored)) return MAGPIE_OK;
     double before = magpie_seconds();
@@ -87,7 +80,7 @@ static magpie_status flush(import *j, bool last) {
 
 /* ---- the job ------------------------------------------------------------------------------------------- */
 
-static magpie_status next_line(import *j, magpie_lines *lines, magpie_line *line, bool *got) {
+static magpie_status next_line(import_job *j, magpie_lines *lines, magpie_line *line, bool *got) {
     magpie_status status = magpie_lines_next(lines, line, got);
     if (status != MAGPIE_OK || !*got) return status;
     j->progress.lines++;
@@ -97,7 +90,7 @@ static magpie_status next_line(import *j, magpie_lines *lines, magpie_line *line
     return MAGPIE_OK;
 }
 
-static magpie_status take_header(import *j, const magpie_line *line, bool got) {
+static magpie_status take_header(import_job *j, const magpie_line *line, bool got) {
     if (!got || line->too_long)
         return magpie_fail(MAGPIE_E_INPUT, "%s has no line that names its columns", j->options->path);
     magpie_status status =
@@ -106,7 +99,7 @@ static magpie_status take_header(import *j, const magpie_line *line, bool got) {
 }
 
 /* Also where the job goes on behind it: then it is read once more. */
-static magpie_status read_header(import *j, magpie_lines *lines) {
+static magpie_status read_header(import_job *j, magpie_lines *lines) {
     magpie_lines *again;
     magpie_line line;
     bool got;
@@ -123,7 +116,7 @@ static magpie_status read_header(import *j, magpie_lines *lines) {
     return status;
 }
 
-static magpie_status read_lines(import *j, magpie_lines *lines) {
+static magpie_status read_lines(import_job *j, magpie_lines *lines) {
     magpie_line line;
     bool got;
     size_t most = j->options->commit_lines ? j->options->commit_lines : COMMIT_LINES;
@@ -137,7 +130,7 @@ static magpie_status read_lines(import *j, magpie_lines *lines) {
     return status == MAGPIE_OK ? magpie_rejects_sync(&j->rejects) : status;
 }
 
-static magpie_status load_checkpoint(import *j) {
+static magpie_status load_checkpoint(import_job *j) {
     magpie_snapshot *snapshot;
     magpie_status status = magpie_snapshot_open(j->store, &snapshot);
     if (status != MAGPIE_OK) return status;
@@ -147,7 +140,7 @@ static magpie_status load_checkpoint(import *j) {
     return status;
 }
 
-static magpie_status run(import *j) {
+static magpie_status run(import_job *j) {
     const magpie_import_options *options = j->options;
     magpie_lines *lines;
     magpie_status status = magpie_interaction_reader_begin(&j->reader, options);
@@ -170,7 +163,7 @@ static magpie_status run(import *j) {
 
 magpie_status magpie_import_run(magpie_store *store, const magpie_import_options *options,
                                 magpie_import_progress *report_out) {
-import j = {.store = store, .options = options, .started = magpie_seconds() };
+    import_job j = {.store = store, .options = options, .started = magpie_seconds()};
     magpie_status status = run(&j);
     complete_progress(&j);
     if (report_out) *report_out = j.progress;

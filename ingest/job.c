@@ -27,8 +27,6 @@ enum {
     COMMIT_BYTES = 16 << 20 /* of lines: what a job keeps in memory does not depend on how long they are */
 };
 
-static const double PROGRESS_SECONDS = 0.1;
-
 typedef struct job {
     magpie_intake in; /* its snapshot: of the last commit */
     size_t files_encoded[MAGPIE_MEDIA];
@@ -61,18 +59,13 @@ static void complete_progress(job *j) {
 }
 
 static magpie_status report(job *j, bool now) {
-    double seconds = magpie_seconds();
-    if (!j->options->progress || (!now && seconds - j->reported < PROGRESS_SECONDS)) return MAGPIE_OK;
-    j->reported = seconds;
+    if (!j->options->progress || !magpie_job_tells(&j->reported, now)) return MAGPIE_OK;
     complete_progress(j);
-    if (j->options->progress(j->options->context, &j->progress)) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_CANCELLED,
-                       "stopped; what is committed stays, and the next run goes on from there");
+    return j->options->progress(j->options->context, &j->progress) ? MAGPIE_OK : magpie_job_stopped();
 }
 
 static magpie_status reject(job *j, size_t number, magpie_string id, magpie_string start) {
     j->checkpoint.rejected++;
-    if (id.size > MAGPIE_ID_MAX) id.size = 0; /* no id at all, and the line's start shows it */
     return magpie_rejects_add(&j->rejects, number, magpie_error(), id, start);
 }
 

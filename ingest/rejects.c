@@ -79,7 +79,7 @@ magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const c
     magpie_text_clear(line);
     magpie_text_printf(line, "{\"line\": %zu, \"reason\": ", number);
     append_repaired(line, magpie_string_of(reason)); /* before the next failure overwrites it */
-    if (id.size) {
+    if (id.size && id.size <= MAGPIE_ID_MAX) {
         magpie_text_printf(line, ", \"id\": ");
         append_repaired(line, id);
     }

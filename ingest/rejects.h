@@ -2,7 +2,7 @@
 #ifndef MAGPIE_REJECTS_H
 #define MAGPIE_REJECTS_H
 
-#include "core.h"
+#include "index.h"
 
 enum { MAGPIE_REJECT_START = 200 /* bytes of a bad line that are shown */ };
 
@@ -21,7 +21,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_rejects_begin(magpie_rejects *rejects, 
                                                        uint64_t keep);
 /* The first bytes of a line, cut between two characters. */
 magpie_string magpie_reject_start(const magpie_line *line);
-/* One line. `id` may be empty; `start` [start_size] are the line's first bytes, and need not be UTF-8. */
+/* One line. `id` may be empty; one that is too long is none, and `start` shows it. `start` [start_size] are
+ * the line's first bytes, and need not be UTF-8. */
 MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number,
                                                      const char *reason, magpie_string id,
                                                      magpie_string start);

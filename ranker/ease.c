@@ -7,9 +7,7 @@
 #include "blas.h"
 #include "model.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ITEMS_MOST = 20000 };
 
@@ -83,7 +81,6 @@ static magpie_status train(magpie_ranker *ranker, const ranker_training *trainin
     magpie_block block = {0};
     gram g = {training->likes, &by_item, ranker->options.regularisation, ranker->state};
     magpie_status status = ranker_transpose(training->likes, &by_item, &block);
-    memset(ranker->state, 0, n * n * sizeof(float));
     if (status == MAGPIE_OK) status = magpie_pool_run(training->pool, n, count_row, &g);
     if (status == MAGPIE_OK) status = invert(ranker->state, (int)n);
     if (status == MAGPIE_OK) status = divide(ranker->state, n);

@@ -65,7 +65,7 @@ static magpie_status evaluate_some(void *context, size_t task, unsigned worker) 
         const magpie_one_case *c = &e->cases[i];
         items[0] = c->item;
         for (size_t j = 0; j < c->n; j++) items[j + 1] = c->negatives[j];
-        magpie_status status = e->scorer->score(e->scorer->context, c->user, worker, items, c->n + 1, scores);
+        magpie_status status = e->scorer->score(e->scorer->context, c->user, items, c->n + 1, scores);
         e->served[i] = was_served(&status);
         if (status != MAGPIE_OK) return status;
         if (e->served[i]) judge_one(scores, c->n + 1, e->k, e->values + i * ONE_FIGURES);
@@ -170,18 +170,12 @@ static size_t select_first(const float *scores, size_t items, uint32_t user, siz
     return n;
 }
 
-static bool is_in_test(const all *e, uint32_t user, uint32_t item) {
-    for (uint64_t i = e->test->begin[user]; i < e->test->begin[user + 1]; i++)
-        if (e->test->item[i] == item) return true;
-    return false;
-}
-
 static void judge_all(const all *e, uint32_t user, const ranked *first, size_t n, double *values) {
     const size_t right = e->test->begin[user + 1] - e->test->begin[user];
     double gain = 0, ideal = 0, precisions = 0;
     size_t hits = 0;
     for (size_t place = 0; place < n; place++) {
-        if (!is_in_test(e, user, first[place].item)) continue;
+        if (!magpie_likes_has(e->test, user, first[place].item)) continue;
         if (!hits++) values[ALL_MRR] = 1 / (double)(place + 1);
         gain += discount(place);
         precisions += (double)hits / (double)(place + 1);
@@ -200,7 +194,7 @@ static magpie_status rank_some(void *context, size_t task, unsigned worker) {
     ranked *first = e->first + worker * (e->k < e->items ? e->k : e->items);
     for (size_t i = task * USERS_A_TASK; i < end_of(task, e->n); i++) {
         const uint32_t user = e->users[i];
-        magpie_status status = e->scorer->score(e->scorer->context, user, worker, NULL, e->items, scores);
+        magpie_status status = e->scorer->score(e->scorer->context, user, NULL, e->items, scores);
         e->served[i] = was_served(&status);
         if (status != MAGPIE_OK) return status;
         if (!e->served[i]) continue;

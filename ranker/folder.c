@@ -4,8 +4,8 @@
  * not go together are an error. What names them is a hash of all tensors but the users': those a user may be
  * forgotten from (forget.c) without config.json having to follow. Weights of elsewhere need no such name. */
 #include "model.h"
-#include "model_files.h"
 #include "safetensors.h"
+#include "trained_files.h"
 
 #include <errno.h>
 #include <math.h>
@@ -15,12 +15,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { FINGERPRINT_BYTES = 17, NUMBERS_MOST = INT32_MAX, DIMENSION_MOST = 16384 };
+enum { FINGERPRINT_BYTES = 17, DIMENSION_MOST = 16384 };
 
 static const char model_type[] = "magpie-ranker", config_name[] = "config.json",
                   weights_name[] = "model.safetensors";
-
-static size_t columns_of(const ranker_tensor *t) { return t->columns ? t->columns : 1; }
 
 static void print_fingerprint(const magpie_ranker *ranker, char out[FINGERPRINT_BYTES]) {
     ranker_tensor tensors[RANKER_TENSORS_MAX];
@@ -32,7 +30,7 @@ static void print_fingerprint(const magpie_ranker *ranker, char out[FINGERPRINT_
         if (t->of == ROWS_USERS) continue;
         XXH3_64bits_update(&hash, t->name, strlen(t->name));
         for (size_t row = 0; row < t->rows; row++)
-            XXH3_64bits_update(&hash, t->values + row * t->stride, columns_of(t) * sizeof *t->values);
+            XXH3_64bits_update(&hash, t->values + row * t->stride, ranker_columns(t) * sizeof *t->values);
     }
     snprintf(out, FINGERPRINT_BYTES, "%016llx", (unsigned long long)XXH3_64bits_digest(&hash));
 }
@@ -45,7 +43,7 @@ static magpie_status read_options(const model_json *file, magpie_ranker_options 
         const json_t *value = json_object_get(given, p->name);
         if (!(p->kinds >> out->kind & 1) || !value) continue;
         *magpie_ranker_parameter_at(out, p) = json_is_number(value) ? json_number_value(value) : (double)NAN;
-        if (ranker_check_parameter(p, *magpie_ranker_parameter_at(out, p)) != MAGPIE_OK)
+        if (magpie_ranker_parameter_check(p, *magpie_ranker_parameter_at(out, p)) != MAGPIE_OK)
             return magpie_fail(MAGPIE_E_CORRUPT, "%s: \"options\": %s", file->path, magpie_error());
     }
     return MAGPIE_OK;
@@ -53,19 +51,19 @@ static magpie_status read_options(const model_json *file, magpie_ranker_options 
 
 static magpie_status read_config(const model_json *file, magpie_ranker_info *info,
                                  magpie_ranker_options *options) {
-    const char *type, *name;
-    magpie_status status = model_json_string(file, "model_type", "", &type);
-    if (status == MAGPIE_OK && strcmp(type, model_type) != 0)
-        return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: \"model_type\" is \"%s\", not \"%s\"", file->path, type,
-                           model_type);
-    if (status == MAGPIE_OK) status = model_json_string(file, "model", "", &name);
+    const char *name, *space;
+    magpie_status status = model_json_string(file, "model", "", &name);
     if (status == MAGPIE_OK && magpie_ranker_kind_parse(name, &info->kind) != MAGPIE_OK)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: %s", file->path, magpie_error());
-    if (status == MAGPIE_OK) status = model_json_size(file, "users", true, 0, NUMBERS_MOST, &info->users);
-    if (status == MAGPIE_OK) status = model_json_size(file, "items", true, 1, NUMBERS_MOST, &info->items);
+    if (status == MAGPIE_OK)
+        status = model_json_size(file, "users", true, 0, RANKER_NUMBERS_MOST, &info->users);
+    if (status == MAGPIE_OK)
+        status = model_json_size(file, "items", true, 1, RANKER_NUMBERS_MOST, &info->items);
     if (status == MAGPIE_OK)
         status = model_json_size(file, "content", true, 0, DIMENSION_MOST, &info->content);
+    if (status == MAGPIE_OK) status = model_json_string(file, "space", "", &space);
     if (status != MAGPIE_OK) return status;
+    snprintf(info->space, sizeof info->space, "%s", space);
     *options = magpie_ranker_defaults(info->kind);
     return read_options(file, options);
 }
@@ -73,7 +71,7 @@ static magpie_status read_config(const model_json *file, magpie_ranker_info *inf
 /* The first `rows` of a tensor that has been checked to be of `to`'s columns. */
 static magpie_status read_rows(const safetensors *file, const tensor *from, size_t rows,
                                const ranker_tensor *to) {
-    const size_t n = columns_of(to);
+    const size_t n = ranker_columns(to);
     for (size_t row = 0; row < rows; row++) {
         float *values = to->values + row * to->stride;
         tensor_read_f32(from, row * n, n, values);
@@ -123,7 +121,7 @@ magpie_status ranker_load(const char *directory, magpie_ranker **out) {
     magpie_ranker_info info = {0};
     magpie_ranker_options options;
     *out = NULL;
-    magpie_status status = model_json_open(directory, config_name, false, &file);
+    magpie_status status = trained_open_config(directory, model_type, &file);
     if (status != MAGPIE_OK) return status;
     status = read_config(&file, &info, &options);
     if (status == MAGPIE_OK) status = ranker_create(&info, &options, out);
@@ -147,7 +145,7 @@ static magpie_status take_tensor(const safetensors *file, const tensor *from, co
         return magpie_fail(MAGPIE_E_MISMATCH,
                            "%s: tensor %s is not of the shape that is wanted here, [%zu, %zu]: train without "
                            "beginning from it",
-                           safetensors_path(file), to->name, to->rows, columns_of(to));
+                           safetensors_path(file), to->name, to->rows, ranker_columns(to));
     return read_rows(file, from, from->shape[0], to);
 }
 
@@ -170,33 +168,27 @@ magpie_status ranker_take(magpie_ranker *ranker, const char *directory, bool *ha
 
 static void print_config(const magpie_ranker *ranker, magpie_text *out) {
     const magpie_ranker_info *info = &ranker->info;
-    magpie_ranker_options options = ranker->options;
     char fingerprint[FINGERPRINT_BYTES];
     print_fingerprint(ranker, fingerprint);
     magpie_text_printf(out,
                        "{\"model_type\": \"%s\", \"model\": \"%s\", \"users\": %zu, \"items\": %zu, "
-                       "\"content\": %zu, \"weights\": \"%s\",\n \"options\": {",
+                       "\"content\": %zu, \"weights\": \"%s\",\n ",
                        model_type, magpie_ranker_kind_name(info->kind), info->users, info->items,
                        info->content, fingerprint);
-    const char *comma = "";
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++) {
-        if (!(p->kinds >> info->kind & 1)) continue;
-        magpie_text_printf(out, "%s\"%s\": %.17g", comma, p->name, *magpie_ranker_parameter_at(&options, p));
-        comma = ", ";
+    if (*info->space) {
+        magpie_text_printf(out, "\"space\": ");
+        magpie_text_json_string(out, info->space, strlen(info->space));
+        magpie_text_printf(out, ",\n ");
     }
-    magpie_text_printf(out, "}}\n");
+    magpie_text_printf(out, "\"options\": ");
+    magpie_ranker_parameters_print(&ranker->options, out);
+    magpie_text_append(out, "}\n", 2);
 }
 
 static magpie_status write_config(const magpie_ranker *ranker, const char *path) {
     magpie_text out = {0};
-    magpie_atomic_file *file;
     print_config(ranker, &out);
-    magpie_status status = magpie_text_status(&out);
-    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
-    if (status == MAGPIE_OK) {
-        fwrite(out.data, 1, out.size, magpie_atomic_stream(file));
-        status = magpie_atomic_commit(file);
-    }
+    magpie_status status = magpie_atomic_write(path, &out);
     magpie_text_free(&out);
     return status;
 }

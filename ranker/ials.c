@@ -53,12 +53,6 @@ static size_t list(const magpie_ranker *ranker, ranker_tensor *out) {
     return 2;
 }
 
-static bool is_zero(const float *x, size_t d) {
-    for (size_t f = 0; f < d; f++)
-        if (x[f] != 0) return false;
-    return true;
-}
-
 /* ---- training ------------------------------------------------------------------------------------------ */
 
 typedef struct sweep {
@@ -158,7 +152,7 @@ static void begin_items(float *factors, const magpie_likes *by_item, size_t d, u
     for (size_t i = 0; i < by_item->users; i++) {
         uint64_t random = magpie_seed(seed, i);
         float *row = factors + i * d;
-        if (by_item->begin[i] == by_item->begin[i + 1] || !is_zero(row, d)) continue;
+        if (by_item->begin[i] == by_item->begin[i + 1] || !ranker_is_zero(row, d)) continue;
         for (size_t f = 0; f < d; f++) { /* even, as wide as a normal one */
             const double unit = (double)(magpie_random(&random) >> 11) * 0x1p-53;
             row[f] = (float)((unit * 2 - 1) * sqrt(3) * INIT / sqrt((double)d));
@@ -216,9 +210,9 @@ static magpie_status user_vector(const magpie_ranker *ranker, const magpie_ranke
         free(scratch);
         if (status != MAGPIE_OK) return status;
     }
-    if (is_zero(x, d) && user->number < ranker->info.users)
+    if (ranker_is_zero(x, d) && user->number < ranker->info.users)
         memcpy(x, s->user + user->number * d, d * sizeof *x);
-    return is_zero(x, d) ? ranker_fail_no_history() : MAGPIE_OK;
+    return ranker_is_zero(x, d) ? ranker_fail_no_history() : MAGPIE_OK;
 }
 
 static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,

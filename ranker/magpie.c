@@ -38,7 +38,7 @@ static void gather_history(const neural *net, const uint32_t *history, size_t co
 static void attend(const neural *net, const neural_kernels *kernels, size_t head, const float *rows,
                    size_t count, float *a, float *z) {
     const neural_shape *s = &net->shape;
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     memcpy(a, w + s->position + head * s->history, count * sizeof *a);
     kernels->dots(w + s->key + head * s->value, rows, s->value, count, s->value, a);
     (void)kernels->exponentials(a, count);
@@ -63,7 +63,7 @@ static void attend_back(const neural *net, const neural_kernels *kernels, neural
                         const float *attention, const float *dz, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const size_t n = part->history_count[g];
-    const float *keys = net->dense.values + s->key;
+    const float *keys = net->table[TABLE_DENSE].values + s->key;
     float *dv = part->slots[TABLE_HISTORY].slopes + g * s->history * s->value;
     gather_history(net, part->slots[TABLE_HISTORY].of + g * s->history, n, x->values);
     for (size_t h = 0; h < s->heads; h++) {
@@ -106,7 +106,7 @@ static void leave_out(const neural_slots *slots, size_t row, float share, uint64
 void magpie_rows_forward(const neural *net, const neural_options *o, neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t mixed = s->heads * s->value;
     uint64_t random = part->noise;
     leave_out(&part->slots[TABLE_USERS], s->row, o->drop_user, &random, x->user, x->kept);
@@ -147,9 +147,10 @@ void magpie_rows_backward(const neural *net, const neural_options *o, neural_par
                       part->dense + s->project, s->row);
     product_of_slopes(part->likes, mixed, s->row, x->mixed, mixed, users->slopes, s->row,
                       part->dense + s->mix, s->row);
-    product_turned(part->likes, mixed, s->row, users->slopes, s->row, net->dense.values + s->mix, s->row,
-                   x->mixed_slope, mixed);
-    const float scale = 1 / (1 - o->dropout);
+    product_turned(part->likes, mixed, s->row, users->slopes, s->row, net->table[TABLE_DENSE].values + s->mix,
+                   s->row, x->mixed_slope, mixed);
+    const float scale =
+        1 / (1 - o->dropout); /* what is 0 was left out: rows begin at random, and never at 0 */
     for (size_t i = 0; i < part->likes * mixed; i++)
         x->mixed_slope[i] = x->mixed[i] == 0 ? 0 : x->mixed_slope[i] * scale;
     for (size_t g = 0; g < part->likes; g++) {

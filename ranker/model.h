@@ -20,7 +20,13 @@ typedef struct ranker_tensor {
     float *values;
 } ranker_tensor;
 
-enum { RANKER_TENSORS_MAX = 32, RANKER_FACTORS_MOST = 1024 };
+enum {
+    RANKER_TENSORS_MAX = 32,
+    RANKER_FACTORS_MOST = 1024,
+    RANKER_NUMBERS_MOST = INT32_MAX /* users, and items */
+};
+
+static inline size_t ranker_columns(const ranker_tensor *t) { return t->columns ? t->columns : 1; }
 
 /* One training: what it is given, and how it tells of itself. */
 typedef struct ranker_training {
@@ -58,13 +64,7 @@ struct magpie_ranker {
     void *state;
 };
 
-/* ---- what is made of that: options.c, ranker.c, folder.c ---- */
-
-/* MAGPIE_E_ARGUMENT: out of its range, or no whole number where one is wanted. */
-MAGPIE_CHECK_RESULT magpie_status ranker_check_parameter(const magpie_ranker_parameter *parameter,
-                                                         double value);
-/* All that concern the kind. */
-MAGPIE_CHECK_RESULT magpie_status ranker_check_options(const magpie_ranker_options *options);
+/* ---- what is made of that: ranker.c, folder.c ---- */
 
 /* With tensors that are zero; options have been checked. */
 MAGPIE_CHECK_RESULT magpie_status ranker_create(const magpie_ranker_info *info,
@@ -84,11 +84,6 @@ MAGPIE_CHECK_RESULT magpie_status ranker_lock(const char *directory, int *descri
 /* The numbers of those who were forgotten in the folder, to be freed. */
 MAGPIE_CHECK_RESULT magpie_status ranker_forgotten(const char *directory, uint32_t **users, size_t *n);
 
-/* The likes by item: out->users are the items, out->item[] the users, in rising order. Weights, no times. In
- * one block that the caller frees. */
-MAGPIE_CHECK_RESULT magpie_status ranker_transpose(const magpie_likes *likes, magpie_likes *out,
-                                                   magpie_block *block);
-
 /* ---- the models ---- */
 
 /* popularity.c, itemknn.c, puresvd.c, ease.c, ials.c; neural.c for mf, gmf, mlp, neumf and magpie */
@@ -101,8 +96,19 @@ MAGPIE_CHECK_RESULT magpie_status ranker_validate(const magpie_ranker *ranker,
                                                   const ranker_training *training, uint64_t seed,
                                                   double *hit_rate);
 
+/* The likes by item: out->users are the items, out->item[] the users, in rising order. Weights, no times. In
+ * one block that the caller frees. */
+MAGPIE_CHECK_RESULT magpie_status ranker_transpose(const magpie_likes *likes, magpie_likes *out,
+                                                   magpie_block *block);
+
 static inline magpie_status ranker_fail_no_history(void) {
     return magpie_fail(MAGPIE_E_NOT_FOUND, "the user likes nothing that the model knows");
+}
+
+static inline bool ranker_is_zero(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0) return false;
+    return true;
 }
 
 /* scores = vector [d] . rows [known, d] of the items asked for; eight sums at a time, always in the same

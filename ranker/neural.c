@@ -82,15 +82,14 @@ void neural_shape_of(const magpie_ranker_info *info, const magpie_ranker_options
 
 static void lay_out(neural *net, magpie_block *block) {
     const neural_shape *s = &net->shape;
-    const neural_table tables[NEURAL_TABLES] = {{.rows = s->users, .columns = s->row},
-                                                {.rows = s->items, .columns = s->row},
-                                                {.rows = s->value ? s->items : 0, .columns = s->value}};
-    for (size_t t = 0; t < NEURAL_TABLES; t++) {
+    const neural_table tables[NEURAL_TABLES + 1] = {{.rows = s->users, .columns = s->row},
+                                                    {.rows = s->items, .columns = s->row},
+                                                    {.rows = s->value ? s->items : 0, .columns = s->value},
+                                                    {.rows = 1, .columns = s->dense}};
+    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
         net->table[t] = tables[t];
         net->table[t].values = magpie_carve(block, tables[t].rows * tables[t].columns, sizeof(float));
     }
-    net->dense = (neural_table){.rows = 1, .columns = s->dense};
-    net->dense.values = magpie_carve(block, s->dense, sizeof(float));
     net->base = magpie_carve(block, s->items * s->base, sizeof(float));
     net->base_gram = magpie_carve(block, s->base * s->base, sizeof(float));
 }
@@ -148,7 +147,7 @@ static size_t tensors(const magpie_ranker *ranker, ranker_tensor *out) {
                                            {"item.gmf", "item.mlp", "item.bias"}};
     const neural *net = ranker->state;
     const neural_shape *s = &net->shape;
-    float *dense = net->dense.values;
+    float *dense = net->table[TABLE_DENSE].values;
     size_t last = s->layers ? s->width[s->layers - 1] : 0;
     lister l = {.out = out};
     for (size_t t = 0; t < 2; t++) {

@@ -1,5 +1,5 @@
 /* neural.h - the networks: matrix factorisation, GMF, MLP, NeuMF and magpie are one network, of which each
- * has a part. Private to ranker/neural*.c and magpie.c.
+ * has a part. Private to ranker/neural*.c, magpie.c and base.c.
  *
  * A user's row and an item's row are [gmf | mlp | bias], each part as wide as the kind has it. Of a user's row
  * x and an item's y,
@@ -39,11 +39,9 @@ typedef struct neural_shape {
     size_t first_user, first_item;                                  /* U, V [mlp, width 0] */
     size_t layer[NEURAL_LAYERS_MAX], layer_bias[NEURAL_LAYERS_MAX]; /* W_l [width l-1, width l]; c_l */
     size_t out_gmf, out_mlp, out_bias;
-    size_t key, position, mix,
-        mix_bias;    /* magpie: [heads, value], [heads, history], [heads value, row], [row] */
-    size_t out_base; /* magpie: base.c's strength */
-    size_t project;  /* magpie: [content, row] */
-    size_t dense;    /* how many there are */
+    /* magpie: [heads, value], [heads, history], [heads value, row], [row]; base.c's strength; [content, row] */
+    size_t key, position, mix, mix_bias, out_base, project;
+    size_t dense; /* how many there are */
 } neural_shape;
 
 /* Rows that are learned; what is beside `values` is NULL but in training. */
@@ -52,13 +50,12 @@ typedef struct neural_table {
     size_t rows, columns;
 } neural_table;
 
-enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES };
+enum { TABLE_USERS, TABLE_ITEMS, TABLE_HISTORY, NEURAL_TABLES, TABLE_DENSE = NEURAL_TABLES };
 
 typedef struct neural {
     neural_shape shape;
-    neural_table table[NEURAL_TABLES];
-    neural_table dense;      /* one row */
-    float *base, *base_gram; /* [items, base], [base, base]: base.c */
+    neural_table table[NEURAL_TABLES + 1]; /* the last one: the dense numbers, one row */
+    float *base, *base_gram;               /* [items, base], [base, base]: base.c */
     /* What scoring reads, by item: see neural_score.c. NULL before it is prepared. */
     float *item_half, *item_row; /* [prepared, width 0], [prepared, row] */
     bool *known;                 /* whether there is anything to score it by */
@@ -124,6 +121,11 @@ typedef struct neural_part {
     uint64_t noise;   /* seed of what is left out */
 } neural_part;
 
+/* Slots of items in a part. */
+static inline size_t neural_item_slots(size_t likes, size_t pairs, bool shared) {
+    return shared ? likes + pairs - 1 : likes * pairs;
+}
+
 /* Slot of an item in a part: of like g, number j of its pairs. */
 static inline size_t neural_slot(const neural_part *part, size_t g, size_t j) {
     if (!part->shared) return g * part->pairs + j;
@@ -141,13 +143,13 @@ typedef struct neural_scratch {
     float *attention, *mixed, *mixed_slope;                             /* magpie.c */
     float *values, *attention_slope; /* of a like: [history, value], [heads, history] */
     float *content;                  /* magpie.c: [slots, content] */
-    float *scaled,
-        *shared; /* [likes, gmf]: x_gmf a; [likes, pairs - 1]: its products with shared negatives */
-    float *base_item, *base; /* base.c: [slots, base], [likes, pairs] */
-    float *solving;          /* ials_scratch */
-    uint32_t *others;        /* the likes of a user, but for one */
-    float *temporary;        /* [row] */
-    uint8_t *kept;           /* magpie.c */
+    float *scaled;                   /* [likes, gmf]: x_gmf a */
+    float *shared;                   /* [likes, pairs - 1]: its products with shared negatives, then slopes */
+    float *base_item, *base;         /* base.c: [slots, base], [likes, pairs] */
+    float *solving;                  /* ials_scratch */
+    uint32_t *others;                /* the likes of a user, but for one */
+    float *temporary;                /* [row] */
+    uint8_t *kept;                   /* magpie.c */
 } neural_scratch;
 
 typedef struct neural_options {
@@ -212,8 +214,8 @@ typedef struct neural_epoch {
 /* curve [state->epoch] */
 MAGPIE_CHECK_RESULT magpie_status neural_state_write(const neural *net, const neural_state *state,
                                                      const neural_epoch *curve, const char *path);
-/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH, in
- * words, for that of another training. */
+/* curve [epochs], as many as the training may have. *found is false where there is none; MAGPIE_E_MISMATCH,
+ * in words, for that of another training. */
 MAGPIE_CHECK_RESULT magpie_status neural_state_read(neural *net, neural_state *state, neural_epoch *curve,
                                                     size_t epochs, const char *path, bool *found);
 

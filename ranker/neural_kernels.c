@@ -5,26 +5,12 @@
 #include <float.h>
 
 #if VL == 16
-#define SQRT(v) _mm512_sqrt_ps(v)
-#elif VL == 8
-#define SQRT(v) _mm256_sqrt_ps(v)
-#elif defined(__SSE__)
-#define SQRT(v) _mm_sqrt_ps(v)
-#else
-INLINE vf square_roots(vf v) {
-    for (int i = 0; i < VL; i++) v[i] = __builtin_sqrtf(v[i]);
-    return v;
-}
-#define SQRT(v) square_roots(v)
-#endif
-
-#if VL == 16
 INLINE __mmask16 lanes(size_t n) { return (__mmask16)(n < VL ? (1u << n) - 1 : 0xFFFF); }
 INLINE vf get(const float *x, size_t n) { return (vf)_mm512_maskz_loadu_ps(lanes(n), x); }
 INLINE void put(float *x, vf v, size_t n) { _mm512_mask_storeu_ps(x, lanes(n), (__m512)v); }
 #else
 INLINE vf get(const float *x, size_t n) { return load_part(x, n); }
-INLINE void put(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
+INLINE void put(float *x, vf v, size_t n) { store_part(x, v, n); }
 #endif
 
 /* BODY(how many lanes) over n numbers: whole vectors, then what is left. */
@@ -236,7 +222,7 @@ static void adam(float *values, float *first, float *second, const float *slope,
         vf v = get(second + i, left) * 0.999f + g * g * 0.001f;                                              \
         put(first + i, m, left);                                                                             \
         put(second + i, v, left);                                                                            \
-        v = SQRT(v * splat(numbers->correct_second)) + 1e-8f;                                                \
+        v = vsqrt(v * splat(numbers->correct_second)) + 1e-8f;                                               \
         put(values + i, x - m * splat(numbers->rate * numbers->correct_first) / v, left);                    \
     } while (0)
     OVER(n, BODY)

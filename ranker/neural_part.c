@@ -9,13 +9,9 @@
 
 /* ---- memory ---- */
 
-static size_t slots_of_items(size_t likes, size_t pairs, bool shared) {
-    return shared ? likes + pairs - 1 : likes * pairs;
-}
-
 void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, neural_part *part,
                         magpie_block *block) {
-    const size_t slots[NEURAL_TABLES] = {likes, slots_of_items(likes, pairs, shared), likes * s->history};
+    const size_t slots[NEURAL_TABLES] = {likes, neural_item_slots(likes, pairs, shared), likes * s->history};
     const size_t columns[NEURAL_TABLES] = {s->row, s->row, s->value};
     part->pairs = pairs;
     part->shared = shared;
@@ -31,7 +27,7 @@ void neural_part_layout(const neural_shape *s, size_t likes, size_t pairs, bool 
 
 void neural_scratch_layout(const neural_shape *s, size_t likes, size_t pairs, bool shared, size_t user_likes,
                            neural_scratch *out, magpie_block *block) {
-    size_t slots = slots_of_items(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
+    size_t slots = neural_item_slots(likes, pairs, shared), first = s->layers ? s->width[0] : 0;
     out->chunk = (NEURAL_PAIRS + pairs - 1) / pairs;
     size_t all = (out->chunk < likes ? out->chunk : likes) * pairs;
     out->user = magpie_carve(block, likes * s->row, sizeof(float));
@@ -83,7 +79,7 @@ static void clear_slopes(const neural_shape *s, neural_slots *slots) {
 static void run_tower(const neural *net, const neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t width = s->width[0], pairs = part->pairs;
     for (size_t g = first; g < first + n; g++) {
         const float *half = x->user_half + g * width;
@@ -102,7 +98,7 @@ static void run_logits(const neural *net, const neural_part *part, size_t first,
                        neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t pairs = part->pairs, others = pairs - 1;
     for (size_t g = first; g < first + n; g++) {
         const float *scaled = x->scaled + g * s->gmf, *own = x->item + neural_slot(part, g, 0) * s->row,
@@ -213,11 +209,12 @@ static void slope_of_logits(const neural *net, neural_part *part, size_t first, 
     }
 }
 
-/* Slopes of the tower's layers, and of both halves of the first: an item's is the pair's, where it is in no other. */
+/* Slopes of the tower's layers, and of both halves of the first: an item's is the pair's, where it is in no
+ * other. */
 static void slope_of_tower(const neural *net, neural_part *part, size_t first, size_t n, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     float *dense = part->dense;
     size_t pairs = part->pairs, all = n * pairs, l = s->layers - 1, width = s->width[0];
     if (!part->shared) x->hidden_slope[0] = x->item_half_slope + first * pairs * width;
@@ -249,8 +246,8 @@ static void slope_of_tower(const neural *net, neural_part *part, size_t first, s
 static void begin_gmf(const neural *net, const neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
     for (size_t g = 0; g < part->likes; g++)
-        neural_kernels_level(0)->multiply(x->user + g * s->row, net->dense.values + s->out_gmf, s->gmf,
-                                          x->scaled + g * s->gmf);
+        neural_kernels_level(0)->multiply(x->user + g * s->row, net->table[TABLE_DENSE].values + s->out_gmf,
+                                          s->gmf, x->scaled + g * s->gmf);
     if (part->shared)
         product_turned(part->likes, part->pairs - 1, s->gmf, x->scaled, s->gmf,
                        x->item + part->likes * s->row, s->row, x->shared, part->pairs - 1);
@@ -271,13 +268,13 @@ static void end_gmf(const neural *net, neural_part *part, neural_scratch *x) {
         float *du = users + g * s->row;
         kernels->multiply(du, x->user + g * s->row, s->gmf, x->temporary);
         kernels->add(part->dense + s->out_gmf, x->temporary, 1, s->gmf);
-        kernels->multiply(du, net->dense.values + s->out_gmf, s->gmf, du);
+        kernels->multiply(du, net->table[TABLE_DENSE].values + s->out_gmf, s->gmf, du);
     }
 }
 
 static void begin_tower(const neural *net, const neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t width = s->width[0], slots = part->slots[TABLE_ITEMS].n;
     for (size_t g = 0; g < part->likes; g++)
         memcpy(x->user_half + g * width, w + s->layer_bias[0], width * sizeof *w);
@@ -290,7 +287,7 @@ static void begin_tower(const neural *net, const neural_part *part, neural_scrat
 
 static void end_tower(const neural *net, neural_part *part, neural_scratch *x) {
     const neural_shape *s = &net->shape;
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t width = s->width[0], users = part->likes, items = part->slots[TABLE_ITEMS].n;
     float *dense = part->dense;
     neural_kernels_level(0)->add_rows(dense + s->layer_bias[0], x->user_half_slope, width, NULL, users,

@@ -4,7 +4,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,12 +20,6 @@ static void lay_out(neural *net, size_t items, magpie_block *block) {
     net->known = magpie_carve(block, items, sizeof *net->known);
 }
 
-static bool is_zero(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (x[i] != 0) return false;
-    return true;
-}
-
 static void prepare_rows(neural *net, const magpie_ranker_content *content, size_t items) {
     const neural_shape *s = &net->shape;
     memcpy(net->item_row, net->table[TABLE_ITEMS].values, s->items * s->row * sizeof(float));
@@ -34,10 +27,10 @@ static void prepare_rows(neural *net, const magpie_ranker_content *content, size
     for (size_t i = 0; i < items; i++) {
         const float *c = s->content && content && i < content->items ? content->rows[i] : NULL;
         float *row = net->item_row + i * s->row;
-        net->known[i] = c || !is_zero(row, s->row);
+        net->known[i] = c || !ranker_is_zero(row, s->row);
         if (c)
-            product(1, s->row, s->content, c, s->content, net->dense.values + s->project, s->row, 1, row,
-                    s->row);
+            product(1, s->row, s->content, c, s->content, net->table[TABLE_DENSE].values + s->project, s->row,
+                    1, row, s->row);
     }
 }
 
@@ -59,8 +52,8 @@ magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content 
     prepare_rows(net, content, items);
     neural_base_prepare(net);
     if (s->layers)
-        product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row, net->dense.values + s->first_item,
-                s->width[0], 0, net->item_half, s->width[0]);
+        product(items, s->width[0], s->mlp, net->item_row + s->gmf, s->row,
+                net->table[TABLE_DENSE].values + s->first_item, s->width[0], 0, net->item_half, s->width[0]);
     blas_restore(before);
     return MAGPIE_OK;
 }
@@ -73,7 +66,7 @@ static size_t recent(const neural *net, const magpie_ranker_user *user, uint32_t
     size_t n = 0;
     for (size_t i = user->n; i > 0 && n < s->history; i--) {
         uint32_t item = user->history[i - 1];
-        if (item < s->items && !is_zero(net->table[TABLE_HISTORY].values + item * s->value, s->value))
+        if (item < s->items && !ranker_is_zero(net->table[TABLE_HISTORY].values + item * s->value, s->value))
             out[n++] = item;
     }
     return n;
@@ -85,7 +78,7 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
         user->number < s->users ? net->table[TABLE_USERS].values + user->number * s->row : NULL;
     uint32_t history[NEURAL_HISTORY_MAX];
     size_t n = s->heads ? recent(net, user, history) : 0;
-    *any = n > 0 || (own && !is_zero(own, s->row));
+    *any = n > 0 || (own && !ranker_is_zero(own, s->row));
     if (own)
         memcpy(row, own, s->row * sizeof *row);
     else
@@ -95,9 +88,9 @@ static magpie_status user_row(const neural *net, const magpie_ranker_user *user,
     if (!mixed) return MAGPIE_E_NO_MEMORY;
     float *attention = mixed + s->heads * s->value, *rows = attention + s->heads * s->history;
     magpie_mix_history(net, history, n, rows, attention, mixed);
-    neural_kernels_level(0)->add(row, net->dense.values + s->mix_bias, 1, s->row);
-    product(1, s->row, s->heads * s->value, mixed, s->heads * s->value, net->dense.values + s->mix, s->row, 1,
-            row, s->row);
+    neural_kernels_level(0)->add(row, net->table[TABLE_DENSE].values + s->mix_bias, 1, s->row);
+    product(1, s->row, s->heads * s->value, mixed, s->heads * s->value,
+            net->table[TABLE_DENSE].values + s->mix, s->row, 1, row, s->row);
     free(mixed);
     return MAGPIE_OK;
 }
@@ -132,7 +125,7 @@ static void score_tower(const neural *net, const asked *q, const uint32_t *items
                         float *scores) {
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     float scratch[2][NEURAL_WIDTH_MAX], *h = scratch[0], *next = scratch[1], *old;
     size_t width = s->width[0];
     if (!items) kernels->add_relu(q->user_half, net->item_half + first * width, n, width, h);
@@ -176,7 +169,7 @@ static magpie_status ask(const magpie_ranker *ranker, const magpie_ranker_user *
     const neural *net = ranker->state;
     const neural_shape *s = &net->shape;
     const neural_kernels *kernels = neural_kernels_level(0);
-    const float *w = net->dense.values;
+    const float *w = net->table[TABLE_DENSE].values;
     size_t width = s->layers ? s->width[0] : 0;
     float *row = memory, *half = row + s->row, *base = half + width;
     bool any;

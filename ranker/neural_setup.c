@@ -42,9 +42,8 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
     const neural_shape *s = &net->shape;
     const char *end = strrchr(t->name, '.');
     size_t fan = s->gmf + (s->layers ? s->width[s->layers - 1] : 0);
-    if (!strcmp(end, ".bias"))
-        memset(t->values, 0, t->of == ROWS_OTHER ? t->rows * sizeof *t->values : 0);
-    else if (!strcmp(t->name, "history.position"))
+    if (!strcmp(end, ".bias")) return; /* zero, as it is */
+    if (!strcmp(t->name, "history.position"))
         fill_positions(s, ranker->options.recency, t->values);
     else if (!strncmp(t->name, "out.", 4) && ranker->info.kind != MAGPIE_RANKER_MF &&
              strcmp(t->name, "out.base") != 0)
@@ -55,17 +54,11 @@ static void fill_tensor(const magpie_ranker *ranker, const ranker_tensor *t, uin
         fill_weights(t->values, t->rows, t->columns, seed);
 }
 
-static bool is_zero(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (x[i] != 0) return false;
-    return true;
-}
-
 /* Rows of users and items: those that nothing was taken for. Their biases begin as 0. */
 static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool had, uint64_t seed) {
     for (size_t row = 0; row < t->rows && t->columns; row++) {
         float *x = t->values + row * t->stride;
-        if (!had || is_zero(x, t->columns))
+        if (!had || ranker_is_zero(x, t->columns))
             fill_normal(x, t->columns, ranker->options.init, magpie_seed(seed, row));
     }
 }
@@ -74,8 +67,8 @@ static void fill_rows(const magpie_ranker *ranker, const ranker_tensor *t, bool 
 static void halve_out(neural *net) {
     const neural_shape *s = &net->shape;
     size_t last = s->layers ? s->width[s->layers - 1] : 0;
-    for (size_t i = 0; i < s->gmf; i++) net->dense.values[s->out_gmf + i] *= 0.5f;
-    for (size_t i = 0; i < last; i++) net->dense.values[s->out_mlp + i] *= 0.5f;
+    for (size_t i = 0; i < s->gmf; i++) net->table[TABLE_DENSE].values[s->out_gmf + i] *= 0.5f;
+    for (size_t i = 0; i < last; i++) net->table[TABLE_DENSE].values[s->out_mlp + i] *= 0.5f;
 }
 
 static void fill(const magpie_ranker *ranker, const ranker_training *training, const bool *has) {
@@ -95,12 +88,11 @@ static void fill(const magpie_ranker *ranker, const ranker_training *training, c
 /* ---- memory ---- */
 
 static void lay_out_moments(neural *net, bool kept, magpie_block *block) {
-    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
-        size_t n = table->rows * table->columns;
-        table->first = magpie_carve(block, n, sizeof(float));
-        table->second = magpie_carve(block, n, sizeof(float));
-        table->kept = kept ? magpie_carve(block, n, sizeof(float)) : NULL;
+    for (neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++) {
+        size_t n = t->rows * t->columns;
+        t->first = magpie_carve(block, n, sizeof(float));
+        t->second = magpie_carve(block, n, sizeof(float));
+        t->kept = kept ? magpie_carve(block, n, sizeof(float)) : NULL;
     }
 }
 
@@ -114,7 +106,7 @@ static void lay_out(trainer *t, size_t parts, size_t threads, magpie_block *bloc
     t->claimed = magpie_carve(block, parts > threads ? parts : threads, sizeof *t->claimed);
     t->landmarks = magpie_carve(block, (size_t)(t->likes >> t->landmark_shift) + 2, sizeof *t->landmarks);
     t->curve = magpie_carve(block, (size_t)t->options->epochs, sizeof *t->curve);
-    const size_t slots[] = {t->part_likes, t->part_likes * (shared ? 1 : t->pairs) + (shared ? t->pairs : 0),
+    const size_t slots[] = {t->part_likes, neural_item_slots(t->part_likes, t->pairs, shared),
                             t->part_likes * s->history};
     for (size_t i = 0; i < NEURAL_TABLES; i++) most = slots[i] * parts > most ? slots[i] * parts : most;
     while (entries < 2 * most) entries *= 2;
@@ -154,47 +146,65 @@ static void set_landmarks(trainer *t) {
 
 /* ---- the trainer ---- */
 
-/* What decides how a training goes: likes, content, options, and the first numbers, which are the seed's and of
- * models that it begins from. */
+/* What decides how a training goes: likes, those set aside too, content, options, and the first numbers,
+ * which are the seed's and of models that it begins from. */
 static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *training) {
     const magpie_likes *likes = training->likes;
     const magpie_ranker_content *content = training->content;
     const neural *net = ranker->state;
-    magpie_ranker_options o = ranker->options;
+    const magpie_ranker_options *o = &ranker->options;
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
-    XXH3_64bits_update(&hash, &o.seed, sizeof o.seed);
+    XXH3_64bits_update(&hash, &o->seed, sizeof o->seed);
     XXH3_64bits_update(&hash, likes->begin, (likes->users + 1) * sizeof *likes->begin);
     XXH3_64bits_update(&hash, likes->item, likes->begin[likes->users] * sizeof *likes->item);
+    if (training->validation)
+        XXH3_64bits_update(&hash, training->validation, likes->users * sizeof *training->validation);
     for (size_t i = 0; content && i < content->items && i < likes->items; i++) {
         XXH3_64bits_update(&hash, &i, content->rows[i] ? sizeof i : 0);
         XXH3_64bits_update(&hash, content->rows[i],
                            content->rows[i] ? content->dimension * sizeof(float) : 0);
     }
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
-        if (p->kinds >> o.kind & 1)
-            XXH3_64bits_update(&hash, magpie_ranker_parameter_at(&o, p), sizeof(double));
-    for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
-        XXH3_64bits_update(&hash, table->values, table->rows * table->columns * sizeof(float));
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++) {
+        const double value = magpie_ranker_parameter_of(o, p);
+        XXH3_64bits_update(&hash, &value, p->kinds >> o->kind & 1 ? sizeof value : 0);
     }
+    for (const neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++)
+        XXH3_64bits_update(&hash, t->values, t->rows * t->columns * sizeof(float));
     return XXH3_64bits_digest(&hash);
 }
 
 static size_t at_least_one(size_t n) { return n ? n : 1; }
+
+/* Cuts likes up into steps of about a batch, and a step into parts; returns how many parts it has at most. */
+static size_t cut_up(trainer *t, bool shared) {
+    const size_t batch = at_least_one((size_t)t->options->batch / (shared ? 1 : t->pairs)),
+                 wanted = shared ? NEURAL_PART : (NEURAL_PAIRS + t->pairs - 1) / t->pairs;
+    t->steps = at_least_one((size_t)(t->likes / batch));
+    const size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
+                 parts = (likes + wanted - 1) / wanted;
+    t->part_likes = (likes + parts - 1) / parts;
+    return parts;
+}
+
+static size_t most_likes(const magpie_likes *likes) {
+    uint64_t most = 0;
+    for (size_t u = 0; u < likes->users; u++)
+        if (likes->begin[u + 1] - likes->begin[u] > most) most = likes->begin[u + 1] - likes->begin[u];
+    return (size_t)most;
+}
 
 magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *training, const bool *has,
                              trainer **out) {
     const magpie_ranker_options *o = &ranker->options;
     trainer *t = magpie_alloc(1, sizeof *t);
     if (!t) return MAGPIE_E_NO_MEMORY;
-    bool magpie = ranker->info.kind == MAGPIE_RANKER_MAGPIE;
     *t = (trainer){.ranker = ranker,
                    .net = ranker->state,
                    .training = training,
                    .options = o,
-                   .seed = o->seed,
                    .likes = training->likes->begin[training->likes->users],
+                   .user_likes = most_likes(training->likes),
                    .pairs = 1 + (size_t)o->negatives,
                    .fixed_out = ranker->info.kind == MAGPIE_RANKER_MF,
                    .owner_count = magpie_pool_threads(training->pool),
@@ -204,16 +214,7 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
                                   .drop_user = (float)o->drop_user,
                                   .drop_item = (float)o->drop_item,
                                   .content = training->content};
-    size_t batch = at_least_one((size_t)o->batch / (magpie ? 1 : t->pairs));
-    t->steps = at_least_one((size_t)(t->likes / batch));
-    size_t likes = (size_t)((t->likes + t->steps - 1) / t->steps),
-           part = magpie ? NEURAL_PART : (NEURAL_PAIRS + t->pairs - 1) / t->pairs,
-           parts = (likes + part - 1) / part;
-    t->part_likes = (likes + parts - 1) / parts;
-    for (size_t u = 0; u < training->likes->users; u++) {
-        const size_t n = (size_t)(training->likes->begin[u + 1] - training->likes->begin[u]);
-        t->user_likes = n > t->user_likes ? n : t->user_likes;
-    }
+    const size_t parts = cut_up(t, t->net->shape.heads > 0);
     while (t->likes >> t->landmark_shift > t->net->shape.users) t->landmark_shift++;
     magpie_status status = allocate(t, parts, t->owner_count, training->validation != NULL);
     if (status == MAGPIE_OK) {
@@ -229,10 +230,8 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
 
 void trainer_free(trainer *t) {
     if (!t) return;
-    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
-        neural_table *table = i < NEURAL_TABLES ? &t->net->table[i] : &t->net->dense;
-        table->first = table->second = table->kept = NULL;
-    }
+    for (size_t i = 0; i <= NEURAL_TABLES; i++)
+        t->net->table[i].first = t->net->table[i].second = t->net->table[i].kept = NULL;
     magpie_block_free(&t->moments);
     magpie_block_free(&t->block);
     free(t);

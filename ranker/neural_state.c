@@ -1,7 +1,6 @@
-/* neural_state.c - a training on disk: a header, the numbers with their moments, how
- * each epoch was, and a hash of all that. It is
- * read back by the same program on the same machine, or refused; so numbers are written as they lie in
- * memory. */
+/* neural_state.c - a training on disk: a header, the numbers with their moments, how each epoch was, and a
+ * hash of all that. It is read back by the same program on the same machine, or refused; so numbers are
+ * written as they lie in memory. */
 #include "neural.h"
 
 #include <string.h>
@@ -20,7 +19,7 @@ typedef struct header {
 static size_t list(const neural *net, void *arrays[ARRAYS], size_t bytes[ARRAYS]) {
     size_t all = 0;
     for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = t < NEURAL_TABLES ? &net->table[t] : &net->dense;
+        const neural_table *table = &net->table[t];
         float *of[4] = {table->values, table->first, table->second, table->kept};
         for (size_t i = 0; i < 4; i++) {
             arrays[4 * t + i] = of[i];

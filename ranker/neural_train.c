@@ -6,11 +6,11 @@
 #include "neural.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "blas.h"
 #include "neural_train.h"
 
 enum {
@@ -72,6 +72,18 @@ static void draw_negatives(const magpie_likes *likes, uint32_t user, uint64_t *r
     }
 }
 
+/* Those that all likes of a part have in common, and which of them the user of each like likes. */
+static void draw_shared(const magpie_likes *likes, neural_part *part) {
+    const size_t others = part->pairs - 1;
+    uint32_t *out = part->slots[TABLE_ITEMS].of + part->likes;
+    for (size_t j = 0; j < others; j++) out[j] = ranker_draw(&part->noise, (uint32_t)likes->items);
+    for (size_t g = 0; g < part->likes; g++) {
+        const uint64_t *of_user = likes->begin + part->slots[TABLE_USERS].of[g];
+        neural_kernels_level(0)->find(likes->item + of_user[0], (size_t)(of_user[1] - of_user[0]), out,
+                                      others, part->liked + g * others);
+    }
+}
+
 /* The likes before like number i, or with `later` all others, most recent first; returns how many. */
 static uint32_t history_of(const magpie_likes *likes, uint32_t user, uint64_t i, bool later, size_t most,
                            uint32_t *out) {
@@ -93,14 +105,14 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
     magpie_status status = MAGPIE_OK;
     const neural_shape *s = &t->net->shape;
     const magpie_likes *all = t->training->likes;
-    uint64_t n = all->begin[all->users], epoch = magpie_seed(t->seed, t->state.epoch + 1);
+    uint64_t epoch = magpie_seed(t->options->seed, t->state.epoch + 1);
     neural_slots *users = &part->slots[TABLE_USERS], *items = &part->slots[TABLE_ITEMS],
                  *history = &part->slots[TABLE_HISTORY];
     part->likes = users->n = likes;
-    items->n = part->shared ? likes + part->pairs - 1 : likes * part->pairs;
+    items->n = neural_item_slots(likes, part->pairs, part->shared);
     history->n = likes * s->history;
     for (size_t g = 0; g < likes; g++) {
-        uint64_t i = permute(first + g, n, epoch), random = magpie_seed(epoch, first + g);
+        uint64_t i = permute(first + g, t->likes, epoch), random = magpie_seed(epoch, first + g);
         uint32_t user = user_of(t, i);
         users->of[g] = user;
         items->of[neural_slot(part, g, 0)] = all->item[i];
@@ -111,19 +123,12 @@ static magpie_status fill_part(const trainer *t, size_t first, size_t likes, neu
         if (s->base && status == MAGPIE_OK) status = solve_user(t, user, i, x, part->base_user + g * s->base);
     }
     part->noise = magpie_seed(~epoch, first);
-    for (size_t j = 1; j < part->pairs && part->shared; j++)
-        items->of[neural_slot(part, 0, j)] = ranker_draw(&part->noise, (uint32_t)all->items);
-    for (size_t g = 0; g < likes && part->shared; g++) {
-        const uint32_t *liked = all->item + all->begin[users->of[g]];
-        size_t count = (size_t)(all->begin[users->of[g] + 1] - all->begin[users->of[g]]);
-        neural_kernels_level(0)->find(liked, count, items->of + neural_slot(part, g, 1), part->pairs - 1,
-                                      part->liked + g * (part->pairs - 1));
-    }
+    if (part->shared) draw_shared(all, part);
     return status;
 }
 
-/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as possible,
- * so that what it wrote is still in its cache. */
+/* A task that nobody has taken, of as many as are asked for: the same worker's, step by step, as far as
+ * possible, so that what it wrote is still in its cache. */
 static size_t claim(trainer *t, size_t count, unsigned worker) {
     size_t task = worker % count, tried = 1;
     while (atomic_exchange_explicit(&t->claimed[task], true, memory_order_relaxed))
@@ -139,7 +144,7 @@ static magpie_status run_claimed(trainer *t, size_t count, magpie_task task) {
 static magpie_status part_task(void *context, size_t task, unsigned worker) {
     trainer *t = context;
     task = claim(t, t->batch_parts, worker);
-    omp_set_num_threads(1); /* of this thread's products */
+    (void)blas_alone();
     size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
     magpie_status status =
         fill_part(t, t->batch_first + first, end - first, &t->parts[task], &t->scratch[worker]);
@@ -149,7 +154,7 @@ static magpie_status part_task(void *context, size_t task, unsigned worker) {
 
 /* ---- slopes to rows ---- */
 
-/* The slopes of `row` so far in this step, NULL at first; a place for it in a table of 2^bits. */
+/* Where the slopes of row `key` in this step are, NULL at first. */
 static float **slopes_of(owner *o, uint32_t key, uint32_t step) {
     uint64_t scrambled = key;
     for (size_t i = magpie_random(&scrambled) & o->mask;; i = (i + 1) & o->mask) {
@@ -197,7 +202,7 @@ static void move_rows(trainer *t, owner *o, size_t index, size_t owners, size_t 
 /* A share of the dense numbers. */
 static void move_dense(trainer *t, size_t index, size_t owners, const neural_kernels *kernels,
                        const neural_adam *numbers) {
-    neural_table *dense = &t->net->dense;
+    neural_table *dense = &t->net->table[TABLE_DENSE];
     const neural_shape *s = &t->net->shape;
     size_t first = index * s->dense / owners, n = (index + 1) * s->dense / owners - first;
     float *sum = t->parts[0].dense;
@@ -327,17 +332,13 @@ static bool goes_on(const trainer *t) {
 }
 
 static void keep(neural *net) {
-    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
-        neural_table *table = i < NEURAL_TABLES ? &net->table[i] : &net->dense;
-        memcpy(table->kept, table->values, table->rows * table->columns * sizeof(float));
-    }
+    for (neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++)
+        memcpy(t->kept, t->values, t->rows * t->columns * sizeof(float));
 }
 
 static void take_kept(neural *net) {
-    for (size_t i = 0; i <= NEURAL_TABLES; i++) {
-        neural_table *table = i < NEURAL_TABLES ? &net->table[i] : &net->dense;
-        memcpy(table->values, table->kept, table->rows * table->columns * sizeof(float));
-    }
+    for (neural_table *t = net->table; t <= net->table + NEURAL_TABLES; t++)
+        memcpy(t->values, t->kept, t->rows * t->columns * sizeof(float));
 }
 
 /* Whether one of those whom it learns from was forgotten since. */
@@ -383,7 +384,7 @@ static magpie_status judge(trainer *t, magpie_ranker *ranker, double loss, bool 
     t->state.epoch++;
     if (g->validation) {
         status = neural_prepare(ranker, g->content);
-        if (status == MAGPIE_OK) status = ranker_validate(ranker, g, t->seed, &t->hit_rate);
+        if (status == MAGPIE_OK) status = ranker_validate(ranker, g, t->options->seed, &t->hit_rate);
         best = t->hit_rate > t->state.best_hit_rate || t->state.best == 0;
         if (status == MAGPIE_OK && best) keep(t->net);
     }
@@ -423,6 +424,7 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
     bool go_on = true;
     magpie_status status = trainer_create(ranker, training, had, &t);
     if (status != MAGPIE_OK) return status;
+    const int threads_before = blas_alone(); /* of the caller, who is a worker too */
     if (t->net->shape.base) status = neural_base_fit(ranker, training);
     if (status == MAGPIE_OK && ranker->options.resume) status = resume(t, &go_on);
     while (status == MAGPIE_OK && go_on) {
@@ -437,6 +439,7 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
         training->report->loss = t->state.best_loss;
         training->report->hit_rate = t->state.best_hit_rate;
     }
+    blas_restore(threads_before);
     trainer_free(t);
     return status;
 }

@@ -31,7 +31,7 @@ typedef struct trainer {
     const ranker_training *training;
     const magpie_ranker_options *options;
     neural_options numbers;
-    uint64_t seed, likes;
+    uint64_t likes;
     size_t user_likes;               /* the most of one user */
     size_t pairs, steps, part_likes; /* pairs of a like; steps of an epoch; likes of a part */
     bool fixed_out;                  /* mf's a */

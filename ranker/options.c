@@ -2,7 +2,6 @@
  * but roughly. */
 #include "model.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -48,7 +47,7 @@ const magpie_ranker_parameter magpie_ranker_parameters[] = {
     ROW("rate", rate, 1e-7, 10, false, true, NETWORKS, "of learning, at its highest"),
     ROW("anneal", anneal, 0, 1, true, false, NETWORKS,
         "1: the rate rises, then falls to 0 over all epochs; 0: it stays"),
-    ROW("init", init, 0, 10, false, true, NETWORKS, "standard deviation of embeddings at the beginning"),
+    ROW("init", init, 1e-6, 10, false, true, NETWORKS, "standard deviation of embeddings at the beginning"),
     ROW("dropout", dropout, 0, 0.95, false, false, MAGPIE,
         "share left out of what goes into a user's vector"),
     ROW("history", history, 1, 1000, true, true, MAGPIE, "likes that count, most recent first"),
@@ -105,6 +104,11 @@ double *magpie_ranker_parameter_at(magpie_ranker_options *options, const magpie_
     return (double *)((char *)options + parameter->offset);
 }
 
+double magpie_ranker_parameter_of(const magpie_ranker_options *options,
+                                  const magpie_ranker_parameter *parameter) {
+    return *(const double *)((const char *)options + parameter->offset);
+}
+
 magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
     magpie_ranker_options o = {.kind = kind, .seed = 1};
     switch (kind) {
@@ -157,16 +161,19 @@ magpie_ranker_options magpie_ranker_defaults(magpie_ranker_kind kind) {
     return o;
 }
 
-magpie_status ranker_check_parameter(const magpie_ranker_parameter *p, double value) {
+magpie_status magpie_ranker_parameter_check(const magpie_ranker_parameter *p, double value) {
     if (value >= p->least && value <= p->most && (!p->whole || value == floor(value))) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT, "%s is a%s number from %g to %g, not %g", p->name,
                        p->whole ? " whole" : "", p->least, p->most, value);
 }
 
-magpie_status ranker_check_options(const magpie_ranker_options *options) {
-    magpie_ranker_options o = *options;
-    magpie_status status = MAGPIE_OK;
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name && status == MAGPIE_OK; p++)
-        if (p->kinds >> o.kind & 1) status = ranker_check_parameter(p, *magpie_ranker_parameter_at(&o, p));
-    return status;
+void magpie_ranker_parameters_print(const magpie_ranker_options *options, magpie_text *out) {
+    const char *comma = "";
+    magpie_text_append(out, "{", 1);
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++) {
+        if (!(p->kinds >> options->kind & 1)) continue;
+        magpie_text_printf(out, "%s\"%s\": %.17g", comma, p->name, magpie_ranker_parameter_of(options, p));
+        comma = ", ";
+    }
+    magpie_text_append(out, "}", 1);
 }

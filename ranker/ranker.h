@@ -28,7 +28,7 @@
  *
  * A MODEL is a folder: model.safetensors, whose tensors are named in the header of each model's file, and
  * config.json: {"model_type": "magpie-ranker", "model": "neumf", "users": ..., "items": ..., "content":
- * dimension or 0, "options": {...}}. */
+ * dimension or 0, "space": of the content, "options": {...}}. */
 #ifndef MAGPIE_RANKER_H
 #define MAGPIE_RANKER_H
 
@@ -42,17 +42,25 @@ extern "C" {
 
 /* Likes as a sparse matrix, row by user. The arrays are the caller's; they may be a file that is mapped. */
 typedef struct magpie_likes {
-    size_t users, items;   /* all numbers are below these; at most 2^31 */
+    size_t users, items;   /* all numbers are below these; at most 2^31 - 1 */
     const uint64_t *begin; /* [users + 1]: user u has entries begin[u] .. begin[u+1]-1 */
     const uint32_t *item;  /* [begin[users]], each user's in order of time, earliest first; no item twice */
     const float *weight;   /* the same; NULL: 1 each */
     const int64_t *time;   /* the same, milliseconds; NULL: not known */
 } magpie_likes;
 
+static inline bool magpie_likes_has(const magpie_likes *likes, uint32_t user, uint32_t item) {
+    if (user >= likes->users) return false;
+    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++)
+        if (likes->item[i] == item) return true;
+    return false;
+}
+
 /* Content vectors by item: rows [items], NULL where an item has none. dimension 0: there are none. */
 typedef struct magpie_ranker_content {
     size_t items, dimension;
     const float *const *rows;
+    const char *space; /* says whose vectors they are, in 127 bytes at most; NULL: not known */
 } magpie_ranker_content;
 
 #define MAGPIE_RANKER_NOBODY UINT32_MAX
@@ -117,11 +125,11 @@ typedef struct magpie_ranker_options {
     double history; /* likes that count, most recent first */
     double base;    /* factors of an iALS that the network stands on (base.c; `alpha` is its); 0: none */
     double heads;   /* of the attention over them */
-    double
-        recency; /* by how much one like back counts less, as a logarithm, at first; each head 0.3 of that */
-    double drop_user; /* share of users' and items' own rows left out in training, so that history and */
-    double drop_item; /* content learn to do without */
-    double later;     /* 1: what was liked later counts as history too (for splits by chance) */
+    double recency; /* how much less one like back counts at first, as a logarithm; each head 0.3 of that */
+    /* Share of users' and items' own rows left out in training, so that history and content learn to do
+     * without. */
+    double drop_user, drop_item;
+    double later; /* 1: what was liked later counts as history too (for splits by chance) */
     /* no parameters of the model, and not in the table */
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
@@ -149,6 +157,13 @@ extern const magpie_ranker_parameter magpie_ranker_parameters[]; /* ends with a 
 bool magpie_ranker_parameter_range(magpie_ranker_kind kind, const magpie_ranker_parameter *parameter,
                                    double *from, double *to);
 double *magpie_ranker_parameter_at(magpie_ranker_options *options, const magpie_ranker_parameter *parameter);
+double magpie_ranker_parameter_of(const magpie_ranker_options *options,
+                                  const magpie_ranker_parameter *parameter);
+/* MAGPIE_E_ARGUMENT: out of its range, or no whole number where one is wanted. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ranker_parameter_check(const magpie_ranker_parameter *parameter,
+                                                                double value);
+/* {"factors": 16, ...}: those that concern the kind, with digits enough for the same numbers. */
+void magpie_ranker_parameters_print(const magpie_ranker_options *options, magpie_text *out);
 
 /* ---- training ---- */
 
@@ -163,8 +178,8 @@ typedef struct magpie_ranker_progress {
 } magpie_ranker_progress;
 
 /* Called some times a second, and at the end of every epoch; of a training that is resumed, first for the end
- * of each epoch of before. Any status but MAGPIE_OK ends the training, which can be resumed then, and is
- * returned; where an epoch has ended, nothing of it is lost. */
+ * of each epoch of before. Any status but MAGPIE_OK ends the training, and is returned; a network can be
+ * resumed then, and where an epoch has ended, nothing of it is lost. */
 typedef magpie_status (*magpie_ranker_callback)(void *context, const magpie_ranker_progress *progress);
 
 typedef struct magpie_ranker_report {
@@ -176,11 +191,12 @@ typedef struct magpie_ranker_report {
 
 typedef struct magpie_ranker magpie_ranker; /* a trained model; immutable, shared by threads */
 
-/* Trains on all of `likes`. The last like of each user is set aside for validation where patience is not 0
- * (one user in every few, where there are more than 10,000), or with options->validate. The same seed gives the
- * same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a folder, which
- * is made where there is none; its training.state is written at the ends of epochs, for a twentieth of the time
- * at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
+/* Trains on all of `likes`. Where patience is not 0, or with options->validate, the last like of each user
+ * who has two is set aside for validation (of one user in every few, where there are more than 10,000) and
+ * not learned from: an item that is liked by no other is one that the model knows nothing of. The same seed
+ * gives the same bytes on the same machine, with any number of threads, stopped and resumed or not. Into a
+ * folder, which is made where there is none; its training.state is written at the ends of epochs, for a
+ * twentieth of the time at most, and removed at the end. `content` may be NULL, `callback` and `report` too. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_train(const magpie_likes *likes,
                                                       const magpie_ranker_content *content,
                                                       const magpie_ranker_options *options,
@@ -193,12 +209,12 @@ typedef struct magpie_ranker_info {
     magpie_ranker_kind kind;
     size_t users, items; /* that it was trained on */
     size_t content;      /* dimension; 0: it knows no content */
-    size_t vector;       /* dimension of magpie_ranker_user_vector; 0: it has none */
+    char space[128];     /* of that; empty: not known */
     uint64_t parameters;
 } magpie_ranker_info;
 
 /* `content`, may be NULL: of all items that are to be scored, which may be more than there were in training;
- * it is read here and not kept. MAGPIE_E_MISMATCH: another dimension than in training. */
+ * it is read here and not kept. MAGPIE_E_MISMATCH: another dimension or space than in training. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_open(const char *directory,
                                                      const magpie_ranker_content *content,
                                                      magpie_ranker **out);
@@ -206,14 +222,15 @@ void magpie_ranker_close(magpie_ranker *ranker);
 const magpie_ranker_info *magpie_ranker_get_info(const magpie_ranker *ranker);
 
 /* scores [n] of `items` [n], or of items 0 .. n-1 where that is NULL. An item that the model knows nothing of
- * scores -INFINITY. From any thread; scratch is on the stack or the thread's own. */
+ * scores -INFINITY: to networks one without likes and content, to the others one that has come since (without
+ * likes it has 0 there). From any thread. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_score(const magpie_ranker *ranker,
                                                       const magpie_ranker_user *user, const uint32_t *items,
                                                       size_t n, float *scores);
 
 /* Overwrites with zeros, in the model's file, what it has of a user, and removes the folder's training.state;
- * synced. MAGPIE_OK where it has nothing. The number is noted in the folder's `forgotten`, for good: a training
- * that runs meanwhile, and any later one, writes no row of that user. */
+ * synced. MAGPIE_OK where it has nothing. The number is noted in the folder's `forgotten`, for good: a
+ * training that runs meanwhile, and any later one, writes no row of that user. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_forget(const char *directory, uint32_t user);
 
 /* ---- evaluation ---- */
@@ -235,10 +252,10 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_split_likes(const magpie_likes *
 MAGPIE_CHECK_RESULT magpie_status magpie_likes_select(const magpie_likes *likes, const bool *test, bool which,
                                                       magpie_likes *out, magpie_block *block);
 
-/* What is evaluated: a model, or anything else that scores. From several threads at once, worker 0 ..
- * threads-1. MAGPIE_E_NOT_FOUND: nothing is known of the user, who counts as not served. */
+/* What is evaluated: a model, or anything else that scores; from several threads at once. MAGPIE_E_NOT_FOUND:
+ * nothing is known of the user, who counts as not served. */
 typedef struct magpie_scorer {
-    magpie_status (*score)(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
+    magpie_status (*score)(void *context, uint32_t user, const uint32_t *items, size_t n,
                            float *scores); /* items NULL: 0 .. n-1 */
     void *context;
 } magpie_scorer;
@@ -249,9 +266,9 @@ typedef struct magpie_figure {
 } magpie_figure;
 
 /* ONE AMONG NEGATIVES (He et al. 2017): each case is a user, the item that is right, and `negatives` others.
- * The rank counts those that score as high or higher, so ties are against the model; what is not finite loses,
- * and is no hit among whatever others. Who is not served counts as a miss. Cases are taken to be of one user
- * each: those are what the bootstrap draws. */
+ * The rank counts those that score as high or higher, so ties are against the model; what is not finite
+ * loses, and is no hit among whatever others. Who is not served counts as a miss. Cases are taken to be of
+ * one user each: those are what the bootstrap draws. */
 typedef struct magpie_one_case {
     uint32_t user, item;
     const uint32_t *negatives;
@@ -267,14 +284,14 @@ MAGPIE_CHECK_RESULT magpie_status magpie_evaluate_one(const magpie_scorer *score
                                                       const magpie_one_case *cases, size_t n, size_t k,
                                                       unsigned threads, magpie_one_figures *out);
 
-/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the
- * user's own (a model that scores all alike comes out at chance); what is not finite is not
- * recommended, so there may be fewer than k. Users with nothing in `test` are left out; who is not served
- * counts with zeros (in reco_utils they are left out too). Items of `test` may have numbers beyond all items:
- * what nobody can recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on
- * MovieLens follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of
- * min(k, |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit
- * among k. */
+/* ALL ITEMS are ranked but those that the user has in `seen`, ties in an order by chance that is the user's
+ * own (a model that scores all alike comes out at chance); what is not finite is not recommended, so there
+ * may be fewer than k. Users with nothing in `test` are left out; who is not served counts with zeros (in
+ * reco_utils they are left out too). Items of `test` may have numbers beyond all items: what nobody can
+ * recommend. Definitions as in Microsoft's Recommenders (reco_utils), which published figures on MovieLens
+ * follow: precision = hits / k, recall = hits / |test|, NDCG with binary gains and the ideal of min(k,
+ * |test|), MAP = sum over hits of precision at their place, divided by |test|; MRR is of the first hit among
+ * k. */
 typedef struct magpie_all_figures {
     size_t users, served;
     magpie_figure precision, recall, ndcg, map, mrr, hit_rate;

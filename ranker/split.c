@@ -14,11 +14,15 @@
 /* As pandas rounds what stays: published figures of "75%" have n - round(0.75 n), halves to the even one. */
 static size_t share_of(size_t n, double share) { return n - (size_t)nearbyint((1 - share) * (double)n); }
 
-/* True for `wanted` of the n. */
-static void draw_some(bool *out, size_t n, size_t wanted, uint64_t seed) {
+/* Leaves a share of those of `chosen` [n] that are true. */
+static void choose(bool *chosen, size_t n, double share, uint64_t seed) {
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) left += chosen[i];
+    size_t wanted = share_of(left, share);
     for (size_t i = 0; i < n; i++) {
-        out[i] = ranker_draw(&seed, (uint32_t)(n - i)) < wanted;
-        wanted -= out[i];
+        if (!chosen[i]) continue;
+        chosen[i] = ranker_draw(&seed, (uint32_t)left--) < wanted;
+        wanted -= chosen[i];
     }
 }
 
@@ -30,7 +34,8 @@ static void split_last(const magpie_likes *likes, bool *test) {
 static void split_random(const magpie_likes *likes, double share, uint64_t seed, bool *test) {
     for (size_t u = 0; u < likes->users; u++) {
         const size_t n = likes->begin[u + 1] - likes->begin[u];
-        draw_some(test + likes->begin[u], n, share_of(n, share), magpie_seed(seed, u));
+        memset(test + likes->begin[u], true, n);
+        choose(test + likes->begin[u], n, share, magpie_seed(seed, u));
     }
 }
 
@@ -65,7 +70,10 @@ static magpie_status split_time(const magpie_likes *likes, double share, bool *t
     }
     if (n && low >= high)
         return magpie_fail(MAGPIE_E_ARGUMENT, "likes without times cannot be split by time");
-    if (!kept || kept == n) return memset(test, kept == 0, n), MAGPIE_OK;
+    if (!kept || kept == n) {
+        memset(test, kept == 0, n);
+        return MAGPIE_OK;
+    }
     const int64_t cut = time_of(likes, kept, low, high);
     size_t before = 0, at = 0;
     for (size_t i = 0; i < n; i++) before += likes->time[i] < cut;
@@ -75,18 +83,6 @@ static magpie_status split_time(const magpie_likes *likes, double share, bool *t
 }
 
 /* ---- cold ---------------------------------------------------------------------------------------------- */
-
-/* Chooses among those of `liked` [n], in place. */
-static void choose(bool *liked, size_t n, double share, uint64_t seed) {
-    size_t left = 0;
-    for (size_t i = 0; i < n; i++) left += liked[i];
-    size_t wanted = share_of(left, share);
-    for (size_t i = 0; i < n; i++) {
-        if (!liked[i]) continue;
-        liked[i] = ranker_draw(&seed, (uint32_t)left--) < wanted;
-        wanted -= liked[i];
-    }
-}
 
 static magpie_status split_cold(const magpie_likes *likes, bool items, double share, uint64_t seed,
                                 bool *test) {
@@ -123,47 +119,42 @@ magpie_status magpie_ranker_split_likes(const magpie_likes *likes, magpie_ranker
 
 /* ---- a part of them ------------------------------------------------------------------------------------ */
 
-/* The same arrays as magpie_likes has, to be written. */
-typedef struct part {
-    uint64_t *begin;
-    uint32_t *item;
-    float *weight;
-    int64_t *time;
-} part;
-
-static void layout(part *p, const magpie_likes *likes, size_t n, magpie_block *block) {
-    p->begin = magpie_carve(block, likes->users + 1, sizeof *p->begin);
-    p->item = magpie_carve(block, n, sizeof *p->item);
-    p->weight = likes->weight ? magpie_carve(block, n, sizeof *p->weight) : NULL;
-    p->time = likes->time ? magpie_carve(block, n, sizeof *p->time) : NULL;
+static void lay_out(const magpie_likes *likes, size_t n, magpie_likes *out, magpie_block *block) {
+    *out = (magpie_likes){.users = likes->users,
+                          .items = likes->items,
+                          .begin = magpie_carve(block, likes->users + 1, sizeof *out->begin),
+                          .item = magpie_carve(block, n, sizeof *out->item)};
+    if (likes->weight) out->weight = magpie_carve(block, n, sizeof *out->weight);
+    if (likes->time) out->time = magpie_carve(block, n, sizeof *out->time);
 }
 
-static void copy(const magpie_likes *likes, const bool *test, bool which, part *p) {
-    uint64_t n = 0;
+static void copy(const magpie_likes *likes, const bool *test, bool which, const magpie_likes *out) {
+    uint64_t *begin = (uint64_t *)out->begin, n = 0;
+    uint32_t *item = (uint32_t *)out->item;
+    float *weight = (float *)out->weight;
+    int64_t *time = (int64_t *)out->time;
     for (size_t u = 0; u < likes->users; u++) {
-        p->begin[u] = n;
+        begin[u] = n;
         for (uint64_t i = likes->begin[u]; i < likes->begin[u + 1]; i++) {
             if (test[i] != which) continue;
-            p->item[n] = likes->item[i];
-            if (p->weight) p->weight[n] = likes->weight[i];
-            if (p->time) p->time[n] = likes->time[i];
+            item[n] = likes->item[i];
+            if (weight) weight[n] = likes->weight[i];
+            if (time) time[n] = likes->time[i];
             n++;
         }
     }
-    p->begin[likes->users] = n;
+    begin[likes->users] = n;
 }
 
 magpie_status magpie_likes_select(const magpie_likes *likes, const bool *test, bool which, magpie_likes *out,
                                   magpie_block *block) {
     size_t n = 0;
     for (size_t i = 0; i < likes->begin[likes->users]; i++) n += test[i] == which;
-    part p;
     *block = (magpie_block){0};
-    layout(&p, likes, n, block);
+    lay_out(likes, n, out, block);
     magpie_status status = magpie_block_alloc(block);
     if (status != MAGPIE_OK) return status;
-    layout(&p, likes, n, block);
-    copy(likes, test, which, &p);
-    *out = (magpie_likes){likes->users, likes->items, p.begin, p.item, p.weight, p.time};
+    lay_out(likes, n, out, block);
+    copy(likes, test, which, out);
     return MAGPIE_OK;
 }

@@ -1,19 +1,26 @@
 /* train.c - magpie_ranker_train: what all models' training has in common. */
 #include "model.h"
+#include "trained_files.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { VALIDATION_USERS = 10000, NUMBERS_MOST = INT32_MAX };
+enum { VALIDATION_USERS = 10000 };
+
+static magpie_status check_options(const magpie_ranker_options *options) {
+    magpie_status status = MAGPIE_OK;
+    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name && status == MAGPIE_OK; p++)
+        if (p->kinds >> options->kind & 1)
+            status = magpie_ranker_parameter_check(p, magpie_ranker_parameter_of(options, p));
+    return status;
+}
 
 static magpie_status check_likes(const magpie_likes *likes) {
-    if (likes->users > NUMBERS_MOST || likes->items > NUMBERS_MOST)
+    if (likes->users > RANKER_NUMBERS_MOST || likes->items > RANKER_NUMBERS_MOST)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "%zu users and %zu items; of each there may be %d",
-                           likes->users, likes->items, NUMBERS_MOST);
+                           likes->users, likes->items, RANKER_NUMBERS_MOST);
     for (size_t u = 0; u < likes->users; u++)
         if (likes->begin[u] > likes->begin[u + 1])
             return magpie_fail(MAGPIE_E_ARGUMENT, "user %zu's likes end before they begin", u);
@@ -37,53 +44,35 @@ static magpie_status check_content(const magpie_ranker_content *content) {
 
 /* ---- validation ---------------------------------------------------------------------------------------- */
 
-/* The likes without those that are set aside. */
-typedef struct validation {
-    magpie_block block;
-    uint64_t *begin;
-    uint32_t *item;
-    float *weight;
-    int64_t *time;   /* NULL where nobody asks: the order is enough for most */
-    uint32_t *aside; /* [users] */
-} validation;
-
-static void lay_out(validation *v, const magpie_likes *likes, bool timed) {
-    v->begin = magpie_carve(&v->block, likes->users + 1, sizeof *v->begin);
-    const size_t n = likes->begin[likes->users];
-    v->time = timed && likes->time ? magpie_carve(&v->block, n, sizeof *v->time) : NULL;
-    v->item = magpie_carve(&v->block, n, sizeof *v->item);
-    v->weight = likes->weight ? magpie_carve(&v->block, n, sizeof *v->weight) : NULL;
-    v->aside = magpie_carve(&v->block, likes->users, sizeof *v->aside);
-}
-
-static void set_aside(validation *v, const magpie_likes *likes) {
-    size_t able = 0, at = 0;
+/* Marks the last like of as many users as are to be validated on; aside [users] says which items those are. */
+static void mark_last(const magpie_likes *likes, bool *marks, uint32_t *aside) {
+    size_t able = 0;
     for (size_t u = 0; u < likes->users; u++) able += likes->begin[u + 1] - likes->begin[u] > 1;
     const size_t every = (able + VALIDATION_USERS - 1) / VALIDATION_USERS;
     able = 0;
     for (size_t u = 0; u < likes->users; u++) {
-        const uint64_t from = likes->begin[u];
-        size_t n = likes->begin[u + 1] - from;
-        v->aside[u] = MAGPIE_RANKER_NOBODY;
-        if (n > 1 && able++ % every == 0) v->aside[u] = likes->item[from + --n];
-        v->begin[u] = at;
-        memcpy(v->item + at, likes->item + from, n * sizeof *v->item);
-        if (v->time) memcpy(v->time + at, likes->time + from, n * sizeof *v->time);
-        if (v->weight) memcpy(v->weight + at, likes->weight + from, n * sizeof *v->weight);
-        at += n;
+        const uint64_t end = likes->begin[u + 1];
+        aside[u] = MAGPIE_RANKER_NOBODY;
+        if (end - likes->begin[u] < 2 || able++ % every) continue;
+        marks[end - 1] = true;
+        aside[u] = likes->item[end - 1];
     }
-    v->begin[likes->users] = at;
 }
 
-static magpie_status validation_create(const magpie_likes *likes, bool timed, validation *out,
-                                       magpie_likes *rest) {
-    lay_out(out, likes, timed);
-    magpie_status status = magpie_block_alloc(&out->block);
-    if (status != MAGPIE_OK) return status;
-    lay_out(out, likes, timed);
-    set_aside(out, likes);
-    *rest = (magpie_likes){likes->users, likes->items, out->begin, out->item, out->weight, out->time};
-    return MAGPIE_OK;
+/* `rest` in a block that the caller frees, as *aside; without times, where nobody asks for more than order. */
+static magpie_status set_aside(const magpie_likes *likes, bool timed, uint32_t **aside, magpie_likes *rest,
+                               magpie_block *block) {
+    magpie_likes all = *likes;
+    bool *marks = magpie_alloc(likes->begin[likes->users], sizeof *marks);
+    *aside = magpie_alloc(likes->users, sizeof **aside);
+    magpie_status status = marks && *aside ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    if (!timed) all.time = NULL;
+    if (status == MAGPIE_OK) {
+        mark_last(likes, marks, *aside);
+        status = magpie_likes_select(&all, marks, false, rest, block);
+    }
+    free(marks);
+    return status;
 }
 
 static magpie_status measure(magpie_ranker *ranker, const ranker_training *training, uint64_t seed) {
@@ -99,13 +88,17 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
                          const magpie_ranker_options *options) {
     const magpie_likes *all = training->likes;
     bool has[RANKER_TENSORS_MAX] = {false};
-    validation v = {0};
+    uint32_t *aside = NULL;
     magpie_likes rest;
+    magpie_block block = {0};
     magpie_status status = MAGPIE_OK;
     if ((options->epochs > 0 && options->patience > 0) || options->validate) {
-        status = validation_create(all, options->kind == MAGPIE_RANKER_POPULARITY, &v, &rest);
-        training->likes = &rest;
-        training->validation = v.aside;
+        status = set_aside(all, options->kind == MAGPIE_RANKER_POPULARITY, &aside, &rest, &block);
+        if (status == MAGPIE_OK &&
+            rest.begin[rest.users] < all->begin[all->users]) { /* else nobody has two */
+            training->likes = &rest;
+            training->validation = aside;
+        }
     }
     /* What is had in one step has no use for a beginning. */
     for (const char *const *from = options->from; options->epochs > 0 && from && *from; from++)
@@ -118,7 +111,8 @@ static magpie_status run(magpie_ranker *ranker, ranker_training *training,
     if (status == MAGPIE_OK && training->validation && ranker->model != &ranker_neural)
         status = measure(ranker, training, options->seed);
     training->likes = all;
-    magpie_block_free(&v.block);
+    magpie_block_free(&block);
+    free(aside);
     return status;
 }
 
@@ -136,7 +130,7 @@ static magpie_status save(magpie_ranker *ranker, const char *directory) {
         for (size_t k = 0; k < n && tensors[i].of == ROWS_USERS; k++)
             if (gone[k] < tensors[i].rows)
                 memset(tensors[i].values + gone[k] * tensors[i].stride, 0,
-                       (tensors[i].columns ? tensors[i].columns : 1) * sizeof *tensors[i].values);
+                       ranker_columns(&tensors[i]) * sizeof *tensors[i].values);
     if (status == MAGPIE_OK) status = ranker_save(ranker, directory);
     close(lock);
     free(gone);
@@ -146,9 +140,7 @@ static magpie_status save(magpie_ranker *ranker, const char *directory) {
 static magpie_status train_into(const char *directory, magpie_ranker *ranker, ranker_training *training,
                                 const magpie_ranker_options *options) {
     char *state = magpie_path_join(directory, "training.state");
-    magpie_status status = state ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK && mkdir(directory, 0777) != 0 && errno != EEXIST)
-        status = magpie_fail_errno(errno, "cannot make %s", directory);
+    magpie_status status = state ? trained_make_folder(directory) : MAGPIE_E_NO_MEMORY;
     training->directory = directory;
     training->state = state;
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &training->pool);
@@ -173,11 +165,12 @@ magpie_status magpie_ranker_train(const magpie_likes *likes, const magpie_ranker
     const magpie_ranker_content *known = reads ? content : NULL;
     ranker_training training = {
         .likes = likes, .content = known, .callback = callback, .context = context, .report = &own};
-    const magpie_ranker_info info = {.kind = options->kind,
-                                     .users = likes->users,
-                                     .items = likes->items,
-                                     .content = known ? known->dimension : 0};
-    magpie_status status = ranker_check_options(options);
+    magpie_ranker_info info = {.kind = options->kind,
+                               .users = likes->users,
+                               .items = likes->items,
+                               .content = known ? known->dimension : 0};
+    snprintf(info.space, sizeof info.space, "%s", known && known->space ? known->space : "");
+    magpie_status status = check_options(options);
     if (status == MAGPIE_OK) status = check_likes(likes);
     if (status == MAGPIE_OK) status = check_content(known);
     if (status == MAGPIE_OK) status = ranker_create(&info, options, &ranker);

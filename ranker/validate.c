@@ -15,12 +15,6 @@ typedef struct validating {
     size_t count;
 } validating;
 
-static bool likes_item(const magpie_likes *likes, uint32_t user, uint32_t item) {
-    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++)
-        if (likes->item[i] == item) return true;
-    return false;
-}
-
 /* Items that the user does not like, as far as is known, behind the one that is right. Somebody who likes
  * nearly everything has fewer. */
 static size_t draw(const validating *v, uint32_t user, uint32_t items[1 + NEGATIVES]) {
@@ -30,7 +24,7 @@ static size_t draw(const validating *v, uint32_t user, uint32_t items[1 + NEGATI
     items[0] = v->training->validation[user];
     for (size_t i = 0; i < TRIES && n <= NEGATIVES; i++) {
         items[n] = ranker_draw(&random, (uint32_t)likes->items);
-        n += items[n] != items[0] && !likes_item(likes, user, items[n]);
+        n += items[n] != items[0] && !magpie_likes_has(likes, user, items[n]);
     }
     return n;
 }
@@ -43,11 +37,11 @@ static magpie_status validate_user(const validating *v, uint32_t user, bool *hit
     float scores[1 + NEGATIVES];
     const size_t n = draw(v, user, items);
     magpie_status status = v->ranker->model->score(v->ranker, &who, items, n, scores);
-    if (status == MAGPIE_E_NOT_FOUND) return MAGPIE_OK;
+    if (status != MAGPIE_OK) return status == MAGPIE_E_NOT_FOUND ? MAGPIE_OK : status;
     size_t rank = 0;
     for (size_t i = 1; i < n; i++) rank += !(scores[i] < scores[0]); /* ties and NaN are against it */
-    *hit = rank < FIRST;
-    return status;
+    *hit = isfinite(scores[0]) && rank < FIRST;
+    return MAGPIE_OK;
 }
 
 static magpie_status validate_some(void *context, size_t task, unsigned worker) {

@@ -18,9 +18,7 @@ static exit_code run_compact(char **operands, int count) {
                            (unsigned long long)before, (unsigned long long)after);
     else
         magpie_text_printf(&out, "%.1f MB, before %.1f MB\n", (double)after / 1e6, (double)before / 1e6);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 static const option_row *const tables[] = {storage_options, json_options, NULL};

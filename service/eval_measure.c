@@ -22,9 +22,7 @@ typedef struct asked {
     uint64_t seed;
 } asked;
 
-static magpie_status score(void *context, uint32_t number, unsigned worker, const uint32_t *items, size_t n,
-                           float *scores) {
-    (void)worker;
+static magpie_status score(void *context, uint32_t number, const uint32_t *items, size_t n, float *scores) {
     const asked *a = context;
     const bool *among = a->question->among;
     const magpie_ranker_user user = likes_user(a->question->seen, number);

@@ -14,8 +14,8 @@ typedef struct eval_question {
     size_t k;
     const magpie_likes *seen, *test; /* EVAL_ALL */
     const eval_pairs *pairs;         /* EVAL_ONE */
-    const bool *
-        among; /* [seen->items]: these items alone are ranked; NULL: all. What is seen is no item of these. */
+    /* [seen->items]: these items alone are ranked; NULL: all. What is seen is no item of these. */
+    const bool *among;
 } eval_question;
 
 typedef struct measured {

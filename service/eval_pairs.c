@@ -231,13 +231,6 @@ magpie_status eval_pairs_as_likes(const eval_pairs *pairs, const magpie_likes *k
 
 /* ---- negatives by chance ------------------------------------------------------------------------------- */
 
-static bool likes_item(const magpie_likes *likes, uint32_t user, uint32_t item) {
-    if (user >= likes->users) return false;
-    for (uint64_t i = likes->begin[user]; i < likes->begin[user + 1]; i++)
-        if (likes->item[i] == item) return true;
-    return false;
-}
-
 static bool is_in(const uint32_t *items, size_t n, uint32_t item) {
     for (size_t i = 0; i < n; i++)
         if (items[i] == item) return true;
@@ -255,7 +248,8 @@ magpie_status eval_pairs_draw(eval_pairs *pairs, const magpie_likes *seen, const
         for (size_t t = 0; t < TRIES && c->n < NEGATIVES; t++) {
             const uint32_t item = ranker_draw(&random, (uint32_t)seen->items);
             if (among && !among[item]) continue;
-            if (is_in(next, c->n, item) || likes_item(seen, c->user, item) || likes_item(test, c->user, item))
+            if (is_in(next, c->n, item) || magpie_likes_has(seen, c->user, item) ||
+                magpie_likes_has(test, c->user, item))
                 continue;
             next[c->n++] = item;
         }

@@ -30,32 +30,16 @@ typedef struct evaluation {
 
 /* ---- the store's models -------------------------------------------------------------------------------- */
 
-static magpie_status measure_model(evaluation *e, const eval_question *question, const char *folder,
-                                   const char *name) {
-    magpie_ranker *ranker = NULL;
-    const magpie_ranker_content *content = e->likes.content.dimension ? &e->likes.content : NULL;
+static magpie_status measure_model(evaluation *e, const eval_question *question, const char *models,
+                                   const char *name, bool named) {
+    magpie_ranker *ranker;
+    magpie_status status = rankers_open(models, name, named, &e->likes.content, &ranker);
+    if (status != MAGPIE_OK || !ranker) return status;
     if (e->n == EVAL_MODELS_MAX)
-        return magpie_fail(MAGPIE_E_ARGUMENT, "%s: %d models at most", folder, EVAL_MODELS_MAX);
-    magpie_status status = magpie_ranker_open(folder, content, &ranker);
+        status = magpie_fail(MAGPIE_E_ARGUMENT, "%s: %d models at most", name, EVAL_MODELS_MAX);
     if (status == MAGPIE_OK) status = eval_measure(question, ranker, name, 0, &e->models[e->n]);
     if (status == MAGPIE_OK) e->n++;
     magpie_ranker_close(ranker);
-    return status;
-}
-
-/* A folder without a config.json is one where the first training has not ended. */
-static magpie_status measure_if_trained(evaluation *e, const eval_question *question, const char *models,
-                                        const char *name, bool named) {
-    char *folder = magpie_path_join(models, name);
-    char *config = folder ? magpie_path_join(folder, "config.json") : NULL;
-    magpie_status status = config ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK && magpie_path_exists(config))
-        status = measure_model(e, question, folder, name);
-    else if (status == MAGPIE_OK && named)
-        status = magpie_fail(MAGPIE_E_NOT_FOUND, "there is no model %s in %s: magpie train ranker makes one",
-                             name, models);
-    free(config);
-    free(folder);
     return status;
 }
 
@@ -68,24 +52,19 @@ typedef struct measuring {
 static magpie_status measure_found(void *context, const char *folder, const char *name) {
     (void)folder;
     const measuring *m = context;
-    return measure_if_trained(m->e, m->question, m->models, name, false);
-}
-
-static magpie_status measure_trained(evaluation *e, const eval_question *question, const char *models) {
-    measuring m = {e, question, models};
-    magpie_status status = rankers_each(measure_found, &m);
-    if (status == MAGPIE_OK && !e->n)
-        return magpie_fail(MAGPIE_E_NOT_FOUND, "there are no models in %s: magpie train ranker makes them",
-                           models);
-    return status;
+    return measure_model(m->e, m->question, m->models, name, false);
 }
 
 static magpie_status measure_models(evaluation *e, const eval_question *question) {
     char *models = rankers_folder();
+    measuring m = {e, question, models};
     magpie_status status = models ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < given.models_n && status == MAGPIE_OK; i++)
-        status = measure_if_trained(e, question, models, given.models[i], true);
-    if (status == MAGPIE_OK && !given.models_n) status = measure_trained(e, question, models);
+        status = measure_model(e, question, models, given.models[i], true);
+    if (status == MAGPIE_OK && !given.models_n) status = rankers_each(measure_found, &m);
+    if (status == MAGPIE_OK && !e->n)
+        status = magpie_fail(MAGPIE_E_NOT_FOUND, "there are no models in %s: magpie train ranker makes them",
+                             models);
     free(models);
     return status;
 }
@@ -129,9 +108,7 @@ static exit_code answer(const evaluation *e) {
     magpie_text out = {0};
     (output_json ? eval_measure_append_json : eval_measure_append_table)(&out, e->protocol, given.k,
                                                                          e->models, e->n);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 /* Which options go together; NULL: these do. */

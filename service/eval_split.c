@@ -108,7 +108,6 @@ static magpie_status show_training(void *context, const magpie_ranker_progress *
 }
 
 static magpie_status train(run *r, entrant *e, const char *folder) {
-    const magpie_ranker_content *content = r->likes->content.dimension ? &r->likes->content : NULL;
     const eval_question question = {
         r->options->protocol, r->options->k, &r->seen, &r->test, &r->pairs, r->among};
     magpie_ranker *ranker = NULL;
@@ -116,9 +115,10 @@ static magpie_status train(run *r, entrant *e, const char *folder) {
     if (!e->by_chance) {
         r->current = e;
         e->options.seed = r->round + 1;
-        status = magpie_ranker_train(&r->seen, content, &e->options, folder, show_training, r, NULL);
+        status =
+            magpie_ranker_train(&r->seen, &r->likes->content, &e->options, folder, show_training, r, NULL);
         terminal_clear_progress();
-        if (status == MAGPIE_OK) status = magpie_ranker_open(folder, content, &ranker);
+        if (status == MAGPIE_OK) status = magpie_ranker_open(folder, &r->likes->content, &ranker);
     }
     if (status == MAGPIE_OK)
         status = eval_measure(&question, ranker, e->name, r->round + 1, &e->rounds[r->round]);

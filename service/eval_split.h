@@ -9,10 +9,9 @@ enum { EVAL_MODELS_MAX = 32, EVAL_SEEDS_MAX = 100 };
 typedef struct eval_split_options {
     magpie_ranker_split split;
     double share;
-    size_t seeds;       /* rounds, each with a split and trainings of its own; EVAL_SEEDS_MAX at most */
-    const char *models; /* names with commas between; "random" is one more */
-    const char
-        *settings; /* NULL, or a JSON file: {model: {parameter: number}}; what is not named is as always */
+    size_t seeds;         /* rounds, each with a split and trainings of its own; EVAL_SEEDS_MAX at most */
+    const char *models;   /* names with commas between; "random" is one more */
+    const char *settings; /* NULL, or a file as ranker_parameters_read takes it */
     eval_protocol protocol;
     size_t k;
 } eval_split_options;

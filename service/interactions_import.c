@@ -45,8 +45,7 @@ static exit_code print_report(const magpie_import_progress *p, const char *rejec
                            p->seconds > 0 ? (double)p->interactions / p->seconds : 0);
         if (p->rejected) magpie_text_printf(&out, "what was rejected, and why, is in %s\n", rejects);
     }
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     return code == EXIT_FINE && p->rejected ? EXIT_MISSING : code;
 }
 
@@ -93,7 +92,7 @@ static magpie_status parse_format(const char *value, void *target) {
 }
 
 static magpie_status parse_kind(const char *value, void *target) {
-    return magpie_interaction_kind_parse((magpie_string){value, strlen(value)}, target);
+    return magpie_interaction_kind_parse(magpie_string_of(value), target);
 }
 
 static const option_row own_options[] = {

@@ -86,3 +86,7 @@ magpie_status item_append_stored(magpie_text *out, magpie_snapshot *snapshot, co
     magpie_text_printf(out, "}");
     return status;
 }
+
+magpie_string item_words(const magpie_item *item) {
+    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
+}

@@ -27,4 +27,7 @@ MAGPIE_CHECK_RESULT magpie_status item_append_spaces(magpie_text *out, magpie_sn
 /* "2024-02-29T12:30:00.000Z" */
 void item_append_time(magpie_text *out, int64_t millis);
 
+/* What a person knows it by: its text, else a path. */
+magpie_string item_words(const magpie_item *item);
+
 #endif

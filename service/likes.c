@@ -161,12 +161,12 @@ static magpie_status find_vector(magpie_snapshot *snapshot, uint32_t number, con
 }
 
 static magpie_status find_content(likes *out) {
-    magpie_space_binding binding;
-    magpie_status status = magpie_snapshot_get_binding(out->snapshot, MAGPIE_SPACE_FUSED, &binding);
-    if (status != MAGPIE_OK || !binding.dimension) return status;
+    magpie_status status = magpie_snapshot_get_binding(out->snapshot, MAGPIE_SPACE_FUSED, &out->fused);
+    if (status != MAGPIE_OK || !out->fused.dimension) return status;
     const float **rows = magpie_alloc(out->all.items, sizeof *rows);
     if (!rows) return MAGPIE_E_NO_MEMORY;
-    out->content = (magpie_ranker_content){out->all.items, binding.dimension, rows};
+    out->content =
+        (magpie_ranker_content){out->all.items, out->fused.dimension, rows, out->fused.fingerprint};
     for (size_t i = 0; i < out->all.items && status == MAGPIE_OK; i++)
         status = find_vector(out->snapshot, (uint32_t)i, &rows[i]);
     return status;

@@ -10,8 +10,8 @@ typedef struct likes {
     /* Numbers are the store's. One like a user and item, of whatever kinds: weights summed up, the latest
      * time. What comes to 0 or less is none. `time` is NULL where no time is known. */
     magpie_likes all;
-    magpie_ranker_content
-        content; /* fused vectors of the items that are in the catalogue; dimension 0: none */
+    magpie_ranker_content content; /* the catalogue's items' fused vectors; dimension 0: none */
+    magpie_space_binding fused;
     void *mapping;
     size_t bytes;
 } likes;

@@ -233,6 +233,8 @@ magpie_status model_open(const char *folder, model_sense sense, bool defer_weigh
     return MAGPIE_OK;
 }
 
+void model_without_teams(void) { encoder_options.no_teams = true; }
+
 void model_close(model_encoder *encoder) {
     magpie_text_encoder_close(encoder->text);
     magpie_image_encoder_close(encoder->image);

@@ -311,7 +311,7 @@ static void append_words(magpie_text *out, magpie_string text) {
 /* What of the part is to be seen and heard: `image` and `audio` are paths; NULL or empty: none. */
 static magpie_status append_asked(magpie_text *out, const page_part *part, magpie_string text,
                                   const char *image, const char *audio) {
-    add(out, "<div class=\"part\">");
+    add(out, part->aside ? "<div class=\"part aside\">" : "<div class=\"part\">");
     if (part->label) append_element(out, "<span class=\"label\">", magpie_string_of(part->label), "</span>");
     if (image && *image) {
         picture p = {0};

@@ -29,6 +29,7 @@ typedef struct page_part {
     magpie_string words;       /* empty: none */
     const char *image, *audio; /* NULL: none */
     const magpie_item *item;   /* an item of the store, in place of all that; NULL: none */
+    bool aside;                /* set smaller: what was asked with, not what was asked */
 } page_part;
 
 typedef struct page_card {

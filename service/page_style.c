@@ -25,6 +25,8 @@ const char *const page_style[] = {
     ".part .words{margin:0;font:500 clamp(1.6rem,3.6vw,2.5rem)/1.15 ui-serif,Georgia,\"Noto Serif\","
     "\"Liberation Serif\",serif;letter-spacing:-.01em;overflow-wrap:anywhere}\n"
     ".part .words.long{font-size:1.25rem;line-height:1.35;max-width:60rem}\n"
+    ".part.aside .words{font-size:1.05rem;line-height:1.35}\n"
+    ".part.aside img{max-height:4rem}\n"
     ".part .label{flex:none;padding:.1rem .55rem;border:1px solid var(--line);border-radius:1rem;"
     "color:var(--soft);font-size:.82rem}\n"
     ".part .picture{flex:none;width:auto;height:auto;max-width:10rem;padding:.5rem;border-radius:.6rem;"

@@ -95,6 +95,8 @@ static magpie_status find_item(const query_part *part, magpie_space space, size_
     magpie_item item;
     const float *vector = NULL;
     magpie_status status = magpie_snapshot_get(snapshot, part->value, &item);
+    if (status == MAGPIE_E_NOT_FOUND)
+        (void)magpie_fail(status, "there is no item \"%.*s\"", (int)part->value.size, part->value.data);
     if (status == MAGPIE_OK) status = magpie_snapshot_vector(snapshot, space, item.row, &vector);
     if (status == MAGPIE_OK && !vector)
         status =

@@ -2,7 +2,6 @@
 #include "ranker_parameters.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,19 +18,13 @@ typedef struct choice {
 static choice choices[MOST];
 option_row ranker_parameter_options[MOST + 1];
 
-static bool fits(const magpie_ranker_parameter *p, double value) {
-    return value >= p->least && value <= p->most && (!p->whole || value == floor(value));
-}
-
 static magpie_status parse(const char *value, void *target) {
     choice *c = target;
-    const magpie_ranker_parameter *p = c->parameter;
     char *end;
     c->value = strtod(value, &end);
     c->given = true;
-    if (*value && !*end && fits(p, c->value)) return MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "a%s number from %g to %g is wanted, not \"%s\"",
-                       p->whole ? " whole" : "", p->least, p->most, value);
+    return *value && !*end ? magpie_ranker_parameter_check(c->parameter, c->value)
+                           : magpie_fail(MAGPIE_E_ARGUMENT, "a number is wanted, not \"%s\"", value);
 }
 
 /* "numbers of a user and of an item (puresvd 20, ials 32)"; one number where all have the same. */
@@ -44,7 +37,7 @@ static void describe(choice *c) {
         magpie_ranker_options defaults = magpie_ranker_defaults((magpie_ranker_kind)k);
         n += (size_t)snprintf(c->help + n, HELP_BYTES - n, "%s%s %g", comma,
                               magpie_ranker_kind_name((magpie_ranker_kind)k),
-                              *magpie_ranker_parameter_at(&defaults, p));
+                              magpie_ranker_parameter_of(&defaults, p));
         comma = ", ";
     }
     if (n < HELP_BYTES) snprintf(c->help + n, HELP_BYTES - n, ")");
@@ -92,9 +85,8 @@ static magpie_status set_parameter(const char *path, magpie_ranker_options *opti
         if (strcmp(p->name, name) == 0 && p->kinds >> options->kind & 1) {
             if (!json_is_number(value)) break;
             *magpie_ranker_parameter_at(options, p) = json_number_value(value);
-            if (fits(p, json_number_value(value))) return MAGPIE_OK;
-            return magpie_fail(MAGPIE_E_INPUT, "%s: %s is a%s number from %g to %g, not %g", path, name,
-                               p->whole ? " whole" : "", p->least, p->most, json_number_value(value));
+            if (magpie_ranker_parameter_check(p, json_number_value(value)) == MAGPIE_OK) return MAGPIE_OK;
+            return magpie_fail(MAGPIE_E_INPUT, "%s: %s", path, magpie_error());
         }
     return magpie_fail(MAGPIE_E_INPUT, "%s: %s has no parameter \"%s\" that is a number", path,
                        magpie_ranker_kind_name(options->kind), name);

@@ -22,8 +22,8 @@ extern const option_row ranker_choice_options[];
 /* All of that, and what was given of the parameters. MAGPIE_E_ARGUMENT: a parameter is nothing to that model. */
 MAGPIE_CHECK_RESULT magpie_status ranker_chosen_options(magpie_ranker_options *out);
 
-/* Puts what a JSON file says of the model into `options`: {model: {parameter: number}}; what is not named stays.
- * What it says of other models is fine, but their names must be some. */
+/* Puts what a JSON file says of the model into `options`: {model: {parameter: number}}; what is not named
+ * stays. What it says of other models is fine, but their names must be some. */
 MAGPIE_CHECK_RESULT magpie_status ranker_parameters_read(const char *path, magpie_ranker_options *options);
 
 /* Whether it was given as an option. */

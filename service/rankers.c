@@ -9,6 +9,22 @@
 
 char *rankers_folder(void) { return magpie_path_join(storage_directory(), "ranker"); }
 
+magpie_status rankers_open(const char *models, const char *name, bool needed,
+                           const magpie_ranker_content *content, magpie_ranker **out) {
+    char *folder = magpie_path_join(models, name);
+    char *config = folder ? magpie_path_join(folder, "config.json") : NULL;
+    magpie_status status = config ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    *out = NULL;
+    if (status == MAGPIE_OK && magpie_path_exists(config))
+        status = magpie_ranker_open(folder, content, out);
+    else if (status == MAGPIE_OK && needed)
+        status = magpie_fail(MAGPIE_E_NOT_FOUND, "there is no model %s in %s: magpie train ranker makes one",
+                             name, models);
+    free(config);
+    free(folder);
+    return status;
+}
+
 static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static magpie_status call(const char *models, const char *name, rankers_callback callback, void *context) {

@@ -1,6 +1,7 @@
 /* recommend.c - magpie recommend: what a user, or somebody in a session, may like next (recommender.h). */
 #include "command.h"
 #include "heads.h"
+#include "item.h"
 #include "output.h"
 #include "page.h"
 #include "rankers.h"
@@ -33,8 +34,6 @@ typedef struct recommending {
     recommend_answer answer;
     double opening, answering; /* seconds */
 } recommending;
-
-static magpie_string string_of(const char *text) { return (magpie_string){text, text ? strlen(text) : 0}; }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
@@ -78,7 +77,7 @@ static magpie_status ask(recommending *x) {
     magpie_status status = open_all(x);
     x->opening = magpie_seconds() - start;
     if (status != MAGPIE_OK) return status;
-    const recommend_request request = {.user = string_of(given.user),
+    const recommend_request request = {.user = given.user ? magpie_string_of(given.user) : (magpie_string){0},
                                        .liked = given.liked,
                                        .liked_n = given.liked_n,
                                        .k = given.k,
@@ -122,13 +121,9 @@ static void append_explanation(const recommending *x, const recommendation *r, m
     magpie_text_append(out, "\n", 1);
 }
 
-static magpie_string words_of(const magpie_item *item) {
-    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
-}
-
 static void append_table(const recommending *x, magpie_text *out) {
     const recommend_answer *a = &x->answer;
-    const size_t columns = terminal_columns(), before_text = 4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2;
+    const size_t text_columns = terminal_columns_left(4 + 2 + SCORE_COLUMNS + 2 + ID_COLUMNS + 2);
     for (size_t i = 0; i < a->count; i++) {
         const recommendation *r = &a->items[i];
         if (isnan(r->score))
@@ -137,7 +132,7 @@ static void append_table(const recommending *x, magpie_text *out) {
             magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)r->score);
         terminal_append_cell(out, r->item.id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, words_of(&r->item), columns > before_text + 20 ? columns - before_text : 20);
+        terminal_append_cut(out, item_words(&r->item), text_columns);
         magpie_text_append(out, "\n", 1);
         if (given.explain) append_explanation(x, r, out);
     }
@@ -157,8 +152,7 @@ static void append_json(const recommending *x, magpie_text *out) {
 static exit_code answer(const recommending *x) {
     magpie_text out = {0};
     (output_json ? append_json : append_table)(x, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
+    exit_code code = output_and_free(&out);
     if (!x->answer.unknown || code != EXIT_FINE) return code;
     print_error("recommend: %zu of --like are not in the store", x->answer.unknown);
     return EXIT_MISSING;
@@ -175,10 +169,10 @@ static magpie_status write_page(const recommending *x) {
     if (!page_path()) return MAGPIE_OK;
     page_card *cards = magpie_alloc(a->count, sizeof *cards);
     magpie_status status = cards ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (given.user) parts[n++] = (page_part){.label = "for", .words = string_of(given.user)};
+    if (given.user) parts[n++] = (page_part){.label = "for", .words = magpie_string_of(given.user)};
     for (; shown < a->liked_n && shown < SHOWN_LIKED && status == MAGPIE_OK; shown++) {
         status = magpie_snapshot_get(x->snapshot, a->liked[shown], &liked[shown]);
-        parts[n++] = (page_part){.label = "liked", .item = &liked[shown]};
+        parts[n++] = (page_part){.label = "liked", .item = &liked[shown], .aside = true};
     }
     for (size_t i = 0; i < a->count && status == MAGPIE_OK; i++)
         cards[i] = (page_card){.item = &a->items[i].item, .rank = i + 1, .score = NAN};

@@ -1,5 +1,6 @@
 /* recommender.c - see recommender.h: what is gathered once. */
 #include "recommender.h"
+#include "rankers.h"
 
 #include <stdlib.h>
 
@@ -114,31 +115,16 @@ static magpie_status gather(gathering *g) {
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
 
-/* *out stays NULL where the model is not trained. */
-static magpie_status open_model(const char *models, const char *name, const magpie_ranker_content *content,
-                                magpie_ranker **out) {
-    char *folder = magpie_path_join(models, name);
-    char *config = folder ? magpie_path_join(folder, "config.json") : NULL;
-    magpie_status status = config ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (config && magpie_path_exists(config)) status = magpie_ranker_open(folder, content, out);
-    free(config);
-    free(folder);
-    return status;
-}
-
 static magpie_status choose_model(const gathering *g, const char *models, const char *name) {
     recommender *r = g->r;
-    magpie_space_binding binding;
+    magpie_space_binding binding = {0};
     magpie_status status = magpie_snapshot_get_binding(g->snapshot, MAGPIE_SPACE_FUSED, &binding);
-    const magpie_ranker_content all = {r->items, binding.dimension, g->vectors};
-    const magpie_ranker_content *content = status == MAGPIE_OK && binding.dimension ? &all : NULL;
-    if (name && status == MAGPIE_OK) status = open_model(models, name, content, &r->ranker);
-    if (name && status == MAGPIE_OK && !r->ranker)
-        status = magpie_fail(MAGPIE_E_NOT_FOUND, "there is no model %s in %s: magpie train ranker makes one",
-                             name, models);
+    const magpie_ranker_content content = {r->items, binding.dimension, g->vectors, binding.fingerprint};
+    if (name && status == MAGPIE_OK) status = rankers_open(models, name, true, &content, &r->ranker);
     for (size_t i = 0; i < sizeof best_first / sizeof *best_first && !name; i++)
         if (status == MAGPIE_OK && !r->ranker)
-            status = open_model(models, magpie_ranker_kind_name(best_first[i]), content, &r->ranker);
+            status =
+                rankers_open(models, magpie_ranker_kind_name(best_first[i]), false, &content, &r->ranker);
     if (r->ranker) r->model = magpie_ranker_kind_name(magpie_ranker_get_info(r->ranker)->kind);
     return status;
 }

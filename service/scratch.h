@@ -15,8 +15,8 @@ typedef struct scratch {
 
 /* In the folder of a store. */
 MAGPIE_CHECK_RESULT magpie_status scratch_create(const char *store, scratch *out);
-/* Removes it with all that is in it. Returns `status`, unless that is MAGPIE_OK and the folder stays. Takes one
- * that is all zero. */
+/* Removes it with all that is in it. Returns `status`, unless that is MAGPIE_OK and the folder stays. Takes
+ * one that is all zero. */
 MAGPIE_CHECK_RESULT magpie_status scratch_end(scratch *scratch, magpie_status status);
 /* Removes those of processes that are no more. */
 MAGPIE_CHECK_RESULT magpie_status scratch_sweep(const char *store);

@@ -180,11 +180,6 @@ static void append_json(const search *s, magpie_text *out) {
     magpie_text_printf(out, "], \"took_ms\": %.3f}\n", s->took * 1000);
 }
 
-/* What a person knows an item by. */
-static magpie_string words_of(const magpie_item *item) {
-    return item->text.size ? item->text : item->image.size ? item->image : item->audio;
-}
-
 /* A line for each part of the query: how much of the score it has with the item's text, picture and sound. */
 static void append_shares(const search *s, const float *shares, magpie_text *out) {
     for (size_t i = 0; i < s->line.query.count; i++) {
@@ -208,7 +203,7 @@ static void append_table(const search *s, magpie_text *out) {
         magpie_text_printf(out, "%4zu  %*.4f  ", i + 1, SCORE_COLUMNS, (double)s->hits[i].score);
         terminal_append_cell(out, s->items[i].id, ID_COLUMNS);
         magpie_text_append(out, "  ", 2);
-        terminal_append_cut(out, words_of(&s->items[i]), text_columns);
+        terminal_append_cut(out, item_words(&s->items[i]), text_columns);
         magpie_text_append(out, "\n", 1);
         if (s->shares) append_shares(s, s->shares + i * shares_a_hit(s), out);
     }

@@ -60,15 +60,10 @@ void terminal_clear_progress(void) {
     progress_shown = false;
 }
 
-size_t terminal_columns(void) {
-    struct winsize window;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col < COLUMNS_LEAST)
-        return COLUMNS_WITHOUT_TERMINAL;
-    return window.ws_col;
-}
-
 size_t terminal_columns_left(size_t used) {
-    const size_t columns = terminal_columns();
+    struct winsize window;
+    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col >= COLUMNS_LEAST;
+    const size_t columns = known ? window.ws_col : COLUMNS_WITHOUT_TERMINAL;
     return columns > used + COLUMNS_LEAST ? columns - used : COLUMNS_LEAST;
 }
 

@@ -23,9 +23,8 @@ void terminal_show_file(terminal_file *file, uint64_t bytes, uint64_t total, siz
 void terminal_show_line(const char *line);
 void terminal_clear_progress(void);
 
-/* Columns of standard output: of the terminal, else 100. */
-size_t terminal_columns(void);
-/* Those of a line that are left behind `used` ones; some, be there none. */
+/* Columns of standard output, of the terminal, else 100, that are left behind `used` ones; some, be there
+ * none. */
 size_t terminal_columns_left(size_t used);
 /* Appends as much of `text` as fits into `columns`, on one line: control characters become spaces, and what
  * was cut ends in an ellipsis. Returns the columns that it took. */

@@ -131,9 +131,7 @@ static exit_code print_report(const run *r) {
         append_report_json(r, &out);
     else
         append_report(r, &out);
-    exit_code code = output_text(&out);
-    magpie_text_free(&out);
-    return code;
+    return output_and_free(&out);
 }
 
 /* ---- training ------------------------------------------------------------------------------------------ */

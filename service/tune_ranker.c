@@ -16,37 +16,14 @@ static struct {
     size_t budget, candidates;
 } given = {.budget = 60, .candidates = 64};
 
-/* ---- parameters ---------------------------------------------------------------------------------------- */
-
-static bool concerns(const magpie_ranker_parameter *p) { return p->kinds >> ranker_chosen.kind & 1; }
-
-/* {"rate": 0.001, ...}, digits enough for the same number. */
-static void append_parameters(magpie_text *out, const magpie_ranker_options *options) {
-    magpie_ranker_options o = *options;
-    const char *comma = "{";
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++) {
-        if (!concerns(p)) continue;
-        magpie_text_printf(out, "%s\"%s\": %.17g", comma, p->name, *magpie_ranker_parameter_at(&o, p));
-        comma = ", ";
-    }
-    magpie_text_append(out, "}", 1);
-}
-
-static magpie_status write_text(const char *path, magpie_text *text) {
-    magpie_atomic_file *file;
-    magpie_status status = magpie_text_status(text);
-    if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
-    if (status != MAGPIE_OK) return status;
-    fwrite(text->data, 1, text->size, magpie_atomic_stream(file));
-    return magpie_atomic_commit(file);
-}
+/* ---- the best ------------------------------------------------------------------------------------------ */
 
 static magpie_status write_options(const tune_result *result) {
     magpie_text out = {0};
     magpie_text_printf(&out, "{\"%s\": ", magpie_ranker_kind_name(ranker_chosen.kind));
-    append_parameters(&out, &result->candidates[0].options);
+    magpie_ranker_parameters_print(&result->candidates[0].options, &out);
     magpie_text_append(&out, "}\n", 2);
-    magpie_status status = write_text(given.output, &out);
+    magpie_status status = magpie_atomic_write(given.output, &out);
     magpie_text_free(&out);
     return status;
 }
@@ -79,13 +56,12 @@ static void append_rule(magpie_text *out, const magpie_ranker_options *start) {
 }
 
 static void append_candidate(magpie_text *out, const tune_candidate *c, const table_style *style) {
-    magpie_ranker_options o = c->options;
     double from, to;
     magpie_text_printf(out, "%s%zu%s%.4f%s%zu%s%.1f", style->before, c->number, style->between, c->hit_rate,
                        style->between, c->epochs, style->between, c->seconds);
     for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
         if (tune_is_searched(&c->options, p, &from, &to))
-            magpie_text_printf(out, "%s%.4g", style->between, *magpie_ranker_parameter_at(&o, p));
+            magpie_text_printf(out, "%s%.4g", style->between, magpie_ranker_parameter_of(&c->options, p));
     magpie_text_printf(out, "%s", style->after);
 }
 
@@ -118,7 +94,7 @@ static magpie_status write_report(const tune_result *result) {
     magpie_text_printf(&out, as_html ? "</p>\n<table>\n" : "\n");
     append_table(&out, result, result->n, as_html);
     magpie_text_printf(&out, as_html ? "</table>\n</html>\n" : "");
-    magpie_status status = write_text(given.report, &out);
+    magpie_status status = magpie_atomic_write(given.report, &out);
     magpie_text_free(&out);
     return status;
 }
@@ -128,14 +104,14 @@ static void append_json(magpie_text *out, const tune_result *result) {
                        magpie_ranker_kind_name(ranker_chosen.kind), result->seconds,
                        result->interrupted ? "true" : "false", result->candidates[0].hit_rate);
     magpie_text_printf(out, "\"best\": ");
-    append_parameters(out, &result->candidates[0].options);
+    magpie_ranker_parameters_print(&result->candidates[0].options, out);
     magpie_text_printf(out, ", \"candidates\": [");
     for (size_t i = 0; i < result->n; i++) {
         const tune_candidate *c = &result->candidates[i];
         magpie_text_printf(
             out, "%s{\"number\": %zu, \"hr@10\": %.6g, \"epochs\": %zu, \"seconds\": %.3f, \"parameters\": ",
             i ? ", " : "", c->number, c->hit_rate, c->epochs, c->seconds);
-        append_parameters(out, &c->options);
+        magpie_ranker_parameters_print(&c->options, out);
         magpie_text_append(out, "}", 1);
     }
     magpie_text_printf(out, "]}\n");

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { DRAWS = 1000 /* that come to nothing new, and there is nothing new */ };
+
 typedef struct search {
     const likes *likes;
     const tune_options *options;
@@ -48,21 +50,29 @@ static double draw_value(const magpie_ranker_parameter *p, double from, double t
     return p->whole ? floor(from + at * (to - from + 1)) : from + at * (to - from);
 }
 
-/* At least one parameter is another. */
-static magpie_ranker_options draw_options(const magpie_ranker_options *start, size_t number) {
-    magpie_ranker_options o = *start;
+static bool is_new(const search *s, const magpie_ranker_options *o) {
+    for (size_t i = 0; i < s->out->n; i++) {
+        const magpie_ranker_parameter *p = magpie_ranker_parameters;
+        const magpie_ranker_options *other = &s->out->candidates[i].options;
+        while (p->name && magpie_ranker_parameter_of(o, p) == magpie_ranker_parameter_of(other, p)) p++;
+        if (!p->name) return false;
+    }
+    return true;
+}
+
+/* For candidate `number`, what none had before it; false: there seems to be no more. */
+static bool draw_options(const search *s, size_t number, magpie_ranker_options *out) {
+    const magpie_ranker_options *start = &s->options->start;
     uint64_t random = magpie_seed(start->seed, number);
     double from, to;
-    size_t searched = 0, drawn = 0;
-    for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
-        searched += tune_is_searched(start, p, &from, &to);
-    while (number && searched && !drawn)
+    *out = *start;
+    for (size_t i = 0; i < DRAWS && !is_new(s, out); i++) {
+        *out = *start;
         for (const magpie_ranker_parameter *p = magpie_ranker_parameters; p->name; p++)
-            if (tune_is_searched(start, p, &from, &to) && unit(&random) < 0.5) {
-                *magpie_ranker_parameter_at(&o, p) = draw_value(p, from, to, &random);
-                drawn++;
-            }
-    return o;
+            if (tune_is_searched(start, p, &from, &to) && unit(&random) < 0.5)
+                *magpie_ranker_parameter_at(out, p) = draw_value(p, from, to, &random);
+    }
+    return is_new(s, out);
 }
 
 static int compare(const void *a, const void *b) {
@@ -199,7 +209,8 @@ static magpie_status first_rung(search *s) {
         if (out->n == first) s->stop = s->end;
         if (!has_time(s)) break;
         tune_candidate *c = &out->candidates[out->n];
-        *c = (tune_candidate){.options = draw_options(&s->options->start, out->n), .number = out->n};
+        *c = (tune_candidate){.number = out->n};
+        if (!draw_options(s, c->number, &c->options)) break;
         out->n++;
         status = advance(s, c);
         if (status == MAGPIE_OK && !s->options->start.epochs) status = drop(s, c);

@@ -1,6 +1,6 @@
 /* tune_search.h - better parameters for a ranker, within a time: successive halving (Jamieson and Talwalkar
- * 2016). Many candidates are trained a little, the better half of them twice as long, and so on; where a model
- * is had in one step, all are trained, as many as there is time for. */
+ * 2016). Many candidates are trained a little, the better half of them twice as long, and so on; where a
+ * model is had in one step, all are trained, as many as there is time for. */
 #ifndef MAGPIE_TUNE_SEARCH_H
 #define MAGPIE_TUNE_SEARCH_H
 
@@ -29,12 +29,12 @@ typedef struct tune_result {
     bool interrupted;
 } tune_result;
 
-/* By what epochs are kept by: HR@10 of the like of each user that is set aside; of the best epoch so far where
- * there is patience to keep it, else of the last one.
- * The first candidate is `start`. In the others about half of the parameters that are worth it are drawn from
- * their ranges, but none that was given as an option. Trains into a folder of its own in `store`, which is
- * removed. Says on a terminal how far it is. An interrupt ends it, with what there is.
- * MAGPIE_E_CANCELLED: there was no time for anything. */
+/* By what epochs are kept by: HR@10 of the like of each user that is set aside; of the best epoch so far
+ * where there is patience to keep it, else of the last one. The first candidate is `start`. In the others
+ * about half of the parameters that are worth it are drawn from their ranges, but none that was given as an
+ * option; no two are alike. Trains into a folder of its own in `store`, which is removed. Says on a terminal
+ * how far it is. An interrupt ends it, with what there is. MAGPIE_E_CANCELLED: there was no time for
+ * anything. */
 MAGPIE_CHECK_RESULT magpie_status tune_search(const likes *likes, const char *store,
                                               const tune_options *options, tune_result *out);
 

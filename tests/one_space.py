@@ -5,12 +5,11 @@ import math
 import os
 import random
 import re
-import struct
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import Case, run_json, write_catalogue, write_model  # noqa: E402
+from sample import Case, run_json, write_catalogue, write_model, write_safetensors  # noqa: E402
 
 MODALITIES = ("text", "image", "audio")
 DIMENSION = 16  # of random heads
@@ -45,16 +44,8 @@ def held_out(title):
 
 def write_fusion(folder, dimension, heads, tensors):
     """heads: what config.json says of each; tensors: {name: (shape, numbers)}."""
-    header, data = {}, b""
-    for name, (shape, numbers) in tensors.items():
-        bits = struct.pack(f"<{len(numbers)}f", *numbers)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(bits)]}
-        data += bits
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     os.mkdir(folder)
-    with open(folder + "/model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + data)
+    write_safetensors(folder + "/model.safetensors", tensors)
     with open(folder + "/config.json", "w", encoding="utf-8") as file:
         json.dump({"model_type": "magpie-fusion", "dimension": dimension, "temperature": 0.05, "heads": heads}, file)
 

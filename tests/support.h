@@ -56,6 +56,22 @@ static inline float *read_npy(const char *path, size_t count) {
     return values;
 }
 
+/* Of two folders. */
+static inline void assert_same_file(const char *a, const char *b, const char *name) {
+    char *paths[] = {magpie_path_join(a, name), magpie_path_join(b, name)};
+    magpie_map maps[2];
+    for (int i = 0; i < 2; i++) assert_ok(magpie_map_open(paths[i], &maps[i]));
+    assert_int_equal(maps[0].size, maps[1].size);
+    assert_memory_equal(maps[0].data, maps[1].data, maps[0].size);
+    for (int i = 0; i < 2; i++) magpie_map_close(&maps[i]);
+    for (int i = 0; i < 2; i++) free(paths[i]);
+}
+
+static inline void assert_same_model(const char *a, const char *b) {
+    assert_same_file(a, b, "config.json");
+    assert_same_file(a, b, "model.safetensors");
+}
+
 static inline void skip_loudly(const char *why) {
     print_message("SKIPPED: %s\n", why);
     skip();

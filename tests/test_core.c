@@ -259,6 +259,37 @@ static void test_json_string(void **state) {
     }
 }
 
+/* Bytes that are no UTF-8 become U+FFFD, and what stands around them stays; so it is JSON whatever they are. */
+static void test_json_string_of_anything(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"a\xff"
+         "b",
+         "\"a\xEF\xBF\xBD"
+         "b\""},
+        {"\xC3", "\"\xEF\xBF\xBD\""},
+        {"\xC0\xAF", "\"\xEF\xBF\xBD\xEF\xBF\xBD\""},
+        {"\xE6\xBC\xA2\xE6\xBC", "\"\xE6\xBC\xA2\xEF\xBF\xBD\xEF\xBF\xBD\""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        magpie_text text = {0};
+        magpie_text_json_string(&text, cases[i][0], strlen(cases[i][0]));
+        assert_string_equal(text.data, cases[i][1]);
+        magpie_text_free(&text);
+    }
+    uint64_t seed = 3;
+    for (int round = 0; round < 20000; round++) {
+        char bytes[24];
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = (char)(magpie_random(&seed) | (round % 2 ? 0xC0 : 0));
+        magpie_text text = {0};
+        magpie_text_json_string(&text, bytes, sizeof bytes);
+        json_t *json = json_loadb(text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        assert_true(json_is_string(json));
+        json_decref(json);
+        magpie_text_free(&text);
+    }
+}
+
 /* ---- files ---- */
 
 static void test_files(void **state) {
@@ -610,6 +641,7 @@ int main(void) {
         cmocka_unit_test(test_block),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_json_string),
+        cmocka_unit_test(test_json_string_of_anything),
         IN_FOLDER(test_files),
         IN_FOLDER(test_atomic_file),
         IN_FOLDER(test_atomic_file_fails),

@@ -4,29 +4,15 @@ import json
 import math
 import os
 import random
-import struct
 import sys
 import tempfile
 import unittest
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(TESTS, "kill")]
-from sample import run  # noqa: E402
+from sample import run, write_popularity  # noqa: E402
 
 USERS, ITEMS, K = 40, 60, 10
-
-
-def write_popularity(folder, scores):
-    """A model as magpie train ranker would leave it: one score an item, by number."""
-    os.makedirs(folder)
-    header = json.dumps({"item.popularity": {"dtype": "F32", "shape": [len(scores)],
-                                             "data_offsets": [0, 4 * len(scores)]}}).encode()
-    header += b" " * (-len(header) % 8)
-    with open(folder + "/model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(scores)}f", *scores))
-    with open(folder + "/config.json", "w", encoding="utf-8") as file:
-        json.dump({"model_type": "magpie-ranker", "model": "popularity", "users": USERS, "items": len(scores),
-                   "content": 0, "options": {}}, file)
 
 
 class EvalRanker(unittest.TestCase):
@@ -48,10 +34,10 @@ class EvalRanker(unittest.TestCase):
         for name in ("a", "b"):
             scores = [dice.randint(-5, 5) for _ in cls.numbers]  # many ties
             cls.scores[name] = {item: scores[number] for item, number in cls.numbers.items()}
-            write_popularity(f"{cls.store}/ranker/{name}", scores)
+            write_popularity(f"{cls.store}/ranker/{name}", USERS, scores)
         distinct = dice.sample(range(1000), len(cls.numbers))
         cls.scores["c"] = {item: distinct[number] for item, number in cls.numbers.items()}
-        write_popularity(cls.store + "/ranker/c", distinct)
+        write_popularity(cls.store + "/ranker/c", USERS, distinct)
         os.makedirs(cls.store + "/ranker/never-ended")
         cls.cases = []
         for user, items in cls.seen.items():

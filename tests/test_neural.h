@@ -24,10 +24,6 @@ static inline float *random_new(random_state *r, size_t n, double most) {
     return x;
 }
 
-static inline neural_table *table_at(neural *net, size_t t) {
-    return t < NEURAL_TABLES ? &net->table[t] : &net->dense;
-}
-
 /* An untrained ranker whose numbers are all drawn; magpie_ranker_close gives it back. */
 static inline magpie_ranker *random_ranker(random_state *r, const magpie_ranker_options *options,
                                            size_t users, size_t items, size_t content) {
@@ -36,7 +32,7 @@ static inline magpie_ranker *random_ranker(random_state *r, const magpie_ranker_
     magpie_ranker *ranker;
     assert_ok(ranker_create(&info, options, &ranker));
     for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        neural_table *table = table_at(ranker->state, t);
+        neural_table *table = &((neural *)ranker->state)->table[t];
         random_fill(r, table->values, table->rows * table->columns, 0.6);
     }
     return ranker;
@@ -51,7 +47,7 @@ typedef struct plain {
 static inline plain plain_copy(neural *net) {
     plain p = {.shape = &net->shape};
     for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = table_at(net, t);
+        const neural_table *table = &net->table[t];
         size_t n = table->rows * table->columns;
         p.of[t] = calloc(n ? n : 1, sizeof *p.of[t]);
         assert_non_null(p.of[t]);

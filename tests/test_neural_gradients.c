@@ -81,7 +81,7 @@ static void make(fixture *f, const setting *setting, magpie_ranker_loss loss, ra
     f->net = f->ranker->state;
     f->values = random_new(r, ITEMS * CONTENT, 1);
     for (size_t i = 0; i < ITEMS; i++) f->rows[i] = i % 5 ? f->values + i * CONTENT : NULL;
-    f->content = (magpie_ranker_content){ITEMS, setting->content, f->rows};
+    f->content = (magpie_ranker_content){ITEMS, setting->content, f->rows, NULL};
     f->options = (neural_options){loss,
                                   0.37,
                                   setting->dropout,
@@ -178,7 +178,7 @@ static plain slopes_of(const fixture *f) {
 /* Which table a tensor lies in, and from where on. */
 static size_t find(neural *net, const ranker_tensor *tensor, size_t *first) {
     for (size_t t = 0; t <= NEURAL_TABLES; t++) {
-        const neural_table *table = table_at(net, t);
+        const neural_table *table = &net->table[t];
         uintptr_t at = (uintptr_t)tensor->values - (uintptr_t)table->values;
         *first = at / sizeof(float);
         if (table->values && (uintptr_t)tensor->values >= (uintptr_t)table->values &&

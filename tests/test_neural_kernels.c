@@ -1,5 +1,5 @@
-/* test_neural_kernels.c - every level of SIMD of the ranker's kernels that this CPU has computes what the loop in
- * double says, at every length about a vector's, and writes nothing behind it. */
+/* test_neural_kernels.c - every level of SIMD of the ranker's kernels that this CPU has computes what the
+ * loop in double says, at every length about a vector's, and writes nothing behind it. */
 #include "support.h"
 
 #include "neural.h"

@@ -1,5 +1,5 @@
-/* test_neural_scores.c - what a model of the networks' kinds answers, out of its folder: PyTorch's logits for the
- * same weights, and the plain formulas' for every kind, for users and items of all sorts. */
+/* test_neural_scores.c - what a model of the networks' kinds answers, out of its folder: PyTorch's logits for
+ * the same weights, and the plain formulas' for every kind, for users and items of all sorts. */
 #include "test_neural.h"
 
 /* Items enough for two turns of a tower of 24; `KNOWN` of them are the model's, the rest has content alone. */
@@ -68,7 +68,7 @@ static void make(fixture *f, magpie_ranker_kind kind, size_t content, random_sta
     f->p = plain_copy(f->made->state);
     f->values = random_new(r, ITEMS * CONTENT, 1);
     for (size_t i = 0; i < ITEMS; i++) f->rows[i] = has_content(i) ? f->values + i * CONTENT : NULL;
-    f->content = (magpie_ranker_content){ITEMS, CONTENT, f->rows};
+    f->content = (magpie_ranker_content){ITEMS, CONTENT, f->rows, NULL};
     f->folder = strdup("/tmp/magpie-scores-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     assert_ok(ranker_save(f->made, f->folder));
@@ -216,7 +216,7 @@ static void what_it_stands_on(void **state) {
     neural *net = ranker->state;
     random_fill(&r, net->base, (size_t)KNOWN * BASE, 0.5);
     for (int k = 0; k < 2; k++) {
-        net->dense.values[net->shape.out_base] = 1.5f * (float)k;
+        net->table[TABLE_DENSE].values[net->shape.out_base] = 1.5f * (float)k;
         assert_ok(ranker->model->prepare(ranker, NULL));
         assert_ok(magpie_ranker_score(ranker, &user, NULL, KNOWN, scores[k]));
     }

@@ -24,10 +24,8 @@ typedef struct world {
 
 static world w;
 
-static magpie_status score(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
-                           float *scores) {
+static magpie_status score(void *context, uint32_t user, const uint32_t *items, size_t n, float *scores) {
     (void)context;
-    assert_true(worker < THREADS_MAX);
     if (user >= w.users || !w.known[user]) return magpie_fail(MAGPIE_E_NOT_FOUND, "user %u", user);
     for (size_t i = 0; i < n; i++) scores[i] = w.scores[user][items ? items[i] : i];
     return MAGPIE_OK;
@@ -286,9 +284,9 @@ static void test_one(void **state) {
     }
 }
 
-static magpie_status refuse_three(void *context, uint32_t user, unsigned worker, const uint32_t *items,
-                                  size_t n, float *scores) {
-    if (user != 3) return score(context, user, worker, items, n, scores);
+static magpie_status refuse_three(void *context, uint32_t user, const uint32_t *items, size_t n,
+                                  float *scores) {
+    if (user != 3) return score(context, user, items, n, scores);
     return magpie_fail(MAGPIE_E_CORRUPT, "user 3 has no row");
 }
 

@@ -308,24 +308,6 @@ static void ials_knows_a_history_as_it_knows_a_row(void **state) {
 
 /* ---- files ---- */
 
-static void assert_same_file(const char *a, const char *b, const char *name) {
-    char *of_a = magpie_path_join(a, name), *of_b = magpie_path_join(b, name);
-    magpie_map x, y;
-    assert_ok(magpie_map_open(of_a, &x));
-    assert_ok(magpie_map_open(of_b, &y));
-    assert_int_equal(x.size, y.size);
-    assert_memory_equal(x.data, y.data, x.size);
-    magpie_map_close(&x);
-    magpie_map_close(&y);
-    free(of_a);
-    free(of_b);
-}
-
-static void assert_same_model(const char *a, const char *b) {
-    assert_same_file(a, b, "model.safetensors");
-    assert_same_file(a, b, "config.json");
-}
-
 static void threads_change_no_byte(void **state) {
     (void)state;
     for (size_t k = 0; k < COUNT; k++) {

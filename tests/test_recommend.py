@@ -11,35 +11,16 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import model_or_skip, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
+from one_space import dot, write_fusion  # noqa: E402
+from sample import (model_or_skip, read_safetensors, run, run_json, write_catalogue, write_model,  # noqa: E402
+                    write_picture, write_popularity)
 
 MODEL = model_or_skip()
-NO_MODELS = {name: "" for name in ("MAGPIE_MODEL", "MAGPIE_IMAGE_MODEL", "MAGPIE_AUDIO_MODEL", "MAGPIE_FUSION_MODEL")}
 GROUPS = {"music": "violin trumpet drum flute guitar piano cello harp organ banjo accordion clarinet",
           "fruit": "apple pear banana cherry plum grape orange lemon peach mango melon apricot",
           "tools": "hammer saw drill screwdriver chisel pliers wrench axe spanner file shovel rake"}
 COLD = 3  # of each group nobody has met
 USERS, EVERYTHING, RECENCY = 24, 100, 0.93
-
-
-def dot(a, b):
-    return math.fsum(x * y for x, y in zip(a, b, strict=True))
-
-
-def read_tensors(path):
-    with open(path, "rb") as file:
-        size = struct.unpack("<Q", file.read(8))[0]
-        header, data = json.loads(file.read(size)), file.read()
-    tensors = {}
-    for name, t in header.items():
-        if name != "__metadata__":
-            begin, end = t["data_offsets"]
-            tensors[name] = (t["shape"], data[begin:end])
-    return tensors
-
-
-def floats(data):
-    return struct.unpack(f"<{len(data) // 4}f", data)
 
 
 class Recommend(unittest.TestCase):
@@ -58,12 +39,12 @@ class Recommend(unittest.TestCase):
                     cls.cold.append(name)
         write_catalogue(cls.folder + "/catalogue.jsonl", cls.items.values())
         lines = [json.dumps({"id": one["id"], "text": one["text"]}) for one in cls.items.values()]
-        encoded = run("encode", "--model", MODEL, stdin="\n".join(lines) + "\n", env=NO_MODELS)[1]
+        encoded = run("encode", "--model", MODEL, stdin="\n".join(lines) + "\n")[1]
         cls.vectors = {one["id"]: one["vector"] for one in map(json.loads, encoded.splitlines())}
 
     def setUp(self):
         self.store = tempfile.mkdtemp(dir=self.folder) + "/store"
-        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", self.store, "--model", MODEL, env=NO_MODELS)
+        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", self.store, "--model", MODEL)
         self.likes, self.seen, self.numbers, self.clock = {}, {}, {}, 1700000000
         dice = random.Random("recommend")
         lines = []
@@ -93,17 +74,17 @@ class Recommend(unittest.TestCase):
         run_json("train", "ranker", "--store", self.store, "--model", model, *options)
 
     def tensors(self, model):
-        return read_tensors(f"{self.store}/ranker/{model}/model.safetensors")
+        return read_safetensors(f"{self.store}/ranker/{model}/model.safetensors")
 
     def ask(self, *arguments, expected=0, env=None):
-        return run_json("recommend", "--store", self.store, *arguments, expected=expected, env={**NO_MODELS, **(env or {})})
+        return run_json("recommend", "--store", self.store, *arguments, expected=expected, env=env)
 
     # ---- oracles ----
 
     def by_ease(self, history):
         (_, n), data = self.tensors("ease")["item.weights"]
         known = [self.numbers[item] for item in history if self.numbers.get(item, n) < n]
-        rows = [floats(data[4 * n * row:4 * n * (row + 1)]) for row in known]
+        rows = [data[n * row:n * (row + 1)] for row in known]
         return {item: math.fsum(row[number] for row in rows) for item, number in self.numbers.items()
                 if item in self.items and number < n}
 
@@ -243,7 +224,7 @@ class Recommend(unittest.TestCase):
                 self.assertEqual(why["behaviour"]["score"], hit["score"])
                 rank = 1 + sum(score > hit["score"] for score in ranks) + (ghost > hit["score"])
                 self.assertEqual(why["behaviour"]["rank"], rank)
-        text = run("recommend", "--store", self.store, "--user", "u0", "--explain", env=NO_MODELS)[1]
+        text = run("recommend", "--store", self.store, "--user", "u0", "--explain")[1]
         nearest = answer["hits"][0]["explain"]["nearest"]
         behaviour = answer["hits"][0]["explain"]["behaviour"]
         self.assertIn(f'{behaviour["score"]:.4f} by ease: number {behaviour["rank"]} of all', text)
@@ -251,7 +232,7 @@ class Recommend(unittest.TestCase):
 
     def by_ease_of_ghost(self, user):
         (_, n), data = self.tensors("ease")["item.weights"]
-        return math.fsum(floats(data)[self.numbers[i] * n + self.numbers["a ghost"]] for i in self.likes[user])
+        return math.fsum(data[self.numbers[i] * n + self.numbers["a ghost"]] for i in self.likes[user])
 
     def test_shares_sum(self):
         """With heads named, what text and picture have of the cosine adds up to it."""
@@ -261,28 +242,18 @@ class Recommend(unittest.TestCase):
         models = os.path.dirname(image)
         os.symlink(MODEL, models + "/text")
         info = {name: run_json("models", "info", f"{models}/{name}") for name in ("text", "image")}
-        os.mkdir(models + "/fusion")
         heads = {name: {"kind": "linear", "input": one["dimension"], "weight": 1, "encoder": one["fingerprint"]}
                  for name, one in info.items()}
-        with open(models + "/fusion/config.json", "w", encoding="utf-8") as file:
-            json.dump({"model_type": "magpie-fusion", "dimension": 16, "temperature": 0.05, "heads": heads}, file)
-        dice, header, data = random.Random("heads"), {}, b""
-        for name, one in info.items():
-            for what, shape in (("weight", [16, one["dimension"]]), ("bias", [16])):
-                bits = b"".join(struct.pack("<f", dice.gauss(0, 0.1)) for _ in range(math.prod(shape)))
-                header[f"{name}.{what}"] = {"dtype": "F32", "shape": shape,
-                                            "data_offsets": [len(data), len(data) + len(bits)]}
-                data += bits
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        with open(models + "/fusion/model.safetensors", "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text + data)
+        dice = random.Random("heads")
+        write_fusion(models + "/fusion", 16, heads,
+                     {f"{name}.{what}": (shape, [dice.gauss(0, 0.1) for _ in range(math.prod(shape))])
+                      for name, one in info.items() for what, shape in (("weight", [16, one["dimension"]]), ("bias", [16]))})
         items = [dict(one, image=f"{one['id']}.png") if i % 2 else one for i, one in enumerate(self.items.values())]
         for i, one in enumerate(items):
             write_picture(f"{models}/{one['id']}.png", i)
         write_catalogue(models + "/catalogue.jsonl", items)
         self.store = models + "/store"
-        run_json("ingest", models + "/catalogue.jsonl", "--store", self.store, "--model", models, env=NO_MODELS)
+        run_json("ingest", models + "/catalogue.jsonl", "--store", self.store, "--model", models)
         for env in (None, {"MAGPIE_MODEL": models}):
             hits = self.ask("--like", "piano,rake", "--explain", "-k", EVERYTHING, env=env)["hits"]
             self.assertEqual(len(hits), len(items) - 2)
@@ -317,8 +288,8 @@ class Recommend(unittest.TestCase):
                 row = len(data) // shape[0]
                 mine = old[USERS * row:]
                 self.assertTrue(any(mine))
-                self.assertEqual(data, old[:USERS * row] + bytes(row))
-                self.assertNotIn(mine, files)
+                self.assertEqual(data, old[:USERS * row] + (0,) * row)
+                self.assertNotIn(struct.pack(f"<{row}f", *mine), files)
         self.assertNotIn(b"somebody distinct", files)
         hits = self.ask("--user", "u2", "--model", "mf", "-k", EVERYTHING)["hits"]
         self.assertEqual({hit["id"] for hit in hits if hit["score"] is None}, set(self.cold))
@@ -339,15 +310,7 @@ class Recommend(unittest.TestCase):
         self.numbers, self.likes, dice = {}, {}, random.Random("many")
         self.bring_in([(f"u{i % 50}", f"i{i}", 1) for i in range(2000)])
         scores = dice.sample(range(10000), len(self.numbers))
-        os.makedirs(self.store + "/ranker/mine")
-        header = json.dumps({"item.popularity": {"dtype": "F32", "shape": [len(scores)],
-                                                 "data_offsets": [0, 4 * len(scores)]}}).encode()
-        header += b" " * (-len(header) % 8)
-        with open(self.store + "/ranker/mine/model.safetensors", "wb") as file:
-            file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(scores)}f", *scores))
-        with open(self.store + "/ranker/mine/config.json", "w", encoding="utf-8") as file:
-            json.dump({"model_type": "magpie-ranker", "model": "popularity", "users": 50, "items": len(scores),
-                       "content": 0, "options": {}}, file)
+        write_popularity(self.store + "/ranker/mine", 50, scores)
         ranked = sorted(self.numbers, key=lambda item: -scores[self.numbers[item]])
         few = dice.sample(ranked, 500)
         arguments = ("--user", "u1", "--model", "mine")
@@ -360,7 +323,7 @@ class Recommend(unittest.TestCase):
     def test_nobody_yet(self):
         """A catalogue without any interaction: the newest, and what is like what is liked."""
         self.store = tempfile.mkdtemp(dir=self.folder) + "/store"
-        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", self.store, "--model", MODEL, env=NO_MODELS)
+        run_json("ingest", self.folder + "/catalogue.jsonl", "--store", self.store, "--model", MODEL)
         answer = self.ask("--user", "anybody", "-k", EVERYTHING)
         self.assertEqual(answer["by"], "popularity")
         times = [hit["timestamp"] for hit in answer["hits"]]
@@ -384,7 +347,7 @@ class Recommend(unittest.TestCase):
             html = file.read()
         at = [html.index(f'data-id="{hit["id"]}"') for hit in answer["hits"]]
         self.assertEqual(at, sorted(at))
-        self.assertIn("liked", html)
+        self.assertEqual(html.count('<div class="part aside">'), 2)  # what was liked, smaller than whom it is for
 
 
 if __name__ == "__main__":

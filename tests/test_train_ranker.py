@@ -3,7 +3,6 @@ a model that goes on takes in who came since. Run by ctest."""
 import json
 import os
 import random
-import struct
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ import unittest
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import binary, run  # noqa: E402
+from sample import binary, read_safetensors, run  # noqa: E402
 
 MODELS = ["popularity", "itemknn", "puresvd", "ease", "ials"]
 
@@ -46,14 +45,8 @@ class TrainRanker(unittest.TestCase):
 
     def tensors(self, model):
         """{name: rows}"""
-        content, found = self.files(model)[1], {}
-        size, = struct.unpack_from("<Q", content)
-        for name, tensor in json.loads(content[8:8 + size]).items():
-            start, end = tensor["data_offsets"]
-            values = struct.unpack_from(f"<{(end - start) // 4}f", content, 8 + size + start)
-            width = (tensor["shape"] + [1])[1]
-            found[name] = [values[i:i + width] for i in range(0, len(values), width)]
-        return found
+        found = read_safetensors(f"{self.store}/ranker/{model}/model.safetensors")
+        return {name: list(zip(*[iter(numbers)] * (len(numbers) // shape[0]))) for name, (shape, numbers) in found.items()}
 
     def test_models(self):
         for model in MODELS:
@@ -128,6 +121,7 @@ class TrainRanker(unittest.TestCase):
         for options, expected, words in ((["--model", "best"], 2, "popularity, itemknn"),
                                          (["--model", "ease", "--alpha", "1"], 1, "--alpha is nothing to ease"),
                                          (["--model", "ials", "--epochs", "1.5"], 2, "a whole number from 1"),
+                                         (["--model", "magpie", "--init", "0"], 2, "init is a number from 1e-06"),
                                          (["--model", "ials", "--continue"], 1, "model.safetensors"),
                                          ([], 2, "--model M is needed")):
             code, _, err = run("train", "ranker", "--store", self.store, *options)

@@ -117,6 +117,12 @@ class TuneRanker(unittest.TestCase):
                 self.assertEqual(self.train(model, "--validate", *parameters)["hr@10"], one["hr@10"], model)
             self.assertIsNone(self.train(model)["hr@10"])
 
+    def test_no_two_candidates_are_alike(self):
+        found = self.tune("puresvd", "--candidates", "40")["candidates"]
+        self.assertEqual(len({one["parameters"]["factors"] for one in found}), 40)
+        found = self.tune("itemknn", "--neighbours", "5", "--shrink", "1")["candidates"]
+        self.assertEqual(sorted(one["parameters"]["bm25"] for one in found), [0, 1])  # there are no others
+
     def test_times_count_in_validation(self):
         self.store = self.folder + "/fashion"
         self.bring_in(self.store, lambda day, item: item)  # everybody goes through the items

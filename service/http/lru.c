@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
 enum { BUCKETS = 1 << 14 };
@@ -24,8 +25,18 @@ struct lru {
     entry *buckets[BUCKETS];
 };
 
+/* Who knows the seed could make up a request that has the hash of another's. */
+static uint64_t secret;
+static pthread_once_t has_secret = PTHREAD_ONCE_INIT;
+
+static void draw_secret(void) {
+    if (getrandom(&secret, sizeof secret, GRND_NONBLOCK) != sizeof secret)
+        secret = (uint64_t)magpie_unix_millis() ^ (uintptr_t)&secret;
+}
+
 lru_key lru_hash(uint64_t kind, magpie_string bytes) {
-    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes.data, bytes.size, kind);
+    pthread_once(&has_secret, draw_secret);
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes.data, bytes.size, secret + kind);
     return (lru_key){{hash.low64, hash.high64}};
 }
 

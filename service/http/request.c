@@ -1,4 +1,5 @@
 /* request.c - reading a request, and answering it: see http.h. */
+#include "base64.h"
 #include "server.h"
 
 #include <math.h>
@@ -41,6 +42,7 @@ static const struct {
              {MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed"},
              {MHD_HTTP_CONFLICT, "conflict"},
              {MHD_HTTP_CONTENT_TOO_LARGE, "too_large"},
+             {MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large"},
              {MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"},
              {MHD_HTTP_UNPROCESSABLE_CONTENT, "unprocessable"},
              {MHD_HTTP_TOO_MANY_REQUESTS, "too_many_requests"},
@@ -51,6 +53,17 @@ const char *http_code_of(unsigned status) {
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (codes[i].status == status) return codes[i].code;
     return "internal";
+}
+
+void http_append_error(magpie_text *out, const char *code, const char *field, const char *words) {
+    magpie_text_printf(out, "\"error\": {\"code\": \"%s\", \"message\": ", code);
+    magpie_text_json_string(out, words, strlen(words));
+    magpie_text_printf(out, ", \"field\": ");
+    if (field)
+        magpie_text_json_string(out, field, strlen(field));
+    else
+        magpie_text_printf(out, "null");
+    magpie_text_append(out, "}", 1);
 }
 
 http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
@@ -66,15 +79,9 @@ http_outcome http_error(http_request *r, unsigned status, const char *code, cons
         size = sizeof words - 1;
         while (size && ((unsigned char)words[size] & 0xC0) == 0x80) size--;
     }
-    magpie_text_printf(&out,
-                       "{\"error\": {\"code\": \"%s\", \"message\": ", code ? code : http_code_of(status));
-    magpie_text_json_string(&out, words, (size_t)size);
-    magpie_text_printf(&out, ", \"field\": ");
-    if (field)
-        magpie_text_json_string(&out, field, strlen(field));
-    else
-        magpie_text_printf(&out, "null");
-    magpie_text_printf(&out, "}}\n");
+    magpie_text_append(&out, "{", 1);
+    http_append_error(&out, code ? code : http_code_of(status), field, words);
+    magpie_text_append(&out, "}\n", 2);
     r->fixed = NULL;
     if (!out.failed) return http_answer_json(r, status, &out);
     magpie_text_free(&out);
@@ -111,6 +118,12 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
                           r->id);
     }
     return http_error(r, http, NULL, field, "%s", words);
+}
+
+http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field) {
+    if (outcome->status == MAGPIE_E_INPUT || outcome->status == MAGPIE_E_UNSUPPORTED)
+        return http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, field, "%s: %s", field, outcome->reason);
+    return http_failure(r, magpie_fail(outcome->status, "%s", outcome->reason), field);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -185,8 +198,8 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
     char wanted[96];
     json_t *value = json_object_get(object, name);
     if (is_absent(value)) return true;
-    const json_int_t number = json_integer_value(value);
-    if (json_is_integer(value) && number >= (json_int_t)least && number <= (json_int_t)most)
+    const double number = json_number_value(value); /* 10.0 is a whole number too */
+    if (json_is_number(value) && number >= (double)least && number <= (double)most && number == floor(number))
         return *out = (size_t)number, true;
     snprintf(wanted, sizeof wanted, "a whole number from %zu to %zu", least, most);
     return misfit(r, path, name, wanted);
@@ -218,6 +231,18 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
         return false;
     }
     return true;
+}
+
+bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
+                    size_t *size) {
+    const magpie_string text = {json_string_value(value), json_string_length(value)};
+    magpie_status status = MAGPIE_OK;
+    if (!json_is_string(value)) return misfit(r, "", field, "base64 or a data: URL");
+    if (!(*bytes = malloc(http_base64_room(text.size) + 1)))
+        status = magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
+    if (status == MAGPIE_OK) status = http_base64_decode(text, *bytes, size);
+    if (status != MAGPIE_OK) http_failure(r, magpie_fail(status, "%s: %s", field, magpie_error()), field);
+    return status == MAGPIE_OK;
 }
 
 bool http_get_filter(http_request *r, json_t *object, magpie_filter **out) {

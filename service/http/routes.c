@@ -7,10 +7,23 @@
 const http_route http_routes[] = {
     {"POST", "/v1/search", search_post, HTTP_HERE, HTTP_JSON_OR_FORM, HTTP_MEDIA, NULL},
     {"POST", "/v1/recommend", recommend_post, HTTP_WORKER, HTTP_JSON, 0, NULL},
+    {"POST", "/v1/items", items_post, HTTP_WORKER, HTTP_JSON_OR_LINES, HTTP_WRITES | HTTP_MEDIA,
+     item_lines_take},
+    {"POST", "/v1/items/delete", items_delete_many, HTTP_WORKER, HTTP_JSON, HTTP_WRITES, NULL},
     {"GET", "/v1/items/{id}", items_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"PATCH", "/v1/items/{id}", items_patch, HTTP_HERE, HTTP_JSON, HTTP_WRITES, NULL},
+    {"DELETE", "/v1/items/{id}", items_delete, HTTP_HERE, HTTP_NO_BODY, HTTP_WRITES, NULL},
     {"GET", "/v1/items/{id}/similar", search_similar, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/items/{id}/image", media_image, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/items/{id}/audio", media_audio, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"POST", "/v1/interactions", interactions_post, HTTP_WORKER, HTTP_JSON, HTTP_WRITES, NULL},
+    {"GET", "/v1/users/{id}", users_get, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"DELETE", "/v1/users/{id}", users_delete, HTTP_WORKER, HTTP_NO_BODY, HTTP_WRITES, NULL},
+    {"POST", "/v1/embeddings", embeddings_post, HTTP_HERE, HTTP_JSON, HTTP_MEDIA, NULL},
+    {"POST", "/v1/rerank", rerank_post, HTTP_HERE, HTTP_JSON, HTTP_MEDIA, NULL},
+    {"GET", "/v1/models", models_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/attributes", attributes_get, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},
+    {"GET", "/v1/map", map_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/stats", health_stats, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/metrics", health_metrics, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/healthz", health_live, HTTP_HERE, HTTP_NO_BODY, HTTP_OPEN, NULL},
@@ -59,7 +72,8 @@ const http_route *http_route_find(const char *method, const char *path, char *pa
     *allow = 0;
     for (const http_route *route = http_routes; route->path; route++) {
         if (!matches(route->path, path, parameter)) continue;
-        if (strcmp(route->method, method) == 0) return route;
+        if (strcmp(route->method, method) == 0) return *allow = 0, route;
+        if (strstr(allow, route->method)) continue;
         strcat(allow, route->method);
         strcat(allow, ", ");
     }

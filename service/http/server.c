@@ -3,29 +3,49 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    CONNECTION_BYTES = 16 << 10, /* of a header, at most, and of a piece of a body */
-    LINES_BLOCK = 128 << 10,     /* of a body of lines, that a worker is given at once */
-    WASTE_MAX = 64 << 20, /* of a body that is too large, that is read past before the connection is cut */
+    CONNECTION_BYTES =
+        32 << 10, /* libmicrohttpd's, of a connection: request and answer's header, pieces of a body */
+    HEADER_BYTES = 16 << 10, /* of these, for a request's header, so that its answer's has room */
+    VALUE_BYTES = 64,        /* what libmicrohttpd takes for each value of a header beside its bytes */
+    LINES_BLOCK = 128 << 10, /* of a body of lines, that a worker is given at once */
+    WASTE_MAX = 64 << 20,    /* of a body that is too large, that is read past before the connection is cut */
     BACKLOG = 4096,
     SPARE_FILES = 64 /* descriptors for what is not a connection */
 };
-
-static const double free_seconds = 10; /* of a body, before its rate counts */
 
 static const char page_policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' "
     "blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/* ---- a client's time ----------------------------------------------------------------------------------- */
+
+static connection *connection_of(const http_request *r) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static void set_deadline(http_request *r, double seconds) {
+    connections_set_deadline(r->server->connections, connection_of(r), magpie_seconds() + seconds);
+}
+
+/* What so many bytes may take on their way. */
+static double rate_seconds(const http_request *r, size_t bytes) {
+    return (double)bytes / r->server->options.body_rate;
+}
 
 /* ---- the answer goes out ------------------------------------------------------------------------------- */
 
@@ -56,6 +76,8 @@ static void add_headers(const http_request *r, struct MHD_Response *response) {
     add_header(response, "Vary", "Origin");
 }
 
+static size_t answer_size(const http_request *r) { return r->fixed ? r->fixed->size : r->answer.size; }
+
 static enum MHD_Result send_answer(http_request *r) {
     struct MHD_Response *response;
     if (r->fixed) {
@@ -67,8 +89,8 @@ static enum MHD_Result send_answer(http_request *r) {
     }
     if (!response) return MHD_NO;
     add_headers(r, response);
-    if (r->refused || atomic_load(&r->server->draining)) /* a refused one's body is not read */
-        add_header(response, "Connection", "close");
+    if (atomic_load(&r->server->draining)) add_header(response, "Connection", "close");
+    set_deadline(r, r->server->options.idle_seconds + rate_seconds(r, answer_size(r)));
     enum MHD_Result result = MHD_queue_response(r->connection, r->status, response);
     MHD_destroy_response(response);
     return result;
@@ -76,8 +98,8 @@ static enum MHD_Result send_answer(http_request *r) {
 
 /* ---- who may ask --------------------------------------------------------------------------------------- */
 
-static bool is_loopback_name(const char *host) {
-    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+static bool is_loopback_name(const char *host, const char *ours) {
+    const char *const names[] = {"localhost", "127.0.0.1", "[::1]", ours};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const size_t size = strlen(names[i]);
         if (strncasecmp(host, names[i], size) == 0 && (!host[size] || host[size] == ':')) return true;
@@ -94,7 +116,7 @@ static bool listens_to_loopback(const http_options *options) {
 static bool check_site(http_request *r) {
     const http_options *options = &r->server->options;
     const char *host = http_header(r, "Host"), *site = http_header(r, "Sec-Fetch-Site");
-    if (host && listens_to_loopback(options) && !is_loopback_name(host)) {
+    if (host && listens_to_loopback(options) && !is_loopback_name(host, options->host)) {
         http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL,
                    "this service answers to localhost alone, not to %.100s", host);
         return false;
@@ -122,6 +144,12 @@ static bool check_key(http_request *r) {
     }
     if (!(r->route->flags & HTTP_WRITES) || r->key->writes) return true;
     http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this key may read alone");
+    return false;
+}
+
+static bool check_may_write(http_request *r) {
+    if (!(r->route->flags & HTTP_WRITES) || !r->server->options.read_only) return true;
+    http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this service was started to read alone");
     return false;
 }
 
@@ -165,6 +193,45 @@ static bool check_size(http_request *r) {
     return false;
 }
 
+typedef struct header_count {
+    size_t values, lengths, codings;
+    bool nul;
+} header_count;
+
+static enum MHD_Result count_value(void *context, enum MHD_ValueKind kind, const char *name,
+                                   const char *value) {
+    header_count *count = context;
+    count->values++;
+    if (kind == MHD_HEADER_KIND) {
+        count->lengths += strcasecmp(name, "Content-Length") == 0;
+        count->codings += strcasecmp(name, "Transfer-Encoding") == 0;
+    } else if (kind == MHD_GET_ARGUMENT_KIND) {
+        count->nul |= strstr(name, "%00") || (value && strstr(value, "%00"));
+    }
+    return MHD_YES;
+}
+
+/* A request whose end others may see elsewhere than we do is refused, and its connection closed (two lengths, or one
+ * beside chunks: who sits between us and the client could be led to take a body for a request); so is a NUL, which
+ * would end a value early, and what takes all the room of a connection and leaves none for the answer. */
+static bool check_header(http_request *r) {
+    header_count count = {0};
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND,
+                                    count_value, &count);
+    const bool too_large = (info ? info->header_size : 0) + count.values * VALUE_BYTES > HEADER_BYTES;
+    r->malformed = too_large || count.lengths + count.codings > 1 || count.nul;
+    if (!r->malformed) return true;
+    if (too_large)
+        http_error(r, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, NULL, NULL,
+                   "the header is larger than %d bytes", HEADER_BYTES);
+    else
+        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL,
+                   count.nul ? "there is a NUL behind the ?" : "the body's length is told more than once");
+    return false;
+}
+
 static bool find_route(http_request *r) {
     const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
     r->parameter = malloc(strlen(r->path) + 1);
@@ -195,15 +262,8 @@ static void name_request(http_request *r) {
     snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)magpie_random(&state));
 }
 
-static connection *connection_of(const http_request *r) {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info ? info->socket_context : NULL;
-}
-
-static void set_deadline(http_request *r, double seconds) {
-    connections_set_deadline(r->server->connections, connection_of(r), magpie_seconds() + seconds);
-}
+/* What needs no key costs nothing: a service that is busy is healthy. */
+static bool is_probe(const http_request *r) { return (r->route->flags & HTTP_OPEN) != 0; }
 
 static http_request *begin_request(http_server *s, struct MHD_Connection *connection, const char *url,
                                    const char *method) {
@@ -211,30 +271,76 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     if (!r) return NULL;
     r->server = s;
     r->connection = connection;
-    r->began = magpie_seconds();
+    r->began = r->reading_since = magpie_seconds();
     r->method = method;
     r->path = strdup(url);
     if (!r->path) return free(r), NULL;
     name_request(r);
-    r->refused = !(check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r));
-    if (!r->refused && atomic_load(&s->in_flight) >= s->options.in_flight) {
+    const bool fine = check_header(r) && check_site(r) && find_route(r) && check_key(r) &&
+                      check_may_write(r) && check_type(r) && check_size(r);
+    if (fine && !is_probe(r) && atomic_load(&s->in_flight) >= s->options.in_flight)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
-        r->refused = true;
-    }
+    atomic_fetch_add(&s->begun, 1);
+    set_deadline(r, s->options.header_seconds);
     return r;
 }
 
 /* ---- its body comes ------------------------------------------------------------------------------------ */
 
-/* What does not fit is read past, so that the client gets to read why. */
+/* Of one that was refused by its header: many a client sends all before it reads. One that asks first (Expect),
+ * or is about to send very much, is answered at once, and its connection closed. */
+static bool body_is_awaited(http_request *r) {
+    const char *length = http_header(r, "Content-Length");
+    return !http_header(r, "Expect") && (!length || strtoull(length, NULL, 10) <= WASTE_MAX);
+}
+
+static void release_body(http_request *r, size_t bytes) {
+    atomic_fetch_sub(&r->server->bodies, bytes);
+    r->held -= bytes;
+}
+
+bool http_hold(http_request *r, size_t bytes) {
+    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
+    r->held += bytes;
+    if (all <= r->server->options.bodies) return true;
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+    return false;
+}
+
+/* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
+ * Nothing else is on its way to this client, so that the socket has room. */
+static void answer_at_once(http_request *r) {
+    magpie_text out = {0};
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    magpie_text_printf(&out,
+                       "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                       "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
+                       r->status, MHD_get_reason_phrase_for(r->status), answer_size(r), r->id);
+    magpie_text_append(&out, r->answer.data, r->answer.size);
+    if (info && !out.failed) (void)send(info->connect_fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    magpie_text_free(&out);
+}
+
+/* What was answered already is read past, so that the client gets to read why; in the time that it had then. */
+static enum MHD_Result waste_body(http_request *r, size_t n) {
+    if ((r->wasted += n) <= WASTE_MAX) return MHD_YES;
+    answer_at_once(r);
+    return MHD_NO;
+}
+
 static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *size) {
     const size_t n = *size;
     *size = 0;
-    if (r->answered) return (r->body.size += n) > WASTE_MAX ? MHD_NO : MHD_YES;
+    if (r->answered) return waste_body(r, n);
     const size_t all = atomic_fetch_add(&r->server->bodies, n) + n;
     r->held += n;
-    set_deadline(r, free_seconds + (double)r->body.size / r->server->options.body_rate);
+    r->received += n;
+    r->looked_at = false;
+    connections_set_deadline(r->server->connections, connection_of(r),
+                             r->reading_since + r->server->options.header_seconds +
+                                 rate_seconds(r, r->received));
     if (r->body.size + n <= body_limit(r) && all <= r->server->options.bodies) {
         magpie_text_append(&r->body, bytes, n);
         return MHD_YES;
@@ -243,13 +349,10 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too many bodies at once: try again later");
     else
         refuse_size(r);
+    set_deadline(r, r->server->options.header_seconds);
     magpie_text_free(&r->body);
+    release_body(r, r->held);
     return MHD_YES;
-}
-
-static void release_body(http_request *r) {
-    atomic_fetch_sub(&r->server->bodies, r->held);
-    r->held = 0;
 }
 
 /* ---- it is answered ------------------------------------------------------------------------------------ */
@@ -258,7 +361,7 @@ static void release_body(http_request *r) {
 static bool dispatch(http_request *r) {
     http_server *s = r->server;
     if (r->dispatched > 0) return true;
-    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight) {
+    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight && !is_probe(r)) {
         atomic_fetch_sub(&s->in_flight, 1);
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
@@ -266,17 +369,28 @@ static bool dispatch(http_request *r) {
     }
     r->dispatched = magpie_seconds();
     serving_take(s->source, &r->view);
-    connections_set_deadline(s->connections, connection_of(r), INFINITY);
     return true;
 }
 
-static void sleep_now(http_request *r) {
-    atomic_fetch_add(&r->server->asleep, 1);
+/* false: it has been answered, for the server is about to stop, and nobody may fall asleep any more. Until
+ * http_resume the request is whoever's it is given to. */
+static bool sleep_now(http_request *r) {
+    http_server *s = r->server;
+    atomic_fetch_add(&s->asleep, 1);
+    if (atomic_load(&s->stopping)) {
+        atomic_fetch_sub(&s->asleep, 1);
+        http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL, "the service is ending");
+        return false;
+    }
+    connections_set_deadline(s->connections, connection_of(r), INFINITY);
     MHD_suspend_connection(r->connection);
+    return true;
 }
 
 void http_resume(http_request *r) {
-    http_server *s = r->server; /* the request may be gone with the next line */
+    http_server *s = r->server; /* the request may be gone once it is resumed */
+    r->received = 0;
+    r->reading_since = magpie_seconds();
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&s->asleep, 1);
 }
@@ -285,11 +399,14 @@ void http_resume(http_request *r) {
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
     r->on_worker = true;
-    http_outcome outcome = HTTP_DONE;
-    if (r->body_is_whole)
+    http_outcome outcome;
+    if (r->body_is_whole) {
         outcome = r->route->run(r);
-    else
-        r->route->take(r);
+    } else {
+        outcome = r->route->take(r);
+        release_body(r, r->held - r->body.size);
+        r->looked_at = true;
+    }
     r->on_worker = false;
     if (outcome == HTTP_WAIT)
         r->submit(r); /* its connection is asleep already */
@@ -310,21 +427,25 @@ http_outcome http_move_to_worker(http_request *r) {
     return HTTP_WAIT;
 }
 
-static enum MHD_Result give_to_worker(http_request *r) {
-    sleep_now(r);
+static bool give_to_worker(http_request *r) {
+    if (!sleep_now(r)) return false;
     submit_to_worker(r);
-    return MHD_YES;
+    return true;
+}
+
+/* Enough lines have come for a worker, and it has not seen them yet. */
+static bool has_block(const http_request *r) {
+    return r->is_lines && !r->answered && !r->looked_at && r->body.size >= LINES_BLOCK;
 }
 
 static enum MHD_Result go_on(http_request *r) {
     if (r->answered) return send_answer(r);
     if (!dispatch(r)) return send_answer(r);
-    if (r->route->place == HTTP_WORKER) return give_to_worker(r);
+    if (r->route->place == HTTP_WORKER) return give_to_worker(r) ? MHD_YES : send_answer(r);
     atomic_fetch_add(&r->server->coming, 1);
     const http_outcome outcome = r->route->run(r);
     atomic_fetch_sub(&r->server->coming, 1);
-    if (outcome == HTTP_DONE) return send_answer(r);
-    sleep_now(r);
+    if (outcome == HTTP_DONE || !sleep_now(r)) return send_answer(r);
     r->submit(r);
     return MHD_YES;
 }
@@ -336,13 +457,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version;
     if (!r) {
         if (!(*state = r = begin_request(context, connection, url, method))) return MHD_NO;
-        set_deadline(r, free_seconds);
-        return r->refused ? send_answer(r) : MHD_YES;
+        if (r->malformed) return answer_at_once(r), MHD_NO;
+        return r->answered && !body_is_awaited(r) ? send_answer(r) : MHD_YES;
     }
     if (*upload_size) {
-        enum MHD_Result result = take_body(r, upload, upload_size);
-        if (result == MHD_NO || !r->is_lines || r->answered || r->body.size < LINES_BLOCK) return result;
-        return dispatch(r) ? give_to_worker(r) : MHD_YES;
+        /* These bytes are left where they are then: of those that are taken libmicrohttpd may bring the next chunk
+         * without looking whether the connection sleeps. They come again after it. */
+        if (has_block(r) && dispatch(r) && give_to_worker(r)) return MHD_YES;
+        return take_body(r, upload, upload_size);
     }
     r->body_is_whole = true;
     return go_on(r);
@@ -359,11 +481,12 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     const double took = magpie_seconds() - r->began;
     if (r->answered) {
         metrics_request(s->metrics, r, took);
-        access_log_request(s->log, r, r->fixed ? r->fixed->size : r->answer.size, took);
+        access_log_request(s->log, r, answer_size(r), took);
     }
     if (r->dispatched > 0) atomic_fetch_sub(&s->in_flight, 1);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
-    release_body(r);
+    release_body(r, r->held);
+    atomic_fetch_sub(&s->begun, 1);
     if (r->free_state) r->free_state(r->state);
     serving_give_back(&r->view);
     json_decref(r->json);
@@ -455,6 +578,7 @@ static magpie_status start_daemon(http_server *s) {
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+    s->listening = fd;
     if (s->daemon) return MAGPIE_OK;
     close(fd);
     return magpie_fail(MAGPIE_E_INTERNAL, "cannot start the server on %s, port %u", s->options.host, s->port);
@@ -469,7 +593,9 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     magpie_status status = connections_create(&s->connections);
     if (status == MAGPIE_OK) status = metrics_create(&s->metrics);
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
+    if (status == MAGPIE_OK) status = catalogue_map_create(&s->map);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
+    if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
     if (status != MAGPIE_OK) http_server_stop(s);
     return status;
@@ -477,25 +603,38 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
 
 static const struct timespec moment = {.tv_nsec = 2000000};
 
+/* MHD_quiesce_daemon would do, but that it ends the process where a thread of the pool takes the socket out of
+ * its set at the same moment. So its number is given to what never becomes ready, which closes the socket. */
+static void stop_listening(http_server *s) {
+    const int nothing = eventfd(0, EFD_CLOEXEC);
+    if (nothing < 0) return;
+    (void)dup3(nothing, s->listening, O_CLOEXEC);
+    close(nothing);
+}
+
 void http_server_drain(http_server *s, double seconds) {
     const double until = magpie_seconds() + seconds;
     atomic_store(&s->draining, true);
-    MHD_socket listening = MHD_quiesce_daemon(s->daemon);
-    if (listening != MHD_INVALID_SOCKET) close(listening);
-    while (atomic_load(&s->in_flight) && magpie_seconds() < until) nanosleep(&moment, NULL);
+    stop_listening(s);
+    while (atomic_load(&s->begun) && magpie_seconds() < until) nanosleep(&moment, NULL);
 }
 
 void http_server_stop(http_server *s) {
-    workers_stop(s->workers);
-    s->workers = NULL;
+    atomic_store(&s->stopping, true);
     while (atomic_load(&s->asleep))
         nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
+    workers_stop(s->workers);
+    writer_stop(s->writer);
+    s->workers = NULL;
+    s->writer = NULL;
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
     connections_free(s->connections);
     metrics_free(s->metrics);
     lru_free(s->answers);
+    catalogue_map_free(s->map);
     s->connections = NULL;
     s->metrics = NULL;
     s->answers = NULL;
+    s->map = NULL;
 }

@@ -18,8 +18,10 @@
 #include "http.h"
 #include "keys.h"
 #include "lru.h"
+#include "map.h"
 #include "metrics.h"
 #include "workers.h"
+#include "writer.h"
 
 typedef struct http_options {
     const char *host; /* an address, or "localhost" */
@@ -28,15 +30,16 @@ typedef struct http_options {
     unsigned workers; /* that wait for requests */
     size_t in_flight; /* requests */
     size_t connections;
-    size_t body, media_body; /* bytes of a request's body */
-    size_t bodies;           /* bytes of all bodies together */
-    double header_seconds;   /* for a request's header to come */
-    double idle_seconds;     /* a connection without a request */
-    double body_rate;        /* bytes a second that a body comes at least with, after the first ten seconds */
-    size_t answer_bytes;     /* of answers that are remembered */
+    size_t body, media_body;   /* bytes of a request's body */
+    size_t bodies;             /* bytes of all bodies together, and of what is made of them */
+    double header_seconds;     /* for a request's header to come */
+    double idle_seconds;       /* a connection without a request */
+    double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
+    size_t answer_bytes;       /* of answers that are remembered */
     size_t k_most, depth_most; /* of a search: k, and offset + k */
     const char *cors;          /* the origin that is allowed; NULL: none */
     const char *media_root;    /* files beneath it may be shown; NULL: the store's own alone */
+    bool read_only;            /* what writes is refused */
 } http_options;
 
 struct http_server {
@@ -46,14 +49,18 @@ struct http_server {
     serving_source *source;
     const http_keys *keys; /* NULL: everybody may do everything */
     workers *workers;
+    writer *writer; /* NULL: nothing is written */
     connections *connections;
     metrics *metrics;
     access_log *log;
     lru *answers;
+    catalogue_map *map;
+    int listening;
+    atomic_size_t begun;             /* requests whose header has come */
     atomic_size_t in_flight, bodies; /* requests; bytes */
     atomic_size_t coming;            /* dispatched, and not waiting for anything */
     atomic_size_t asleep;            /* connections that wait for http_resume */
-    atomic_bool draining;
+    atomic_bool draining, stopping;
 };
 
 /* `source` and `keys` stay the caller's. */

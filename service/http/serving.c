@@ -30,6 +30,7 @@ struct serving_source {
     uint64_t recommended_sequence, recommended_interactions;
     double recommended, recommender_cost, saved;
     bool unsaved;
+    lru_key said; /* of the last failure's words */
 };
 
 /* ---- models -------------------------------------------------------------------------------------------- */
@@ -70,7 +71,8 @@ static magpie_status warm_up(const model_encoder *encoder) {
 static void *open_encoder(void *argument) {
     opening *o = argument;
     model_encoder *encoder = &o->models->encoders[o->sense];
-    omp_set_num_threads(1); /* of this thread: three that each take all CPUs would mostly wait for each other */
+    omp_set_num_threads(
+        1); /* of this thread: three that each take all CPUs would mostly wait for each other */
     o->status = model_open(o->models->folders.of[o->sense], o->sense, false, encoder);
     if (o->status == MAGPIE_OK && encoder->text) o->status = warm_up(encoder);
     if (o->status != MAGPIE_OK) snprintf(o->why, sizeof o->why, "%s", magpie_error());
@@ -117,6 +119,7 @@ static magpie_status open_models(const serving_source *s, served_models **out) {
     if (!m) return MAGPIE_E_NO_MEMORY;
     atomic_init(&m->uses, 1);
     m->number = atomic_fetch_add(&opened, 1) + 1;
+    m->opened = magpie_unix_millis();
     magpie_status status = model_find_any(&m->folders);
     if (status == MAGPIE_OK) status = open_encoders(m);
     if (status == MAGPIE_OK) status = heads_read_store(s->current.store, &m->spaces);
@@ -220,10 +223,13 @@ void serving_give_back(serving *view) {
 
 /* ---- keeping fresh ------------------------------------------------------------------------------------- */
 
-static void say_failure(const serving_source *s, const char *what) {
+/* Once, though it may be tried again some times a second. */
+static void say_failure(serving_source *s, const char *what) {
     magpie_text words = {0};
     magpie_text_printf(&words, "%s: %s", what, magpie_error());
-    if (words.data) s->options.log("error", words.data);
+    const lru_key said = lru_hash(0, (magpie_string){words.data, words.size});
+    if (words.data && memcmp(&said, &s->said, sizeof said) != 0) s->options.log("error", words.data);
+    s->said = said;
     magpie_text_free(&words);
 }
 
@@ -385,6 +391,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
     s->saved = magpie_seconds();
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+    model_without_teams();
     magpie_status status = storage_open(mode, &s->current.store);
     if (status == MAGPIE_OK) status = open_models(s, &s->current.models);
     if (status == MAGPIE_OK) status = magpie_store_get_stats(s->current.store, &stats);

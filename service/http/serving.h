@@ -21,6 +21,7 @@
 typedef struct served_models {
     atomic_size_t uses;
     uint64_t number; /* another one for each that is opened */
+    int64_t opened;  /* milliseconds since 1970 */
     model_folders folders;
     model_encoder encoders[SENSES]; /* name NULL: there is none */
     batcher *batchers[SENSES];      /* NULL likewise: the way to the encoders for requests */

@@ -63,19 +63,11 @@ typedef struct asked {
     uint32_t best[BEST];
 } asked;
 
-static magpie_status score(void *context, uint32_t user, unsigned worker, const uint32_t *items, size_t n,
-                           float *scores) {
-    (void)worker;
+static magpie_status score(void *context, uint32_t user, const uint32_t *items, size_t n, float *scores) {
     const asked *a = context;
     const magpie_ranker_user who = {user, a->likes->item + a->likes->begin[user],
                                     (size_t)(a->likes->begin[user + 1] - a->likes->begin[user])};
     return magpie_ranker_score(a->ranker, &who, items, n, scores);
-}
-
-static bool likes_it(const magpie_likes *l, uint32_t u, uint32_t item) {
-    for (uint64_t i = l->begin[u]; i < l->begin[u + 1]; i++)
-        if (l->item[i] == item) return true;
-    return false;
 }
 
 static void evaluate_one(const magpie_scorer *scorer, const magpie_likes *all, const magpie_likes *test,
@@ -88,7 +80,7 @@ static void evaluate_one(const magpie_scorer *scorer, const magpie_likes *all, c
         for (size_t k = 0; k < 99;) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             uint32_t item = (uint32_t)((random >> 33) % all->items);
-            if (!likes_it(all, u, item)) negatives[u * 99 + k++] = item;
+            if (!magpie_likes_has(all, u, item)) negatives[u * 99 + k++] = item;
         }
         cases[u] = (magpie_one_case){u, test->item[test->begin[u]], negatives + u * 99, 99};
     }
@@ -128,7 +120,7 @@ static double median_ms(asked *a, const uint32_t *items, size_t n, float *scores
     size_t users = a->likes->users < ASKED ? a->likes->users : ASKED;
     for (uint32_t u = 0; u < users; u++) {
         double begun = magpie_seconds();
-        if (score(a, u, 0, items, n, scores) != MAGPIE_OK) die();
+        if (score(a, u, items, n, scores) != MAGPIE_OK) die();
         pick_best(scores, n, a->best);
         taken[u] = (magpie_seconds() - begun) * 1e3;
     }

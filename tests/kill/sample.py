@@ -85,6 +85,36 @@ def write_catalogue(path, items):
             file.write(json.dumps(one) + "\n")
 
 
+def write_safetensors(path, tensors):
+    """tensors: {name: (shape, numbers)}, as F32."""
+    header, data = {}, b""
+    for name, (shape, numbers) in tensors.items():
+        bits = struct.pack(f"<{len(numbers)}f", *numbers)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(bits)]}
+        data += bits
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def read_safetensors(path):
+    """{name: (shape, numbers)}, of F32."""
+    with open(path, "rb") as file:
+        header, data = json.loads(file.read(struct.unpack("<Q", file.read(8))[0])), file.read()
+    return {name: (one["shape"], struct.unpack(f"<{math.prod(one['shape'])}f", data[slice(*one["data_offsets"])]))
+            for name, one in header.items() if name != "__metadata__"}
+
+
+def write_popularity(folder, users, scores):
+    """A model as magpie train ranker would leave it: one score an item, by number."""
+    os.makedirs(folder)
+    write_safetensors(folder + "/model.safetensors", {"item.popularity": ([len(scores)], scores)})
+    with open(folder + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({"model_type": "magpie-ranker", "model": "popularity", "users": users, "items": len(scores),
+                   "content": 0, "options": {}}, file)
+
+
 def run(*arguments, stdin=None, text=True, env=None, **more):
     """The command's code, standard output and standard error."""
     done = subprocess.run([binary(), *map(str, arguments)], input=stdin, capture_output=True, text=text, timeout=300,
