@@ -69,7 +69,10 @@ typedef struct magpie_encoder_options {
     bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
                            nothing to do */
     bool raw;           /* vectors as they leave the network, not scaled to unit length */
-    bool full_decode;   /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
+    /* Every text on one thread. Without it a single short one is computed by all together, which wait for each other
+     * actively: half the time where the CPUs are idle, many times as long where others use them. */
+    bool apart;
+    bool full_decode; /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
     double audio_seconds; /* of a sound, that are heard; 0: MAGPIE_AUDIO_SECONDS; INFINITY: all */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").

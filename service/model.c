@@ -209,6 +209,8 @@ static void describe(model_encoder *encoder, const char *name, const char *finge
     encoder->threads = threads;
 }
 
+void model_encode_apart(void) { encoder_options.apart = true; }
+
 magpie_status model_open(const char *folder, model_sense sense, bool defer_weights, model_encoder *out) {
     magpie_encoder_options options = encoder_options;
     magpie_status status;

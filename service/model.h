@@ -59,6 +59,8 @@ typedef struct model_encoder {
 MAGPIE_CHECK_RESULT magpie_status model_open(const char *folder, model_sense sense, bool defer_weights,
                                              model_encoder *out);
 void model_close(model_encoder *encoder);
+/* From here on models are opened with the options' `apart`. */
+void model_encode_apart(void);
 /* Files of pictures or sounds, for an encoder of these: as magpie_image_encoder_encode. */
 MAGPIE_CHECK_RESULT magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files,
                                                      size_t n, float *out, magpie_outcome *outcomes);
