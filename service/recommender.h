@@ -111,4 +111,10 @@ MAGPIE_CHECK_RESULT magpie_status recommender_ask(const recommender *r, magpie_s
                                                   const recommend_request *request, recommend_answer *out);
 void recommend_answer_free(recommend_answer *answer);
 
+/* How much each of these rows suits a user, beside the others: out [n], the model's scores, or by content as
+ * above, scaled to 0 .. 1. 0 is also what nothing is known of; so all are 0 for somebody who is not known. */
+MAGPIE_CHECK_RESULT magpie_status recommender_prefer(const recommender *r, magpie_snapshot *snapshot,
+                                                     magpie_index *index, magpie_string user,
+                                                     const uint64_t *rows, size_t n, float *out);
+
 #endif

@@ -243,23 +243,32 @@ static magpie_status take_best(asking *a, uint32_t *heap, size_t n) {
     return status;
 }
 
+/* By the model, of these items, or of all where that is NULL. *known: whether it knows of the user. */
+static magpie_status score_items(const asking *a, const uint32_t *items, size_t n, float *scores,
+                                 bool *known) {
+    const magpie_ranker_user user = {a->user, a->history, a->n};
+    *known = false;
+    if (!a->r->ranker || !n || (a->user == MAGPIE_RANKER_NOBODY && !a->n)) return MAGPIE_OK;
+    magpie_status status = magpie_ranker_score(a->r->ranker, &user, items, n, scores);
+    *known = status == MAGPIE_OK;
+    return status == MAGPIE_E_NOT_FOUND ? MAGPIE_OK : status;
+}
+
 /* All items are scored: 0.1 ms for some thousand. */
 static magpie_status find_best(asking *a) {
-    const recommender *r = a->r;
-    const magpie_ranker_user user = {a->user, a->history, a->n};
+    const size_t items = a->r->items;
     size_t n = 0;
-    if (!r->ranker || !r->items || (a->user == MAGPIE_RANKER_NOBODY && !a->n)) return MAGPIE_OK;
-    a->scores = magpie_alloc(r->items, sizeof *a->scores);
-    uint32_t *heap = magpie_alloc(r->items + 1, sizeof *heap);
+    bool known = false;
+    a->scores = magpie_alloc(items, sizeof *a->scores);
+    uint32_t *heap = magpie_alloc(items + 1, sizeof *heap);
     magpie_status status = a->scores && heap ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = magpie_ranker_score(r->ranker, &user, NULL, r->items, a->scores);
-    for (size_t i = 0; i < r->items && status == MAGPIE_OK; i++)
+    if (status == MAGPIE_OK) status = score_items(a, NULL, items, a->scores, &known);
+    for (size_t i = 0; i < items && known; i++)
         if (isfinite(a->scores[i])) heap[n++] = (uint32_t)i;
-    if (status == MAGPIE_OK) status = take_best(a, heap, n);
-    if (status == MAGPIE_E_NOT_FOUND) {
+    if (known) status = take_best(a, heap, n);
+    if (!known) {
         free(a->scores);
         a->scores = NULL;
-        status = MAGPIE_OK;
     }
     free(heap);
     return status;
@@ -317,6 +326,12 @@ static int compare(const void *a, const void *b) {
     return order ? order : (x->number > y->number) - (x->number < y->number);
 }
 
+/* To 0 .. 1 among the others; nothing to say is the least. */
+static float scale(float score, float worst, float best) {
+    if (isnan(score)) return 0;
+    return best > worst ? (score - worst) / (best - worst) : 1;
+}
+
 static void rank(asking *a) {
     a->out->way = a->scores    ? RECOMMEND_BY_MODEL
                   : a->liked_n ? RECOMMEND_BY_CONTENT
@@ -331,10 +346,8 @@ static void rank(asking *a) {
         best = fmaxf(best, a->candidates[i].made.score);
         worst = fminf(worst, a->candidates[i].made.score);
     }
-    for (size_t i = 0; i < a->count; i++) {
-        const float score = a->candidates[i].made.score;
-        if (!isnan(score)) a->candidates[i].relevance = best > worst ? (score - worst) / (best - worst) : 1;
-    }
+    for (size_t i = 0; i < a->count; i++)
+        a->candidates[i].relevance = scale(a->candidates[i].made.score, worst, best);
 }
 
 /* The best of those left; of equals the one that ranks first. */
@@ -488,4 +501,58 @@ void recommend_answer_free(recommend_answer *answer) {
     free(answer->items);
     free(answer->liked);
     *answer = (recommend_answer){0};
+}
+
+/* ---- preferences --------------------------------------------------------------------------------------- */
+
+/* NAN: of an item that is not known. */
+static magpie_status score_rows(const asking *a, const uint64_t *rows, size_t n, float *scores, bool *known) {
+    uint32_t *numbers = magpie_alloc(n, sizeof *numbers);
+    float *of_known = magpie_alloc(n, sizeof *of_known);
+    size_t count = 0;
+    magpie_status status = numbers && of_known ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
+        const uint32_t number = recommender_number(a->r, rows[i]);
+        scores[i] = number == MAGPIE_RANKER_NOBODY ? NAN : 0;
+        if (number != MAGPIE_RANKER_NOBODY) numbers[count++] = number;
+    }
+    *known = false;
+    if (status == MAGPIE_OK) status = score_items(a, numbers, count, of_known, known);
+    for (size_t i = n; i-- > 0 && *known;)
+        if (!isnan(scores[i])) scores[i] = isfinite(of_known[--count]) ? of_known[count] : NAN;
+    free(numbers);
+    free(of_known);
+    return status;
+}
+
+static magpie_status compare_rows(const asking *a, const uint64_t *rows, size_t n, float *scores) {
+    magpie_status status = MAGPIE_OK;
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
+        candidate c = {.content = NAN, .made.item.row = rows[i]};
+        if (a->liked_n) status = magpie_snapshot_vector(a->snapshot, MAGPIE_SPACE_FUSED, rows[i], &c.vector);
+        if (status == MAGPIE_OK) find_nearest(a, &c);
+        scores[i] = c.content;
+    }
+    return status;
+}
+
+magpie_status recommender_prefer(const recommender *r, magpie_snapshot *snapshot, magpie_index *index,
+                                 magpie_string user, const uint64_t *rows, size_t n, float *out) {
+    const recommend_request request = {.user = user};
+    asking a = {.r = r, .snapshot = snapshot, .index = index, .request = &request};
+    bool known;
+    float worst = NAN, best = NAN;
+    magpie_status status = begin(&a);
+    if (status == MAGPIE_OK) status = read_user(&a);
+    if (status == MAGPIE_OK) status = find_liked(&a);
+    if (status == MAGPIE_OK) status = score_rows(&a, rows, n, out, &known);
+    if (status == MAGPIE_OK && !known) status = compare_rows(&a, rows, n, out);
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
+        worst = fminf(worst, out[i]);
+        best = fmaxf(best, out[i]);
+    }
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) out[i] = scale(out[i], worst, best);
+    free(a.history);
+    free(a.place);
+    return status;
 }

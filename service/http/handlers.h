@@ -10,6 +10,10 @@ http_outcome search_similar(http_request *r);
 
 /* recommend.c */
 http_outcome recommend_post(http_request *r);
+/* The member "user"; false: it has been answered. */
+bool recommend_read_user(http_request *r, json_t *body, magpie_string *out);
+/* Waits for the first recommender, on a worker; false: it cannot be opened. */
+bool recommend_wait(http_request *r);
 
 /* items.c, items_write.c, item_lines.c, media.c */
 http_outcome items_get(http_request *r);
@@ -26,6 +30,13 @@ http_outcome media_audio(http_request *r);
 http_outcome interactions_post(http_request *r);
 http_outcome users_get(http_request *r);
 http_outcome users_delete(http_request *r);
+/* embeddings.c, rerank.c, models.c */
+http_outcome embeddings_post(http_request *r);
+http_outcome rerank_post(http_request *r);
+http_outcome models_get(http_request *r);
+/* attributes.c, map.c */
+http_outcome attributes_get(http_request *r);
+http_outcome map_get(http_request *r);
 
 /* health.c */
 http_outcome health_live(http_request *r);

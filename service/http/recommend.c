@@ -30,22 +30,24 @@ static bool read_items(http_request *r, json_t *body, asked *a) {
     return fine;
 }
 
+bool recommend_read_user(http_request *r, json_t *body, magpie_string *out) {
+    if (!http_get_string(r, body, "", "user", out)) return false;
+    if (out->size <= MAGPIE_ID_MAX) return true;
+    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "user", "an id has %d bytes at most", MAGPIE_ID_MAX);
+    return false;
+}
+
 static bool read_request(http_request *r, asked *a) {
     static const char *const names[] = {"user",         "items",     "k",       "filter",
                                         "exclude_seen", "diversity", "explain", NULL};
     json_t *body = http_json(r);
     double diversity = 0;
-    if (!body || !http_check_names(r, body, "", names) ||
-        !http_get_string(r, body, "", "user", &a->request.user) || !read_items(r, body, a) ||
-        !http_get_count(r, body, "", "k", 1, K_MOST, &a->request.k) ||
+    if (!body || !http_check_names(r, body, "", names) || !recommend_read_user(r, body, &a->request.user) ||
+        !read_items(r, body, a) || !http_get_count(r, body, "", "k", 1, K_MOST, &a->request.k) ||
         !http_get_bool(r, body, "", "exclude_seen", &a->request.exclude_seen) ||
         !http_get_number(r, body, "", "diversity", 0, 1, &diversity) ||
         !http_get_bool(r, body, "", "explain", &a->request.explain) || !http_get_filter(r, body, &a->filter))
         return false;
-    if (a->request.user.size > MAGPIE_ID_MAX) {
-        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "user", "an id has %d bytes at most", MAGPIE_ID_MAX);
-        return false;
-    }
     a->request.diversity = (float)diversity;
     a->request.filter = a->filter;
     a->request.liked = a->liked;
@@ -88,17 +90,21 @@ static http_outcome ask(http_request *r, const asked *a) {
 }
 
 /* It is opened behind the first requests, since it may take longer than all else. */
-static void wait_for_recommender(http_request *r) {
-    if (serving_catch_up(r->server->source) != MAGPIE_OK) return;
-    serving_give_back(&r->view);
-    serving_take(r->server->source, &r->view);
+bool recommend_wait(http_request *r) {
+    serving now;
+    if (r->view.recommender || serving_wait_for_recommender(r->server->source) != MAGPIE_OK)
+        return r->view.recommender;
+    serving_take(r->server->source, &now);
+    r->view.recommender = now.recommender;
+    now.recommender = NULL;
+    serving_give_back(&now);
+    return r->view.recommender;
 }
 
 http_outcome recommend_post(http_request *r) {
     asked a = {.request.k = DEFAULT_K};
     if (read_request(r, &a)) {
-        if (!r->view.recommender) wait_for_recommender(r);
-        if (r->view.recommender)
+        if (recommend_wait(r))
             (void)ask(r, &a);
         else
             http_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL,

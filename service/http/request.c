@@ -1,4 +1,5 @@
 /* request.c - reading a request, and answering it: see http.h. */
+#include "base64.h"
 #include "server.h"
 
 #include <math.h>
@@ -120,6 +121,12 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
     return http_error(r, http, NULL, field, "%s", http_words(r, http, words));
 }
 
+http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field) {
+    if (outcome->status == MAGPIE_E_INPUT || outcome->status == MAGPIE_E_UNSUPPORTED)
+        return http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, field, "%s: %s", field, outcome->reason);
+    return http_failure(r, magpie_fail(outcome->status, "%s", outcome->reason), field);
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
 const char *http_query(http_request *r, const char *name) {
@@ -225,6 +232,18 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
         return false;
     }
     return true;
+}
+
+bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
+                    size_t *size) {
+    const magpie_string text = {json_string_value(value), json_string_length(value)};
+    magpie_status status = MAGPIE_OK;
+    if (!json_is_string(value)) return misfit(r, "", field, "base64 or a data: URL");
+    if (!(*bytes = malloc(http_base64_room(text.size) + 1)))
+        status = magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
+    if (status == MAGPIE_OK) status = http_base64_decode(text, *bytes, size);
+    if (status != MAGPIE_OK) http_failure(r, magpie_fail(status, "%s: %s", field, magpie_error()), field);
+    return status == MAGPIE_OK;
 }
 
 bool http_get_filter(http_request *r, json_t *object, magpie_filter **out) {

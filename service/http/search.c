@@ -4,8 +4,12 @@
  * connection sleeps; the index is asked. The first and the last are done where the request came in, unless they
  * may take long (a large body, a filter, a deep page): then on a worker.
  *
+ * FOR A USER the best hits, some more than are asked for, are brought into another order: by (1 - w) relevance +
+ * w preference (recommender.h), each scaled to 0 .. 1 among them.
+ *
  * AN ANSWER IS REMEMBERED under all that it depends on: the request, the models, and what store and indexes held.
- * So it is never an old one, and after the next change of an item it is not found any more. */
+ * So it is never an old one, and after the next change of an item it is not found any more. One for a user is not
+ * remembered, for it changes with every like. */
 #include "../item.h"
 #include "handlers.h"
 #include "multipart.h"
@@ -20,6 +24,8 @@ enum {
     LARGE_BODY = 64 << 10,
     LARGE_SCAN = 50000, /* vectors that are compared one by one */
     DEEP = 1000,
+    RERANKED_LEAST = 100, /* hits, for a user; */
+    RERANKED_TIMES = 4,   /* of these for each that is asked for */
     DEFAULT_K = 10
 };
 
@@ -33,12 +39,15 @@ typedef struct search {
     unsigned fields;
     bool explain, exact;
     magpie_filter *filter;
+    magpie_string user; /* empty: nobody's */
+    double user_weight;
     lru_key key; /* of the answer */
     bool has_key;
     /* Of the last step: */
     magpie_snapshot *snapshot;
     served_index *index; /* the request's */
     magpie_hit *hits;    /* [count] */
+    float *relevance;    /* [count]; NULL: it is the hits' score, for there is no user */
     magpie_item *items;  /* [count], in the snapshot */
     float *shares;       /* [count, parts, MAGPIE_MODALITIES]; NULL: not asked for */
     size_t count;
@@ -50,6 +59,7 @@ static void free_search(void *state) {
     magpie_filter_free(s->filter);
     free(s->hits);
     free(s->items);
+    free(s->relevance);
     free(s->shares);
     free(s);
 }
@@ -57,7 +67,8 @@ static void free_search(void *state) {
 static search *begin(http_request *r) {
     search *s = magpie_alloc(1, sizeof *s);
     if (!s) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL), NULL;
-    *s = (search){.space = MAGPIE_SPACES, .k = DEFAULT_K, .least = -INFINITY, .fields = ITEM_ALL};
+    *s = (search){
+        .space = MAGPIE_SPACES, .k = DEFAULT_K, .least = -INFINITY, .user_weight = 0.5, .fields = ITEM_ALL};
     r->state = s;
     r->free_state = free_search;
     return s;
@@ -103,8 +114,11 @@ static bool read_body(http_request *r, json_t *body, search *s) {
         !http_get_number(r, body, "", "min_score", -1, 1, &s->least) ||
         !http_get_bool(r, body, "", "explain", &s->explain) ||
         !http_get_bool(r, body, "", "exact", &s->exact) || !http_get_filter(r, body, &s->filter) ||
-        !read_space(r, body, s) || !read_fields(r, body, s))
+        !recommend_read_user(r, body, &s->user) ||
+        !http_get_number(r, body, "", "user_weight", 0, 1, &s->user_weight) || !read_space(r, body, s) ||
+        !read_fields(r, body, s))
         return false;
+    s->has_key &= !s->user.size;
     return true;
 }
 
@@ -200,6 +214,11 @@ static bool choose_fusion(http_request *r, search *s) {
     const bool heads = s->explain || query_needs_encoder(q);
     q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : models->mixer;
     magpie_status status = MAGPIE_OK;
+    if (heads && s->space == MAGPIE_SPACE_FUSED && !q->fusion) {
+        http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, s->explain ? "explain" : "query",
+                   "the service has no model that fills the fused space: see --model");
+        return false;
+    }
     if (heads)
         status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
     else if (s->space == MAGPIE_SPACE_FUSED && !q->fusion)
@@ -209,23 +228,94 @@ static bool choose_fusion(http_request *r, search *s) {
     return status == MAGPIE_OK;
 }
 
-/* Leaves out what is no answer: items that the query names, those that were deleted meanwhile, low scores, and
- * the pages before. */
-static magpie_status fetch_items(search *s) {
+/* Leaves out what is no answer: items that the query names, those that were deleted meanwhile, low scores, the
+ * first `offset`, and those after `most`. */
+static magpie_status fetch_items(search *s, size_t offset, size_t most) {
     size_t kept = 0, skipped = 0;
     magpie_status status = MAGPIE_OK;
-    for (size_t i = 0; i < s->count && kept < s->k; i++) {
+    for (size_t i = 0; i < s->count && kept < most; i++) {
         magpie_item *item = &s->items[kept];
         if ((double)s->hits[i].score < s->least) break;
         status = magpie_snapshot_get_row(s->snapshot, s->hits[i].row, item);
         if (status == MAGPIE_E_NOT_FOUND) continue;
         if (status != MAGPIE_OK) return status;
-        if (query_names(&s->json.query, item->id) || skipped++ < s->offset) continue;
+        if (query_names(&s->json.query, item->id) || skipped++ < offset) continue;
         s->hits[kept++] = s->hits[i];
     }
     s->count = kept;
     return MAGPIE_OK;
 }
+
+/* ---- for a user ---------------------------------------------------------------------------------------- */
+
+typedef struct ranked {
+    float score;
+    size_t at; /* among the hits by relevance */
+} ranked;
+
+static int compare_ranked(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+/* By relevance alone where there is no recommender: its failure is none of a search. */
+static magpie_status mix(http_request *r, const search *s, ranked *out) {
+    const served_index *fused = r->view.index[MAGPIE_SPACE_FUSED];
+    const float w = (float)s->user_weight, best = s->count ? s->hits[0].score : 0,
+                range = s->count ? best - s->hits[s->count - 1].score : 0;
+    uint64_t *rows = magpie_alloc(s->count, sizeof *rows);
+    float *preference = magpie_alloc(s->count, sizeof *preference);
+    magpie_status status = rows && preference ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < s->count && rows; i++) rows[i] = s->hits[i].row;
+    if (status == MAGPIE_OK && r->view.recommender)
+        status = recommender_prefer(r->view.recommender->recommender, s->snapshot,
+                                    fused ? fused->index : NULL, s->user, rows, s->count, preference);
+    for (size_t i = 0; i < s->count && status == MAGPIE_OK; i++) {
+        const float relevance = range > 0 ? 1 - (best - s->hits[i].score) / range : 1;
+        out[i] = (ranked){(1 - w) * relevance + w * preference[i], i};
+    }
+    free(rows);
+    free(preference);
+    return status;
+}
+
+/* What hits and items become: those of the page that is asked for. */
+static magpie_status turn_page(search *s, const ranked *order) {
+    const size_t first = s->offset < s->count ? s->offset : s->count,
+                 n = s->count - first < s->k ? s->count - first : s->k;
+    magpie_hit *hits = magpie_alloc(n, sizeof *hits);
+    magpie_item *items = magpie_alloc(n, sizeof *items);
+    s->relevance = magpie_alloc(n, sizeof *s->relevance);
+    const bool fine = hits && items && s->relevance;
+    for (size_t i = 0; i < n && fine; i++) {
+        const ranked *one = &order[first + i];
+        hits[i] = (magpie_hit){s->hits[one->at].row, one->score};
+        items[i] = s->items[one->at];
+        s->relevance[i] = s->hits[one->at].score;
+    }
+    free(s->hits);
+    free(s->items);
+    s->hits = hits;
+    s->items = items;
+    s->count = fine ? n : 0;
+    return fine ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+}
+
+static magpie_status rerank(http_request *r, search *s) {
+    const double start = magpie_seconds();
+    ranked *order = magpie_alloc(s->count, sizeof *order);
+    magpie_status status = order ? mix(r, s, order) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) {
+        qsort(order, s->count, sizeof *order, compare_ranked);
+        status = turn_page(s, order);
+    }
+    free(order);
+    r->stage[HTTP_RANK] = magpie_seconds() - start;
+    return status;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------------------- */
 
 static magpie_status explain(search *s) {
     const size_t a_hit = s->json.query.count * MAGPIE_MODALITIES;
@@ -238,10 +328,14 @@ static magpie_status explain(search *s) {
     return status;
 }
 
-static magpie_status ask(search *s, const char **field) {
+static magpie_status ask(http_request *r, search *s, const char **field) {
     const magpie_search_options options = {.mode = s->exact ? MAGPIE_SEARCH_EXACT : MAGPIE_SEARCH_AUTO};
-    size_t wanted = s->offset + s->k + query_items(&s->json.query), fault;
+    size_t wanted = s->offset + s->k, fault;
     bool missing;
+    if (s->user.size) wanted *= RERANKED_TIMES;
+    if (s->user.size && wanted < RERANKED_LEAST) wanted = RERANKED_LEAST;
+    const size_t most = s->user.size ? wanted : s->k;
+    wanted += query_items(&s->json.query);
     if (wanted > MAGPIE_SEARCH_K_MAX) wanted = MAGPIE_SEARCH_K_MAX;
     s->hits = magpie_alloc(wanted, sizeof *s->hits);
     s->items = magpie_alloc(wanted, sizeof *s->items);
@@ -252,7 +346,8 @@ static magpie_status ask(search *s, const char **field) {
     if (status != MAGPIE_OK) return *field = missing ? s->json.names[fault] : "query", status;
     status = magpie_index_search(s->index->index, 1, s->json.query.vector, wanted, s->filter, &options,
                                  s->hits, &s->count);
-    if (status == MAGPIE_OK) status = fetch_items(s);
+    if (status == MAGPIE_OK) status = fetch_items(s, s->user.size ? 0 : s->offset, most);
+    if (status == MAGPIE_OK && s->user.size) status = rerank(r, s);
     return status == MAGPIE_OK ? explain(s) : status;
 }
 
@@ -283,6 +378,7 @@ static void append_hits(const search *s, magpie_text *out) {
         if (!i) magpie_text_append(out, "{", 1);
         item_append_id(out, &s->items[i]);
         magpie_text_printf(out, ", \"score\": %.7g", (double)s->hits[i].score);
+        if (s->relevance) magpie_text_printf(out, ", \"relevance\": %.7g", (double)s->relevance[i]);
         if (s->shares) append_shares(s, s->shares + i * a_hit, out);
         item_append_fields(out, &s->items[i], s->fields);
         magpie_text_append(out, "}", 1);
@@ -300,13 +396,14 @@ static http_outcome answer(http_request *r, search *s) {
 
 static http_outcome finish(http_request *r, search *s) {
     const char *field = NULL;
+    if (s->user.size) (void)recommend_wait(r);
     const double start = magpie_seconds();
     if (!choose_space(r, s)) return HTTP_DONE;
     magpie_status status = magpie_snapshot_open(r->view.store, &s->snapshot);
     if (status != MAGPIE_OK) return http_failure(r, status, NULL);
     if (check_moments(r, s) && choose_fusion(r, s)) {
-        status = ask(s, &field);
-        r->stage[HTTP_SEARCH] = magpie_seconds() - start;
+        status = ask(r, s, &field);
+        r->stage[HTTP_SEARCH] = magpie_seconds() - start - r->stage[HTTP_RANK];
         if (status == MAGPIE_OK)
             (void)answer(r, s);
         else
@@ -319,7 +416,7 @@ static http_outcome finish(http_request *r, search *s) {
 static bool may_take_long(const http_request *r, const search *s) {
     magpie_index_stats stats;
     const served_index *index = r->view.index[s->space == MAGPIE_SPACES ? MAGPIE_SPACE_FUSED : s->space];
-    if (s->filter || s->offset + s->k > DEEP) return true;
+    if (s->filter || s->user.size || s->offset + s->k > DEEP) return true;
     if (!index) return false;
     magpie_index_get_stats(index->index, &stats);
     return stats.vectors > LARGE_SCAN && (s->exact || stats.kind == MAGPIE_INDEX_FLAT);

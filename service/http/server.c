@@ -300,6 +300,14 @@ static void release_body(http_request *r, size_t bytes) {
     r->held -= bytes;
 }
 
+bool http_hold(http_request *r, size_t bytes) {
+    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
+    r->held += bytes;
+    if (all <= r->server->options.bodies) return true;
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+    return false;
+}
+
 /* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
  * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
@@ -585,6 +593,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     magpie_status status = connections_create(&s->connections);
     if (status == MAGPIE_OK) status = metrics_create(&s->metrics);
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
+    if (status == MAGPIE_OK) status = catalogue_map_create(&s->map);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
     if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
@@ -623,7 +632,9 @@ void http_server_stop(http_server *s) {
     connections_free(s->connections);
     metrics_free(s->metrics);
     lru_free(s->answers);
+    catalogue_map_free(s->map);
     s->connections = NULL;
     s->metrics = NULL;
     s->answers = NULL;
+    s->map = NULL;
 }

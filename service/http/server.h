@@ -18,6 +18,7 @@
 #include "http.h"
 #include "keys.h"
 #include "lru.h"
+#include "map.h"
 #include "metrics.h"
 #include "workers.h"
 #include "writer.h"
@@ -30,7 +31,7 @@ typedef struct http_options {
     size_t in_flight; /* requests */
     size_t connections;
     size_t body, media_body;   /* bytes of a request's body */
-    size_t bodies;             /* bytes of all bodies together */
+    size_t bodies;             /* bytes of all bodies together, and of what is made of them */
     double header_seconds;     /* for a request's header to come */
     double idle_seconds;       /* a connection without a request */
     double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
@@ -53,6 +54,7 @@ struct http_server {
     metrics *metrics;
     access_log *log;
     lru *answers;
+    catalogue_map *map;
     int listening;
     atomic_size_t begun;             /* requests whose header has come */
     atomic_size_t in_flight, bodies; /* requests; bytes */
