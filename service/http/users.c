@@ -107,7 +107,8 @@ static http_outcome begin(http_request *r) {
     r->state = f;
     r->free_state = free_forgetting;
     magpie_status status = count_interactions(r, &f->interactions);
-    if (status == MAGPIE_OK) status = forget_in_models(r->view.store, magpie_string_of(r->parameter), &f->number);
+    if (status == MAGPIE_OK)
+        status = forget_in_models(r->view.store, magpie_string_of(r->parameter), &f->number);
     write_one *one = status == MAGPIE_OK ? write_task_add(&f->task) : NULL;
     if (status != MAGPIE_OK) return fail(r, status);
     if (!one) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL);
