@@ -198,3 +198,20 @@ magpie_status magpie_filter_count(const magpie_filter *filter, magpie_snapshot *
     free(rows);
     return status;
 }
+
+magpie_status magpie_filter_rows(const magpie_filter *filter, magpie_snapshot *snapshot, uint64_t **rows,
+                                 size_t *n) {
+    magpie_bitmap passing;
+    size_t live;
+    *n = 0;
+    magpie_status status = magpie_snapshot_rows(snapshot, rows, &live);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_filter_evaluate(filter, snapshot, *rows, live, &passing);
+    for (size_t i = 0; i < live && status == MAGPIE_OK; i++)
+        if (magpie_bitmap_get(&passing, i)) (*rows)[(*n)++] = (*rows)[i];
+    magpie_bitmap_free(&passing);
+    if (status == MAGPIE_OK) return status;
+    free(*rows);
+    *rows = NULL;
+    return status;
+}

@@ -359,6 +359,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_filter_matches(const magpie_filter *fil
 /* How many live items pass, by the inverted index. */
 MAGPIE_CHECK_RESULT magpie_status magpie_filter_count(const magpie_filter *filter, magpie_snapshot *snapshot,
                                                       uint64_t *out);
+/* Their rows [*n], ascending, to be freed with free(). */
+MAGPIE_CHECK_RESULT magpie_status magpie_filter_rows(const magpie_filter *filter, magpie_snapshot *snapshot,
+                                                     uint64_t **rows, size_t *n);
 
 /* ---- facets ---- */
 

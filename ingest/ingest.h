@@ -284,6 +284,10 @@ typedef enum magpie_import_format {
     MAGPIE_IMPORT_NEGATIVE
 } magpie_import_format;
 
+/* A time as these files have it, in milliseconds: a number, and words, which may be a number's. MAGPIE_E_INPUT. */
+MAGPIE_CHECK_RESULT magpie_status magpie_import_time(double time, int64_t *millis);
+MAGPIE_CHECK_RESULT magpie_status magpie_import_time_parse(magpie_string words, int64_t *millis);
+
 /* "csv" and so on, as above. MAGPIE_E_ARGUMENT names them all. */
 MAGPIE_CHECK_RESULT magpie_status magpie_import_format_parse(const char *name, magpie_import_format *out);
 

@@ -194,21 +194,21 @@ static magpie_status set_weight(magpie_interaction_line *out, double weight) {
     return isfinite(out->weight) ? MAGPIE_OK : magpie_fail(MAGPIE_E_INPUT, "weight %g is too large", weight);
 }
 
-static magpie_status set_time(magpie_interaction_line *out, double time) {
-    double millis = time > MILLISECONDS_FROM ? time : round(time * 1000);
-    if (!(millis >= 0 && millis <= (double)MAGPIE_TIMESTAMP_MAX))
+magpie_status magpie_import_time(double time, int64_t *millis) {
+    const double rounded = time > MILLISECONDS_FROM ? time : round(time * 1000);
+    if (!(rounded >= 0 && rounded <= (double)MAGPIE_TIMESTAMP_MAX))
         return magpie_fail(MAGPIE_E_INPUT, "time %.17g is not in the years 1970 to 9999", time);
-    out->time = (int64_t)millis;
+    *millis = (int64_t)rounded;
     return MAGPIE_OK;
 }
 
-static magpie_status parse_time(magpie_string s, magpie_interaction_line *out) {
+magpie_status magpie_import_time_parse(magpie_string words, int64_t *millis) {
     char text[NUMBER_MAX + 1];
     double number;
-    if (read_real(s, &number)) return set_time(out, number);
-    snprintf(text, sizeof text, "%.*s", (int)(s.size < NUMBER_MAX ? s.size : NUMBER_MAX), s.data);
-    magpie_status status = magpie_timestamp_parse(text, &out->time);
-    if (status == MAGPIE_OK && out->time < 0)
+    if (read_real(words, &number)) return magpie_import_time(number, millis);
+    snprintf(text, sizeof text, "%.*s", (int)(words.size < NUMBER_MAX ? words.size : NUMBER_MAX), words.data);
+    magpie_status status = magpie_timestamp_parse(text, millis);
+    if (status == MAGPIE_OK && *millis < 0)
         return magpie_fail(MAGPIE_E_INPUT, "time %s is before 1970", text);
     return status;
 }
@@ -220,7 +220,7 @@ static magpie_status set_field(magpie_interaction_line *out, magpie_interaction_
     case MAGPIE_ROLE_USER: out->user = s; return MAGPIE_OK;
     case MAGPIE_ROLE_ITEM: out->item = s; return MAGPIE_OK;
     case MAGPIE_ROLE_KIND: return magpie_interaction_kind_parse(s, &out->kind);
-    case MAGPIE_ROLE_TIME: return parse_time(s, out);
+    case MAGPIE_ROLE_TIME: return magpie_import_time_parse(s, &out->time);
     default: break;
     }
     if (read_real(s, &number)) return set_weight(out, number);
@@ -267,7 +267,8 @@ static magpie_status set_json(magpie_interaction_reader *reader, magpie_interact
         return set_field(out, role, (magpie_string){json_string_value(value), json_string_length(value)});
     if (json_is_null(value)) return MAGPIE_OK;
     if (role == MAGPIE_ROLE_WEIGHT && json_is_number(value)) return set_weight(out, json_number_value(value));
-    if (role == MAGPIE_ROLE_TIME && json_is_number(value)) return set_time(out, json_number_value(value));
+    if (role == MAGPIE_ROLE_TIME && json_is_number(value))
+        return magpie_import_time(json_number_value(value), &out->time);
     if (!is_id || !json_is_integer(value))
         return magpie_fail(MAGPIE_E_INPUT, "%s should be a %s", key,
                            is_id                      ? "string or a whole number"

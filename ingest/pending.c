@@ -164,10 +164,24 @@ typedef struct file_work {
     size_t n;
 } file_work;
 
-/* The item goes on without its file, and the words say why. With `try_again` it is forgotten that this one
- * was tried: a file that the system refused to read may be readable without having changed. */
-static magpie_status refuse_file(file_work *w, magpie_pending_item *item, bool try_again, const char *words) {
-    char *problems = magpie_problems_with(item->line.item.problems, w->media, w->which, words);
+/* The item goes on without its file, and the words say why, with the file's name as the line has it: who reads them
+ * need not know where the catalogue lies. With `try_again` it is forgotten that this one was tried: a file that
+ * the system refused to read may be readable without having changed. */
+static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
+                                 const char *words) {
+    magpie_text text = {0};
+    const char *named = strstr(words, path);
+    const magpie_string reference = magpie_medium_reference(w->medium, &item->line.item);
+    if (named) {
+        magpie_text_append(&text, words, (size_t)(named - words));
+        magpie_text_append(&text, reference.data, reference.size);
+        words = named + strlen(path);
+    }
+    magpie_text_append(&text, words, strlen(words));
+    char *problems = magpie_text_status(&text) == MAGPIE_OK
+                         ? magpie_problems_with(item->line.item.problems, w->media, w->which, text.data)
+                         : NULL;
+    magpie_text_free(&text);
     if (!problems) return MAGPIE_E_NO_MEMORY;
     free(item->problems);
     item->problems = problems;
@@ -187,8 +201,9 @@ static magpie_status add_file(file_work *w, magpie_pending_item *item) {
     if (!path) return MAGPIE_E_NO_MEMORY;
     magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
+        if (!is_no_fault_of_a_file(status)) status = refuse_file(w, item, path, false, magpie_error());
         free(path);
-        return is_no_fault_of_a_file(status) ? status : refuse_file(w, item, false, magpie_error());
+        return status;
     }
     w->items[w->n] = item;
     w->files[w->n] = (magpie_media){.path = path};
@@ -225,7 +240,8 @@ static magpie_status encode_file_block(file_work *w) {
         else if (is_no_fault_of_a_file(outcome->status))
             status = magpie_fail(outcome->status, "%s: %s", w->paths[i], outcome->reason);
         else
-            status = refuse_file(w, w->items[i], outcome->status == MAGPIE_E_IO, outcome->reason);
+            status =
+                refuse_file(w, w->items[i], w->paths[i], outcome->status == MAGPIE_E_IO, outcome->reason);
     }
     return status;
 }

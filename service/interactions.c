@@ -1,17 +1,13 @@
 /* interactions.c - magpie interactions: import (in its own file), history, delete. */
 #include "command.h"
+#include "forget.h"
 #include "item.h"
 #include "output.h"
-#include "ranker.h"
-#include "rankers.h"
-#include "scratch.h"
 #include "storage.h"
 #include "terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { REJECT_MAX = 1 << 16 /* bytes of a line of the rejects */ };
 
 static const char *user;
 
@@ -75,68 +71,16 @@ static exit_code run_history(char **operands, int count) {
 
 /* ---- delete -------------------------------------------------------------------------------------------- */
 
-/* Lines of the rejects that are known to be of the user go too: rejects.c writes the id so. */
-static magpie_status filter_rejects(magpie_lines *lines, magpie_atomic_file *file) {
-    magpie_text member = {0};
-    magpie_line line;
-    bool got;
-    magpie_status status;
-    magpie_text_printf(&member, ", \"id\": ");
-    magpie_text_json_string(&member, user, strlen(user));
-    magpie_text_printf(&member, ", \"start\": ");
-    status = magpie_text_status(&member);
-    while (status == MAGPIE_OK && (status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got)
-        if (!line.too_long && !strstr(line.data, member.data))
-            fprintf(magpie_atomic_stream(file), "%s\n", line.data);
-    magpie_text_free(&member);
-    return status;
-}
-
-static magpie_status scrub_rejects(void) {
-    char *path = magpie_path_join(storage_directory(), STORAGE_IMPORT_REJECTS);
-    magpie_lines *lines = NULL;
-    magpie_atomic_file *file = NULL;
-    if (!path) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = MAGPIE_OK;
-    if (magpie_path_exists(path)) {
-        status = magpie_lines_open(path, REJECT_MAX, 0, 0, &lines);
-        if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
-        if (status == MAGPIE_OK) status = filter_rejects(lines, file);
-        if (status == MAGPIE_OK)
-            status = magpie_atomic_commit(file);
-        else if (file)
-            magpie_atomic_abort(file);
-        magpie_lines_close(lines);
-    }
-    free(path);
-    return status;
-}
-
-static magpie_status forget(void *context, const char *folder, const char *name) {
-    (void)name;
-    return magpie_ranker_forget(folder, *(const uint32_t *)context);
-}
-
-/* All places in which something is known of the user. The models first: once the store has forgotten the
- * number, nothing would find their rows. And after that again, for those whose training has begun in between. */
+/* All places in which something is known of the user. */
 static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
     magpie_batch *batch;
-    magpie_snapshot *snapshot;
     uint32_t number;
-    magpie_status status = magpie_snapshot_open(store, &snapshot);
-    if (status != MAGPIE_OK) return status;
-    status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
-    magpie_snapshot_close(snapshot);
-    const bool there = status == MAGPIE_OK;
-    if (status == MAGPIE_E_NOT_FOUND) status = MAGPIE_OK;
-    if (there) status = rankers_each(forget, &number);
+    magpie_status status = forget_in_models(store, magpie_string_of(user), &number);
     if (status == MAGPIE_OK) status = magpie_batch_create(&batch);
     if (status != MAGPIE_OK) return status;
     status = magpie_batch_delete_user(batch, magpie_string_of(user));
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
-    if (status == MAGPIE_OK && there) status = rankers_each(forget, &number);
-    if (status == MAGPIE_OK) status = scrub_rejects();
-    if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
+    if (status == MAGPIE_OK) status = forget_in_files(user, number);
     magpie_batch_free(batch);
     return status;
 }

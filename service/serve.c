@@ -108,7 +108,8 @@ static http_options options_of_server(void) {
                           .k_most = given.k_most,
                           .depth_most = MAGPIE_SEARCH_K_MAX,
                           .cors = given.cors,
-                          .media_root = given.media_root};
+                          .media_root = given.media_root,
+                          .read_only = given.read_only};
 }
 
 static void say_where(void) {

@@ -6,9 +6,14 @@
 #include <math.h>
 #include <string.h>
 
-enum { DECIMALS = 10, NUMBER_BYTES = 1 + 2 + DECIMALS + 1 /* sign, "0.", decimals, comma */, BLOCK = 64 };
+enum {
+    DECIMALS = 10,
+    NUMBER_BYTES = 18 /* "-1.23456789e-05" and a comma; "-0.", decimals and a comma */,
+    BLOCK = 64
+};
 
 static const double SCALE = 1e10;
+static const float SMALL = 0x1p-10F;
 
 static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                             "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
@@ -16,9 +21,10 @@ static const char pairs[] = "000102030405060708091011121314151617181920212223242
 
 /* Writes one number and returns the end of it. */
 static char *write_number(char *at, float value) {
+    if (fabsf(value) < SMALL) return at + snprintf(at, NUMBER_BYTES, "%.9g", (double)value);
     uint64_t scaled = (uint64_t)(fabs((double)value) * SCALE + 0.5);
     uint64_t whole = scaled / (uint64_t)10000000000, decimals = scaled % (uint64_t)10000000000;
-    if (value < 0 && scaled) *at++ = '-';
+    if (value < 0) *at++ = '-';
     *at++ = (char)('0' + whole);
     *at++ = '.';
     for (int i = DECIMALS - 2; i >= 0; i -= 2, decimals /= 100) memcpy(at + i, pairs + decimals % 100 * 2, 2);

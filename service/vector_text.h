@@ -7,8 +7,8 @@
 /* Appends "[0.0123456789,-0.0456789012,...]". vector [n]: finite, each below 10 in size; those of unit
  * vectors are.
  *
- * Ten decimals, whatever the value: 5e-11 at most are lost, where a float itself is known to 2e-9 at the size
- * that most elements of a vector have (0.03), and to 6e-8 near 1. */
+ * What is read is the same float again: ten decimals are off by 5e-11 at most, and floats from 2^-10 on lie at
+ * least 1.1e-10 apart. Those below, one in sixty of a vector of 384, have nine digits ("1.23456789e-05"). */
 void vector_append_json(magpie_text *out, const float *vector, size_t n);
 
 #endif

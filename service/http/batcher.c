@@ -7,22 +7,38 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCH_BYTES = 64 << 10 /* of texts: some 16,000 tokens, which a batch of short ones never reaches */ };
+enum {
+    BATCH_COST = 16 << 10, /* which a batch of short texts never reaches */
+    TURN_COST = 512,       /* a thread's; the encoder's own batches have 256 tokens */
+    BYTES_A_TOKEN = 4
+};
+
+static const size_t media_cost[SENSES] = {[SENSE_IMAGE] = 128, [SENSE_AUDIO] = 256};
+
+typedef enum kind { PASSAGES = MAGPIE_PASSAGE, QUERIES = MAGPIE_QUERY, TOKENS, KINDS } kind; /* of texts */
+
+typedef struct queue {
+    encode_task *first, **last;
+} queue;
 
 struct batcher {
     const model_encoder *encoder;
     model_sense sense;
     batcher_options options;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards the next four */
+    pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t arrived;
-    encode_task *first, **last;
+    queue queues[2]; /* [bulk] */
+    bool was_bulk;   /* the last batch */
     size_t depth;
     bool ending;
     /* Of the batch at hand: [most] */
     encode_task **tasks;
-    size_t *of; /* those of one role */
+    size_t *of; /* those of one kind */
     magpie_string *texts;
+    size_t *starts; /* [most + 1], in ids */
+    int32_t *ids;   /* grows */
+    size_t ids_capacity;
     magpie_media *media;
     magpie_outcome *outcomes;
     float *vectors; /* [most, dimension] */
@@ -30,13 +46,21 @@ struct batcher {
 
 /* ---- what makes a batch -------------------------------------------------------------------------------- */
 
+size_t encode_task_cost(const encode_task *task) {
+    if (task->sense != SENSE_TEXT) return media_cost[task->sense];
+    return task->ids ? task->count : task->text.size / BYTES_A_TOKEN;
+}
+
+size_t encode_turn_cost(const model_encoder *encoder) { return (size_t)TURN_COST * encoder->threads; }
+
 static bool others_are_coming(const batcher *b) {
     return b->options.coming && atomic_load_explicit(b->options.coming, memory_order_relaxed);
 }
 
-/* With the lock held, and a task in the queue. */
+/* With the lock held, and a task in a queue. Where bulk waits there is better to do. */
 static void wait_for_others(batcher *b) {
-    const double until = b->first->submitted + b->options.wait;
+    if (b->queues[true].first) return;
+    const double until = b->queues[false].first->submitted + b->options.wait;
     for (double now; b->depth < b->options.most && others_are_coming(b) && !b->ending;) {
         if ((now = magpie_seconds()) >= until) return;
         struct timespec at;
@@ -51,14 +75,18 @@ static void wait_for_others(batcher *b) {
 
 /* With the lock held. */
 static size_t take_batch(batcher *b) {
-    size_t n = 0, bytes = 0;
-    while (b->first && n < b->options.most && (!n || bytes + b->first->text.size <= BATCH_BYTES)) {
-        encode_task *task = b->first;
-        bytes += task->text.size;
+    const bool bulk = !b->queues[false].first || (b->queues[true].first && !b->was_bulk);
+    const size_t most = bulk ? encode_turn_cost(b->encoder) : BATCH_COST;
+    queue *q = &b->queues[bulk];
+    size_t n = 0, cost = 0;
+    while (q->first && n < b->options.most && (!n || cost + encode_task_cost(q->first) <= most)) {
+        encode_task *task = q->first;
+        cost += encode_task_cost(task);
         b->tasks[n++] = task;
-        if (!(b->first = task->next)) b->last = &b->first;
+        if (!(q->first = task->next)) q->last = &q->first;
         b->depth--;
     }
+    b->was_bulk = bulk;
     return n;
 }
 
@@ -70,13 +98,32 @@ static void set_outcome(encode_task *task, magpie_status status) {
         snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", magpie_error());
 }
 
-/* Texts of one role, tasks[of[0]] ... tasks[of[n - 1]]. */
-static void encode_texts(batcher *b, const size_t *of, size_t n, magpie_text_role role) {
+static kind kind_of(const encode_task *task) { return task->ids ? TOKENS : (kind)task->role; }
+
+static magpie_status encode_tokens(batcher *b, const size_t *of, size_t n) {
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) size += b->tasks[of[i]]->count;
+    magpie_status status = magpie_grow((void **)&b->ids, &b->ids_capacity, size, sizeof *b->ids);
+    if (status != MAGPIE_OK) return status;
+    b->starts[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        const encode_task *task = b->tasks[of[i]];
+        memcpy(b->ids + b->starts[i], task->ids, task->count * sizeof *b->ids);
+        b->starts[i + 1] = b->starts[i] + task->count;
+    }
+    return magpie_text_encoder_encode_tokens(b->encoder->text, b->ids, b->starts, n, b->vectors);
+}
+
+/* Texts of one kind, tasks[of[0]] ... tasks[of[n - 1]]. */
+static void encode_texts(batcher *b, const size_t *of, size_t n, kind kind) {
     const size_t d = b->encoder->dimension;
     for (size_t i = 0; i < n; i++) b->texts[i] = b->tasks[of[i]]->text;
-    const magpie_status status = magpie_text_encoder_encode(b->encoder->text, b->texts, n, role, b->vectors);
+    const magpie_status status =
+        kind == TOKENS
+            ? encode_tokens(b, of, n)
+            : magpie_text_encoder_encode(b->encoder->text, b->texts, n, (magpie_text_role)kind, b->vectors);
     if (status != MAGPIE_OK && n > 1) { /* one of them may be at fault */
-        for (size_t i = 0; i < n; i++) encode_texts(b, of + i, 1, role);
+        for (size_t i = 0; i < n; i++) encode_texts(b, of + i, 1, kind);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -86,11 +133,11 @@ static void encode_texts(batcher *b, const size_t *of, size_t n, magpie_text_rol
     }
 }
 
-static void encode_role(batcher *b, size_t n, magpie_text_role role) {
+static void encode_kind(batcher *b, size_t n, kind kind) {
     size_t count = 0;
     for (size_t i = 0; i < n; i++)
-        if (b->tasks[i]->role == role) b->of[count++] = i;
-    if (count) encode_texts(b, b->of, count, role);
+        if (kind_of(b->tasks[i]) == kind) b->of[count++] = i;
+    if (count) encode_texts(b, b->of, count, kind);
 }
 
 static void encode_files(batcher *b, size_t n) {
@@ -108,12 +155,8 @@ static void encode_files(batcher *b, size_t n) {
 
 static void run_batch(batcher *b, size_t n) {
     const double start = magpie_seconds();
-    if (b->sense == SENSE_TEXT) {
-        encode_role(b, n, MAGPIE_QUERY);
-        encode_role(b, n, MAGPIE_PASSAGE);
-    } else {
-        encode_files(b, n);
-    }
+    if (b->sense != SENSE_TEXT) encode_files(b, n);
+    for (unsigned kind = 0; kind < KINDS && b->sense == SENSE_TEXT; kind++) encode_kind(b, n, kind);
     const double took = magpie_seconds() - start;
     if (b->options.batched) b->options.batched(b->sense, n);
     for (size_t i = 0; i < n; i++) {
@@ -129,8 +172,8 @@ static void *work(void *argument) {
     batcher *b = argument;
     pthread_mutex_lock(&b->lock);
     for (;;) {
-        while (!b->first && !b->ending) pthread_cond_wait(&b->arrived, &b->lock);
-        if (!b->first) break;
+        while (!b->depth && !b->ending) pthread_cond_wait(&b->arrived, &b->lock);
+        if (!b->depth) break;
         wait_for_others(b);
         const size_t n = take_batch(b);
         pthread_mutex_unlock(&b->lock);
@@ -149,6 +192,8 @@ static void free_buffers(batcher *b) {
     free(b->tasks);
     free(b->of);
     free(b->texts);
+    free(b->starts);
+    free(b->ids);
     free(b->media);
     free(b->outcomes);
     free(b->vectors);
@@ -162,19 +207,19 @@ magpie_status batcher_create(const model_encoder *encoder, model_sense sense, co
     b->encoder = encoder;
     b->sense = sense;
     b->options = *options;
-    b->last = &b->first;
+    for (unsigned i = 0; i < 2; i++) b->queues[i].last = &b->queues[i].first;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->arrived, NULL);
     const size_t most = options->most;
     b->tasks = magpie_alloc(most, sizeof(encode_task *));
     b->of = magpie_alloc(most, sizeof *b->of);
     b->texts = magpie_alloc(most, sizeof *b->texts);
+    b->starts = magpie_alloc(most + 1, sizeof *b->starts);
     b->media = magpie_alloc(most, sizeof *b->media);
     b->outcomes = magpie_alloc(most, sizeof *b->outcomes);
     b->vectors = magpie_alloc(most * encoder->dimension, sizeof *b->vectors);
-    magpie_status status = b->tasks && b->of && b->texts && b->media && b->outcomes && b->vectors
-                               ? MAGPIE_OK
-                               : MAGPIE_E_NO_MEMORY;
+    const bool got = b->tasks && b->of && b->texts && b->starts && b->media && b->outcomes && b->vectors;
+    magpie_status status = got ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     int error = status == MAGPIE_OK ? pthread_create(&b->thread, NULL, work, b) : 0;
     if (error) status = magpie_fail_errno(error, "cannot start a thread");
     if (status == MAGPIE_OK)
@@ -198,8 +243,9 @@ void batcher_submit(batcher *b, encode_task *task) {
     task->submitted = magpie_seconds();
     task->next = NULL;
     pthread_mutex_lock(&b->lock);
-    *b->last = task;
-    b->last = &task->next;
+    queue *q = &b->queues[task->bulk];
+    *q->last = task;
+    q->last = &task->next;
     b->depth++;
     pthread_cond_signal(&b->arrived);
     pthread_mutex_unlock(&b->lock);

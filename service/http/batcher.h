@@ -3,7 +3,12 @@
  * An encoder computes a batch of short texts in little more time than one of them, for it is reading the
  * weights that takes it. So while one batch is being computed, what comes meanwhile makes the next; and where
  * others are on their way, up to `wait` is given them to join. A batch answers what the single call answers:
- * the encoders see to that. */
+ * the encoders see to that.
+ *
+ * BULK. Whoever has much to encode must not make a short query wait for the end of it. What is bulk has a queue of
+ * its own, takes turns with the other one, and a turn of it is short: what keeps every thread busy for some tens
+ * of milliseconds, for larger batches are no faster. Its owner hands in no more than a turn at a time (things.c),
+ * so that several of them get on alike. */
 #ifndef MAGPIE_BATCHER_H
 #define MAGPIE_BATCHER_H
 
@@ -18,8 +23,11 @@ typedef struct encode_task {
     model_sense sense;
     magpie_string text; /* valid UTF-8 of at most MAGPIE_TEXT_MAX bytes */
     magpie_text_role role;
+    const int32_t *ids; /* [count], of a text that is tokens already, and fine; NULL: it is `text` */
+    size_t count;
     magpie_media media; /* of a picture or sound */
-    float *out;         /* [dimension] */
+    bool bulk;
+    float *out; /* [dimension] */
     magpie_outcome outcome;
     double queued, encoded;                 /* seconds that it waited, and that its batch took */
     size_t batch;                           /* how many there were in it */
@@ -29,8 +37,13 @@ typedef struct encode_task {
     double submitted;
 } encode_task;
 
+/* What it costs to encode, in tokens of a text, roughly. */
+size_t encode_task_cost(const encode_task *task);
+/* What a turn of bulk costs at most, or one task. */
+size_t encode_turn_cost(const model_encoder *encoder);
+
 typedef struct batcher_options {
-    unsigned most; /* tasks of a batch; bytes are bounded too */
+    unsigned most; /* tasks of a batch; what it costs is bounded too */
     double wait;   /* seconds that the first of a batch waits at most for others */
     /* How many requests are being read, and may come to this: while that is 0, waiting is in vain. NULL: not
      * known. */

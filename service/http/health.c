@@ -21,6 +21,7 @@ http_outcome health_ready(http_request *r) {
 
 static size_t count_queued(const http_request *r) {
     size_t n = workers_depth(r->server->workers);
+    if (r->server->writer) n += writer_depth(r->server->writer);
     for (unsigned i = 0; i < SENSES; i++)
         if (r->view.models->batchers[i]) n += batcher_depth(r->view.models->batchers[i]);
     return n;

@@ -42,9 +42,9 @@ typedef struct http_route {
     http_place place;
     http_body body;
     unsigned flags;
-    /* Of a body of lines that comes in: called on a worker with some of it in r->body, the last line whole
-     * where `last`; it takes whole lines off. NULL: bodies are taken whole. */
-    void (*take)(http_request *r);
+    /* Of a body of lines that comes in: called on a worker with some of it in r->body; it takes whole lines off,
+     * and may say that it has to wait, after which it is called with more. NULL: bodies are taken whole. */
+    http_outcome (*take)(http_request *r);
 } http_route;
 
 /* Stages that time is counted by. */
@@ -115,6 +115,9 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
 bool http_get_bool(http_request *r, json_t *object, const char *path, const char *name, bool *out);
 /* 400 where it has a member of no name in `names`, which ends with NULL: a misspelt one is not lost. */
 bool http_check_names(http_request *r, json_t *object, const char *path, const char *const *names);
+/* A picture or a sound: base64 or a data: URL of it, decoded, *bytes to be freed with free(). */
+bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
+                    size_t *size);
 /* The member "filter", parsed, the caller's. */
 bool http_get_filter(http_request *r, json_t *object, magpie_filter **out);
 
@@ -127,10 +130,18 @@ http_outcome http_answer_fixed(http_request *r, const char *type, const magpie_s
 /* {"error": {"code", "message", "field"}}; `code` NULL: that which the status has. */
 http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
                         const char *format, ...) MAGPIE_PRINTF(5, 6);
+/* "error": {...}, a member of an object. */
+void http_append_error(magpie_text *out, const char *code, const char *field, const char *words);
 /* What this thread's last failure was, with the HTTP status that fits. */
 http_outcome http_failure(http_request *r, magpie_status status, const char *field);
+/* What an encoder said of a thing: 422 for what is well said and cannot be understood. */
+http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field);
 unsigned http_status_of(magpie_status status);
 const char *http_code_of(unsigned status); /* "not_found" */
+
+/* Counts bytes that the request needs besides its body until it is answered; 429, and false, where all requests
+ * together have too many. */
+bool http_hold(http_request *r, size_t bytes);
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
  * RESOLVE_BENEATH), only regular ones, and only what begins like a picture or a sound is sent: a catalogue from
  * elsewhere must not make a service carry off files of this machine. */
 #include "handlers.h"
+#include "media_type.h"
 #include "server.h"
 
 #include <errno.h>
@@ -70,24 +71,6 @@ static magpie_status read_file(int file, size_t limit, magpie_text *out) {
     return magpie_text_status(out);
 }
 
-/* NULL: it is neither picture nor sound. */
-static const char *type_of(const magpie_text *file, bool image) {
-    static const struct {
-        const char *start, *type;
-        size_t at, size;
-        bool image;
-    } known[] = {{"\xFF\xD8\xFF", "image/jpeg", 0, 3, true}, {"\x89PNG\r\n\x1A\n", "image/png", 0, 8, true},
-                 {"WAVE", "audio/wav", 8, 4, false},         {"fLaC", "audio/flac", 0, 4, false},
-                 {"OggS", "audio/ogg", 0, 4, false},         {"ID3", "audio/mpeg", 0, 3, false},
-                 {"AIF", "audio/aiff", 8, 3, false}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (known[i].image == image && file->size >= known[i].at + known[i].size &&
-            memcmp(file->data + known[i].at, known[i].start, known[i].size) == 0)
-            return known[i].type;
-    const unsigned char *bytes = (const unsigned char *)file->data;
-    return !image && file->size > 2 && bytes[0] == 0xFF && (bytes[1] & 0xE0) == 0xE0 ? "audio/mpeg" : NULL;
-}
-
 static http_outcome send_thumbnail(http_request *r, magpie_text *file, size_t side) {
     magpie_thumbnail small;
     const magpie_media media = {.bytes = {file->data, file->size}};
@@ -133,11 +116,12 @@ static http_outcome send_medium(http_request *r, bool image) {
                           has ? "its %s is not there, or not beneath --media-root" : "it has no %s", what);
     status = read_file(file, image ? MAGPIE_IMAGE_BYTES_MAX : SOUND_BYTES_MAX, &bytes);
     close(file);
-    const char *type = status == MAGPIE_OK ? type_of(&bytes, image) : NULL;
+    const media_type *type =
+        status == MAGPIE_OK ? media_type_of((magpie_string){bytes.data, bytes.size}, image) : NULL;
     if (type && side) return send_thumbnail(r, &bytes, side);
     if (type) {
         r->cache = "private, max-age=3600";
-        return http_answer(r, MHD_HTTP_OK, type, &bytes);
+        return http_answer(r, MHD_HTTP_OK, type->type, &bytes);
     }
     magpie_text_free(&bytes);
     if (status == MAGPIE_OK)

@@ -196,7 +196,7 @@ magpie_status metrics_write(metrics *m, const serving *view, size_t in_flight, s
     write_cache(out, "vectors", vectors.hits, vectors.misses);
     write_cache(out, "answers", read_counter(&m->answer_hits), read_counter(&m->answer_misses));
     gauge(out, "requests_in_flight", "Requests that are being answered.", (double)in_flight);
-    gauge(out, "queue_depth", "Requests and parts of queries that wait for a turn.", (double)queued);
+    gauge(out, "queue_depth", "Requests, writes and parts of queries that wait for a turn.", (double)queued);
     gauge(out, "connections", "Open connections.", (double)connections);
     gauge(out, "resident_bytes", "Resident memory of the process.", (double)metrics_resident());
     gauge(out, "uptime_seconds", "Since the start.", metrics_uptime(m));

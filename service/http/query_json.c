@@ -1,6 +1,5 @@
 /* query_json.c - see query_json.h. */
 #include "query_json.h"
-#include "base64.h"
 #include "server.h"
 
 #include <math.h>
@@ -50,13 +49,8 @@ bool query_json_add(http_request *r, query_json *q, query_kind kind, magpie_stri
 
 /* The decoded bytes are the query's. */
 static bool read_media(http_request *r, query_json *q, size_t i, json_t *value) {
-    if (!json_is_string(value)) return refuse(r, q->names[i], "base64 or a data: URL is wanted");
-    const magpie_string text = {json_string_value(value), json_string_length(value)};
     size_t size;
-    q->media[i] = malloc(http_base64_room(text.size) + 1);
-    if (!q->media[i]) return http_failure(r, magpie_fail(MAGPIE_E_NO_MEMORY, "no memory"), NULL), false;
-    if (http_base64_decode(text, q->media[i], &size) != MAGPIE_OK)
-        return refuse(r, q->names[i], magpie_error());
+    if (!http_get_media(r, value, q->names[i], &q->media[i], &size)) return false;
     q->tasks[i].media.bytes = (magpie_string){(char *)q->media[i], size};
     return true;
 }
@@ -196,25 +190,14 @@ bool query_json_encode(http_request *r, query_json *q, magpie_text_role role, bo
     return true;
 }
 
-static bool fail_part(http_request *r, const query_json *q, size_t i) {
-    const magpie_outcome *outcome = &q->tasks[i].outcome;
-    const bool bad = outcome->status == MAGPIE_E_INPUT || outcome->status == MAGPIE_E_UNSUPPORTED;
-    (void)magpie_fail(outcome->status, "%s", outcome->reason);
-    if (bad) /* it is well said, and cannot be understood */
-        http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, q->names[i], "%s: %s", q->names[i],
-                   outcome->reason);
-    else
-        http_failure(r, outcome->status, q->names[i]);
-    return false;
-}
-
 bool query_json_collect(http_request *r, query_json *q) {
     for (size_t i = 0; i < q->query.count; i++) {
         const encode_task *task = &q->tasks[i];
         if (!task->done) continue;
         if (task->queued > r->stage[HTTP_QUEUE]) r->stage[HTTP_QUEUE] = task->queued;
         if (task->encoded > r->stage[HTTP_ENCODE]) r->stage[HTTP_ENCODE] = task->encoded;
-        if (task->outcome.status != MAGPIE_OK) return fail_part(r, q, i);
+        if (task->outcome.status != MAGPIE_OK)
+            return http_refused_thing(r, &task->outcome, q->names[i]), false;
         lru_put(r->view.models->vectors, q->keys[i], task->out,
                 r->view.models->encoders[task->sense].dimension * sizeof(float));
     }

@@ -1,4 +1,5 @@
 /* request.c - reading a request, and answering it: see http.h. */
+#include "base64.h"
 #include "server.h"
 
 #include <math.h>
@@ -54,6 +55,17 @@ const char *http_code_of(unsigned status) {
     return "internal";
 }
 
+void http_append_error(magpie_text *out, const char *code, const char *field, const char *words) {
+    magpie_text_printf(out, "\"error\": {\"code\": \"%s\", \"message\": ", code);
+    magpie_text_json_string(out, words, strlen(words));
+    magpie_text_printf(out, ", \"field\": ");
+    if (field)
+        magpie_text_json_string(out, field, strlen(field));
+    else
+        magpie_text_printf(out, "null");
+    magpie_text_append(out, "}", 1);
+}
+
 http_outcome http_error(http_request *r, unsigned status, const char *code, const char *field,
                         const char *format, ...) {
     char words[1024];
@@ -67,15 +79,9 @@ http_outcome http_error(http_request *r, unsigned status, const char *code, cons
         size = sizeof words - 1;
         while (size && ((unsigned char)words[size] & 0xC0) == 0x80) size--;
     }
-    magpie_text_printf(&out,
-                       "{\"error\": {\"code\": \"%s\", \"message\": ", code ? code : http_code_of(status));
-    magpie_text_json_string(&out, words, (size_t)size);
-    magpie_text_printf(&out, ", \"field\": ");
-    if (field)
-        magpie_text_json_string(&out, field, strlen(field));
-    else
-        magpie_text_printf(&out, "null");
-    magpie_text_printf(&out, "}}\n");
+    magpie_text_append(&out, "{", 1);
+    http_append_error(&out, code ? code : http_code_of(status), field, words);
+    magpie_text_append(&out, "}\n", 2);
     r->fixed = NULL;
     if (!out.failed) return http_answer_json(r, status, &out);
     magpie_text_free(&out);
@@ -112,6 +118,12 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
                           r->id);
     }
     return http_error(r, http, NULL, field, "%s", words);
+}
+
+http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field) {
+    if (outcome->status == MAGPIE_E_INPUT || outcome->status == MAGPIE_E_UNSUPPORTED)
+        return http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, field, "%s: %s", field, outcome->reason);
+    return http_failure(r, magpie_fail(outcome->status, "%s", outcome->reason), field);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -219,6 +231,18 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
         return false;
     }
     return true;
+}
+
+bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
+                    size_t *size) {
+    const magpie_string text = {json_string_value(value), json_string_length(value)};
+    magpie_status status = MAGPIE_OK;
+    if (!json_is_string(value)) return misfit(r, "", field, "base64 or a data: URL");
+    if (!(*bytes = malloc(http_base64_room(text.size) + 1)))
+        status = magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
+    if (status == MAGPIE_OK) status = http_base64_decode(text, *bytes, size);
+    if (status != MAGPIE_OK) http_failure(r, magpie_fail(status, "%s: %s", field, magpie_error()), field);
+    return status == MAGPIE_OK;
 }
 
 bool http_get_filter(http_request *r, json_t *object, magpie_filter **out) {

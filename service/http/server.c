@@ -147,6 +147,12 @@ static bool check_key(http_request *r) {
     return false;
 }
 
+static bool check_may_write(http_request *r) {
+    if (!(r->route->flags & HTTP_WRITES) || !r->server->options.read_only) return true;
+    http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL, "this service was started to read alone");
+    return false;
+}
+
 /* ---- a header has come --------------------------------------------------------------------------------- */
 
 static bool starts_with_type(const char *given, const char *type) {
@@ -270,8 +276,8 @@ static http_request *begin_request(http_server *s, struct MHD_Connection *connec
     r->path = strdup(url);
     if (!r->path) return free(r), NULL;
     name_request(r);
-    const bool fine =
-        check_header(r) && check_site(r) && find_route(r) && check_key(r) && check_type(r) && check_size(r);
+    const bool fine = check_header(r) && check_site(r) && find_route(r) && check_key(r) &&
+                      check_may_write(r) && check_type(r) && check_size(r);
     if (fine && !is_probe(r) && atomic_load(&s->in_flight) >= s->options.in_flight)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
@@ -292,6 +298,14 @@ static bool body_is_awaited(http_request *r) {
 static void release_body(http_request *r, size_t bytes) {
     atomic_fetch_sub(&r->server->bodies, bytes);
     r->held -= bytes;
+}
+
+bool http_hold(http_request *r, size_t bytes) {
+    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
+    r->held += bytes;
+    if (all <= r->server->options.bodies) return true;
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+    return false;
 }
 
 /* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
@@ -374,7 +388,9 @@ static bool sleep_now(http_request *r) {
 }
 
 void http_resume(http_request *r) {
-    http_server *s = r->server; /* the request may be gone with the next line */
+    http_server *s = r->server; /* the request may be gone once it is resumed */
+    r->received = 0;
+    r->reading_since = magpie_seconds();
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&s->asleep, 1);
 }
@@ -383,15 +399,13 @@ void http_resume(http_request *r) {
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
     r->on_worker = true;
-    http_outcome outcome = HTTP_DONE;
+    http_outcome outcome;
     if (r->body_is_whole) {
         outcome = r->route->run(r);
     } else {
-        r->route->take(r);
+        outcome = r->route->take(r);
         release_body(r, r->held - r->body.size);
         r->looked_at = true;
-        r->received = 0;
-        r->reading_since = magpie_seconds();
     }
     r->on_worker = false;
     if (outcome == HTTP_WAIT)
@@ -581,6 +595,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     if (status == MAGPIE_OK) status = lru_create(options->answer_bytes, &s->answers);
     if (status == MAGPIE_OK) status = catalogue_map_create(&s->map);
     if (status == MAGPIE_OK) status = workers_start(options->workers, options->in_flight, work, &s->workers);
+    if (status == MAGPIE_OK && !options->read_only) status = writer_start(source, log, &s->writer);
     if (status == MAGPIE_OK) status = start_daemon(s);
     if (status != MAGPIE_OK) http_server_stop(s);
     return status;
@@ -609,7 +624,9 @@ void http_server_stop(http_server *s) {
     while (atomic_load(&s->asleep))
         nanosleep(&moment, NULL); /* a daemon cannot end with a connection asleep */
     workers_stop(s->workers);
+    writer_stop(s->writer);
     s->workers = NULL;
+    s->writer = NULL;
     if (s->daemon) MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
     connections_free(s->connections);

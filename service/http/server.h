@@ -21,6 +21,7 @@
 #include "map.h"
 #include "metrics.h"
 #include "workers.h"
+#include "writer.h"
 
 typedef struct http_options {
     const char *host; /* an address, or "localhost" */
@@ -30,7 +31,7 @@ typedef struct http_options {
     size_t in_flight; /* requests */
     size_t connections;
     size_t body, media_body;   /* bytes of a request's body */
-    size_t bodies;             /* bytes of all bodies together */
+    size_t bodies;             /* bytes of all bodies together, and of what is made of them */
     double header_seconds;     /* for a request's header to come */
     double idle_seconds;       /* a connection without a request */
     double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
@@ -38,6 +39,7 @@ typedef struct http_options {
     size_t k_most, depth_most; /* of a search: k, and offset + k */
     const char *cors;          /* the origin that is allowed; NULL: none */
     const char *media_root;    /* files beneath it may be shown; NULL: the store's own alone */
+    bool read_only;            /* what writes is refused */
 } http_options;
 
 struct http_server {
@@ -47,6 +49,7 @@ struct http_server {
     serving_source *source;
     const http_keys *keys; /* NULL: everybody may do everything */
     workers *workers;
+    writer *writer; /* NULL: nothing is written */
     connections *connections;
     metrics *metrics;
     access_log *log;

@@ -1,0 +1,70 @@
+/* forget.c - see forget.h. */
+#include "forget.h"
+#include "ranker.h"
+#include "rankers.h"
+#include "scratch.h"
+#include "storage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { REJECT_MAX = 1 << 16 /* bytes of a line of the rejects */ };
+
+/* rejects.c writes the id so. */
+static magpie_status filter_rejects(magpie_lines *lines, magpie_atomic_file *file, const char *user) {
+    magpie_text member = {0};
+    magpie_line line;
+    bool got;
+    magpie_status status;
+    magpie_text_printf(&member, ", \"id\": ");
+    magpie_text_json_string(&member, user, strlen(user));
+    magpie_text_printf(&member, ", \"start\": ");
+    status = magpie_text_status(&member);
+    while (status == MAGPIE_OK && (status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got)
+        if (!line.too_long && !strstr(line.data, member.data))
+            fprintf(magpie_atomic_stream(file), "%s\n", line.data);
+    magpie_text_free(&member);
+    return status;
+}
+
+static magpie_status scrub_rejects(const char *user) {
+    char *path = magpie_path_join(storage_directory(), STORAGE_IMPORT_REJECTS);
+    magpie_lines *lines = NULL;
+    magpie_atomic_file *file = NULL;
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = MAGPIE_OK;
+    if (magpie_path_exists(path)) {
+        status = magpie_lines_open(path, REJECT_MAX, 0, 0, &lines);
+        if (status == MAGPIE_OK) status = magpie_atomic_open(path, &file);
+        if (status == MAGPIE_OK) status = filter_rejects(lines, file, user);
+        if (status == MAGPIE_OK)
+            status = magpie_atomic_commit(file);
+        else if (file)
+            magpie_atomic_abort(file);
+        magpie_lines_close(lines);
+    }
+    free(path);
+    return status;
+}
+
+static magpie_status forget(void *context, const char *folder, const char *name) {
+    (void)name;
+    return magpie_ranker_forget(folder, *(const uint32_t *)context);
+}
+
+magpie_status forget_in_models(magpie_store *store, magpie_string user, uint32_t *number) {
+    magpie_snapshot *snapshot;
+    *number = MAGPIE_RANKER_NOBODY;
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_snapshot_user_number(snapshot, user, number);
+    magpie_snapshot_close(snapshot);
+    if (status == MAGPIE_E_NOT_FOUND) return MAGPIE_OK;
+    return status == MAGPIE_OK ? rankers_each(forget, number) : status;
+}
+
+magpie_status forget_in_files(const char *user, uint32_t number) {
+    magpie_status status = number == MAGPIE_RANKER_NOBODY ? MAGPIE_OK : rankers_each(forget, &number);
+    if (status == MAGPIE_OK) status = scrub_rejects(user);
+    return status == MAGPIE_OK ? scratch_sweep(storage_directory()) : status;
+}
