@@ -66,7 +66,7 @@ static void make_seeds(void) {
                  "{\"id\": \"%c\", \"text\": \"red\", \"image\": \"%s\", \"attributes\": "
                  "{\"price\": %zu, \"tags\": [\"x\", \"y\"]}, \"timestamp\": 1700000000}",
                  "abcd"[i], picture, i);
-    add_seed("POST /v1/items?wait=true\n" JSON_HEAD "[{\"id\": \"e\", \"audio\": \"%s\"}, {\"id\": 7}]",
+    add_seed("POST /v1/items\n" JSON_HEAD "[{\"id\": \"e\", \"audio\": \"%s\"}, {\"id\": 7}]",
              sound);
     add_seed("POST /v1/items\nContent-Type: application/x-ndjson\n\n{\"id\": \"f\", \"text\": "
              "\"x\"}\n{\"id\": \"g\", "
@@ -131,8 +131,11 @@ static void remove_store(void) {
 }
 
 static void set_option(const option_row *rows, const char *name, const char *value) {
-    for (; rows->name; rows++)
-        if (strcmp(rows->name, name) == 0) *rows->string = strdup(value);
+    while (strcmp(rows->name, name) != 0) rows++;
+    if (rows->string)
+        *rows->string = strdup(value);
+    else
+        *rows->number = strtoul(value, NULL, 10);
 }
 
 static void log_nothing(const char *level, const char *message) { (void)level, (void)message; }
@@ -156,6 +159,7 @@ __attribute__((constructor)) static void begin(void) {
     set_option(storage_options, "store", store);
     set_option(model_options, "model", pictures);
     set_option(model_options, "audio-model", sounds);
+    set_option(model_options, "threads", "1");
     const http_options options = {.host = "localhost",
                                   .threads = 1,
                                   .workers = 2,
