@@ -119,9 +119,9 @@ class Page(unittest.TestCase):
         write_catalogue(cls.folder + "/catalogue.jsonl", cls.items)
 
     def setUp(self):
+        self.browser.send("Page.navigate", url="about:blank")
+        self.browser.send("Storage.clearDataForOrigin", origin=self.url[:-1], storageTypes="local_storage")
         self.browser.errors.clear()
-        self.open()
-        self.browser.run("localStorage.clear(), sessionStorage.clear()")
 
     def tearDown(self):
         self.assertEqual(self.browser.errors, [])
