@@ -395,6 +395,8 @@ class Page(unittest.TestCase):
                       mobile=True)
             self.settle()
             self.browser.wait(f"!document.querySelector('#view-{view}').hidden")
+            if view == "status":
+                self.browser.wait("document.querySelector('#tables td')")
             self.assertLessEqual(self.browser.run("document.documentElement.scrollWidth"), 360, view)
             self.assertEqual(self.browser.run("innerWidth"), 360, view)
 
