@@ -119,9 +119,9 @@ class Page(unittest.TestCase):
         write_catalogue(cls.folder + "/catalogue.jsonl", cls.items)
 
     def setUp(self):
+        self.browser.send("Page.navigate", url="about:blank")
+        self.browser.send("Storage.clearDataForOrigin", origin=self.url[:-1], storageTypes="local_storage")
         self.browser.errors.clear()
-        self.open()
-        self.browser.run("localStorage.clear(), sessionStorage.clear()")
 
     def tearDown(self):
         self.assertEqual(self.browser.errors, [])
@@ -395,6 +395,8 @@ class Page(unittest.TestCase):
                       mobile=True)
             self.settle()
             self.browser.wait(f"!document.querySelector('#view-{view}').hidden")
+            if view == "status":
+                self.browser.wait("document.querySelector('#tables td')")
             self.assertLessEqual(self.browser.run("document.documentElement.scrollWidth"), 360, view)
             self.assertEqual(self.browser.run("innerWidth"), 360, view)
 
