@@ -1,5 +1,6 @@
-"""Headless Chromium, driven over --remote-debugging-pipe by the standard library alone: messages of the DevTools protocol
-as JSON, each ended by a zero byte, on file descriptors 3 and 4. No port is opened, so tests may run side by side."""
+"""Headless Chromium, driven over --remote-debugging-pipe by the standard library alone: messages of the DevTools
+protocol as JSON, each ended by a zero byte, on file descriptors 3 and 4. No port is opened, so tests may run side by
+side."""
 import base64
 import fcntl
 import json
@@ -22,7 +23,8 @@ class Chromium:
     def __init__(self, program):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         # Above 9, so that neither is the 3 or 4 that the other becomes.
-        to_browser, from_browser = [[fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2)]
+        to_browser, from_browser = [[fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()]
+                                    for _ in range(2)]
         arguments = [program, "--headless=new", "--remote-debugging-pipe", f"--user-data-dir={self.profile.name}",
                      "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
                      "--disable-component-update", "--mute-audio", "--hide-scrollbars", "--no-default-browser-check",
@@ -89,7 +91,8 @@ class Chromium:
 
     def run(self, expression):
         """The value of a JavaScript expression, waited for where it is a promise."""
-        done = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True)
+        done = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
+                         userGesture=True)
         if "exceptionDetails" in done:
             details = done["exceptionDetails"]
             raise AssertionError(f"{expression}: {details.get('exception', {}).get('description', details['text'])}")
@@ -103,7 +106,8 @@ class Chromium:
               let value = null;
               try {{ value = {expression}; }} catch (error) {{ value = null; }}
               if (value) found(value);
-              else if (Date.now() > end) lost(new Error("never came; the page: " + document.body.innerText.replace(/\\s+/g, ' ').slice(0, 600)));
+              else if (Date.now() > end)
+                lost(new Error("never came; the page: " + document.body.innerText.replace(/\\s+/g, " ").slice(0, 600)));
               else setTimeout(look, 20);
             }};
             look();
@@ -117,7 +121,8 @@ class Chromium:
         self.wait(f"location.href.startsWith({json.dumps(url.split('#')[0])}) && document.readyState === 'complete'")
 
     def size(self, width, height, scale=1, mobile=False):
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
+                  mobile=mobile)
         self.send("Emulation.setTouchEmulationEnabled", enabled=mobile)
 
     def media(self, **features):
@@ -131,7 +136,8 @@ class Chromium:
                  "ArrowDown": 40}
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         of = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper()))}
-        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **of, **({"text": text} if text else {}))
+        down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+        self.send("Input.dispatchKeyEvent", **down, **of)
         self.send("Input.dispatchKeyEvent", type="keyUp", **of)
 
     def type(self, text):
@@ -144,8 +150,8 @@ class Chromium:
             element.scrollIntoView({{block: "center", behavior: "instant"}});
             const box = element.getBoundingClientRect(), at = [box.x + box.width / 2, box.y + box.height / 2];
             const hit = document.elementFromPoint(...at);
-            if (!element.contains(hit) && !hit?.contains(element)) throw new Error("covered by " + hit?.outerHTML.slice(0, 200));
-            return at;
+            if (element.contains(hit) || hit?.contains(element)) return at;
+            throw new Error("covered by " + hit?.outerHTML.slice(0, 200));
           }})()""")
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

@@ -1,5 +1,5 @@
-/* api.js - the service's answers, and its pictures and sounds. A key is asked for where the service wants one, and kept
- * for this tab alone; pictures are then fetched by hand, since an <img> cannot send a header. */
+/* api.js - the service's answers, and its pictures and sounds. A key is asked for where the service wants
+ * one, and kept for this tab alone; pictures are then fetched by hand: an <img> sends no header. */
 import { $, make } from "./dom.js";
 
 let key = sessionStorage.getItem("magpie-key");
@@ -41,7 +41,8 @@ async function reach(path, options = {}) {
   if (response.ok) return response;
   const { error } = await response.json().catch(() => ({}));
   // Another request may have been given a key since this one went out.
-  if (response.status === 401 && (used !== key || (await askForKey(error?.message ?? "")))) return reach(path, options);
+  const again = response.status === 401 && (used !== key || (await askForKey(error?.message ?? "")));
+  if (again) return reach(path, options);
   throw new Refused(response.status, error);
 }
 
@@ -64,7 +65,7 @@ export async function load(media, path) {
   }
 }
 
-/* An item's thumbnail, or what `otherwise` makes where it cannot be shown. Its name stands beside it, everywhere. */
+/* An item's thumbnail, or what `otherwise` makes where it cannot be shown. Its name always stands beside. */
 export function thumbnail(id, otherwise) {
   const image = make("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   const giveUp = () => image.replaceWith(otherwise());

@@ -1,6 +1,6 @@
-/* app.js - the page's beginning: which view the address asks for, what is dropped or pasted anywhere, and single keys.
- * One file a view: find.js, foryou.js, map.js, status.js. query.js is the address; what is not in it is not a
- * state, apart from who is here (people.js). */
+/* app.js - the page's beginning: which view the address asks for, what is dropped or pasted anywhere, and
+ * single keys. One file a view: find.js, foryou.js, map.js, status.js. query.js is the address; what is not
+ * in it is not a state, apart from who is here (people.js). */
 import { $ } from "./dom.js";
 import * as find from "./find.js";
 import * as foryou from "./foryou.js";
@@ -21,10 +21,12 @@ function arrive() {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const words = state.parts.filter(({ kind, wanted }) => kind === "text" && wanted).map(({ value }) => value).join(", ");
+  const texts = state.parts.filter(({ kind, wanted }) => kind === "text" && wanted);
+  const words = texts.map(({ value }) => value).join(", ");
   document.title = `${view === "find" && words ? words : TITLES[view]} · Magpie`;
   if (shown === "status" && view !== "status") status.leaveStatus();
-  // Who uses a screen reader is taken along; who reads by eye begins at the top. A search leaves the focus in its box.
+  // Who uses a screen reader is taken along; who reads by eye begins at the top. A search leaves the focus
+  // in its box.
   const follow = another || $("#hits").contains(document.activeElement) || document.activeElement === document.body;
   if (shown !== null && follow) {
     scrollTo(0, 0);

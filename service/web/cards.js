@@ -1,4 +1,4 @@
-/* cards.js - a thing that was found: its picture, its name, why it was found, and what can be done with it. */
+/* cards.js - a thing that was found: its picture, its name, why it was found, what can be done. */
 import { get, itemPath, load, thumbnail } from "./api.js";
 import { $, complain, icon, make, say } from "./dom.js";
 import { like, likes } from "./people.js";
@@ -11,11 +11,12 @@ export async function itemOf(id) {
   return seen.get(id);
 }
 
-/* The title is an attribute where there is one, else the first sentence of the text; `rest` is what else the text says. */
+/* The title is an attribute where there is one, else the text's first sentence; `rest` is what it says more. */
 export function namesOf({ id, text, attributes }) {
   const given = attributes?.title ?? attributes?.name;
   const words = (text ?? "").trim();
-  const title = typeof given === "string" && given ? given : words.match(/^.{1,90}?(?=[.!?](\s|$)|$)|^.{90}/s)?.[0] || id;
+  const sentence = words.match(/^.{1,90}?(?=[.!?](\s|$)|$)|^.{90}/s)?.[0];
+  const title = (typeof given === "string" && given) || sentence || id;
   const rest = words.startsWith(title) ? words.slice(title.length).replace(/^[\s.,:;!?-]+/, "") : words;
   return { title, rest };
 }
@@ -64,8 +65,8 @@ async function play(button, id) {
 }
 
 function playButton(hit, title) {
-  const button = make("button.play", { type: "button", "aria-pressed": "false", "aria-label": `Play the sound of ${title}`,
-    "data-key": "play " + hit.id, onclick: () => play(button, hit.id) }, icon("play"));
+  const button = make("button.play", { type: "button", "aria-pressed": "false", "data-key": "play " + hit.id,
+    "aria-label": `Play the sound of ${title}`, onclick: () => play(button, hit.id) }, icon("play"));
   return button;
 }
 
@@ -103,7 +104,7 @@ function scoreOf(hit, scale) {
     make("span.unseen", {}, `Score ${hit.score.toFixed(2)}${said && ": " + said}`));
 }
 
-/* {more(id): an address, less(id, title): does it, scale: the score that fills a bar, why: words or null} */
+/* {more(id): an address, less(id): does it, scale: the score that fills a bar, why: words or null} */
 export function card(hit, { more, less, scale, why }) {
   seen.set(hit.id, hit);
   const { title, rest } = namesOf(hit);
@@ -118,14 +119,17 @@ export function card(hit, { more, less, scale, why }) {
       make("div.acts", {},
         make("a.act.more", { href: more(hit.id), "aria-label": `More like ${title}`, "data-key": "more " + hit.id },
           icon("more"), "More"),
-        less ? make("button.act.less", { type: "button", "aria-label": `Less like ${title}`, "data-key": "less " + hit.id,
-          onclick: () => less(hit.id, title) }, icon("less"), "Less") : null)));
+        less ? make("button.act.less", { type: "button", "aria-label": `Less like ${title}`,
+          "data-key": "less " + hit.id, onclick: () => less(hit.id) }, icon("less"), "Less") : null)));
 }
 
 /* ---- a closer look */
 
-const worded = (value) => Array.isArray(value) ? value.map(worded).join(", ")
-  : value && typeof value === "object" ? Object.entries(value).map(([key, of]) => `${key}: ${worded(of)}`).join(", ") : String(value);
+function worded(value) {
+  if (Array.isArray(value)) return value.map(worded).join(", ");
+  if (value === null || typeof value !== "object") return String(value);
+  return Object.entries(value).map(([key, of]) => `${key}: ${worded(of)}`).join(", ");
+}
 
 function details(hit, { more, less }) {
   const dialog = $("#item");
@@ -135,12 +139,13 @@ function details(hit, { more, less }) {
   if (hit.image) load(image, itemPath(hit.id) + "/image").catch(() => image.replaceWith(placard(hit)));
   image.addEventListener("error", () => image.replaceWith(placard(hit)));
   dialog.replaceChildren(
-    make("button.round.shut", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
+    make("button.round.shut", { type: "button", "aria-label": "Close", onclick: () => dialog.close() },
+      icon("close")),
     make("div.large", {}, image, hit.audio ? playButton(hit, title) : null),
     make("div.about", {}, make("h2", { id: "item-name" }, title), hit.text ? make("p", {}, hit.text) : null,
       make("div.acts", {}, heart,
         make("a.act.more", { href: more(hit.id), onclick: () => dialog.close() }, icon("more"), "More like this"),
-        less ? make("button.act", { type: "button", onclick: () => (dialog.close(), less(hit.id, title)) },
+        less ? make("button.act", { type: "button", onclick: () => (dialog.close(), less(hit.id)) },
           icon("less"), "Less like this") : null), problem,
       make("dl", {}, ...Object.entries(hit.attributes ?? {}).flatMap(([key, value]) =>
         [make("dt", {}, key.replaceAll("_", " ")), make("dd", {}, worded(value))]),

@@ -1,8 +1,10 @@
-/* dom.js - how elements are made. Nowhere on this page is markup made out of text: whatever a catalogue says ends up
- * in a text node or in an attribute that cannot run, so an item called "<img onerror=...>" is only an odd name. */
+/* dom.js - how elements are made. Nowhere on this page is markup made out of text: whatever a catalogue says
+ * ends up in a text node or in an attribute that cannot run, so an item called "<img onerror=...>" is only an
+ * odd name. */
 export const $ = (selector, root = document) => root.querySelector(selector);
 
-/* make("a.card", {href, "aria-label": ..., onclick() {...}}, child, "text", ...); null children are left out. */
+/* make("a.card", {href, "aria-label": ..., onclick() {...}}, child, "text", ...); null children are left
+ * out. */
 export function make(what, attributes = {}, ...children) {
   const [tag, ...classes] = what.split(".");
   const element = document.createElement(tag);
@@ -26,7 +28,8 @@ export function icon(name) {
   return svg;
 }
 
-/* Replaces children, and leaves the focus where it was: on what has the same data-key now, else on `otherwise`. */
+/* Replaces children, and leaves the focus where it was: on what has the same data-key now, else on
+ * `otherwise`. */
 export function refill(parent, children, otherwise) {
   const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   parent.replaceChildren(...children);

@@ -1,5 +1,6 @@
-/* filters.js - what is beside the results: attributes of the catalogue with their counts, and what of a query counts. A
- * group's own choice does not narrow its own counts, so that one can see what else there would be. */
+/* filters.js - what is beside the results: attributes of the catalogue with their counts, and what of a
+ * query counts. A group's own choice does not narrow its own counts, so that one can see what else there
+ * would be. */
 import { get } from "./api.js";
 import { $, make, refill } from "./dom.js";
 import { filterOf, go, here, KINDS } from "./query.js";
@@ -19,10 +20,11 @@ function countsOf(filter) {
   });
 }
 
-/* An attribute is worth showing where its commonest values tell things apart: a category does, a title does not. */
+/* An attribute is worth showing where its commonest values tell things apart: a category, not a title. */
 function worth({ values, items }) {
   const covered = Math.min(1, values.slice(0, 12).reduce((sum, { count }) => sum + count, 0) / items);
-  const spread = values.length > 1 && values[0].count > 1 && covered >= 0.25 ? Math.log2(Math.min(values.length, 20)) : 0;
+  if (values.length < 2 || values[0].count < 2 || covered < 0.25) return 0;
+  const spread = Math.log2(Math.min(values.length, 20));
   return covered * spread * (values.some(({ value }) => typeof value === "number") ? 0.3 : 1);
 }
 

@@ -1,4 +1,4 @@
-/* find.js - the first view: the search box and its parts, what is found, and a handful of things while nothing is asked. */
+/* find.js - the first view: the search box and its parts, what is found, and a handful of things before. */
 import { send } from "./api.js";
 import { card, itemOf, namesOf, pictureOf, titleOf } from "./cards.js";
 import { $, complain, icon, make, refill, say } from "./dom.js";
@@ -98,8 +98,10 @@ async function toggleRecording() {
 /* What is wanted, then what is not. */
 async function describe(parts) {
   const ordered = [...parts].sort((a, b) => b.wanted - a.wanted);
-  const names = await Promise.all(ordered.map((part) => (part.kind === "item" ? titleOf(part.value) : wordsOf(part))));
-  return ordered.map(({ wanted }, i) => (wanted ? (i ? " and " : "") : i ? ", not " : "anything but ") + names[i]).join("");
+  const names = await Promise.all(ordered.map((part) =>
+    (part.kind === "item" ? titleOf(part.value) : wordsOf(part))));
+  const before = (wanted, i) => (wanted ? (i ? " and " : "") : i ? ", not " : "anything but ");
+  return ordered.map(({ wanted }, i) => before(wanted, i) + names[i]).join("");
 }
 
 /* A store of pictures or sounds alone has no one space, in which alone a score can be explained. */
@@ -121,11 +123,12 @@ async function search(state) {
       (hits.length ? ` The first is ${namesOf(hits[0]).title}.` : "") };
 }
 
-/* Things by chance, out of the map, which has everybody's id; or what is popular or new where there is no map. */
+/* Things by chance, out of the map, which has all ids; or what is popular or new where there is no map. */
 async function handful({ filters }) {
   const filter = filterOf(filters);
   const ids = filter ? [] : await points().then((map) => map.ids, () => []);
-  const few = Array.from({ length: Math.min(PAGE + 1, ids.length) }, () => ids[Math.floor(Math.random() * ids.length)]);
+  const length = Math.min(PAGE + 1, ids.length);
+  const few = Array.from({ length }, () => ids[Math.floor(Math.random() * ids.length)]);
   const { hits } = few.length < 2
     ? await send("/v1/recommend", { user: me(), k: PAGE, filter }, running.signal)
     : await send("/v1/search", { query: { item: few[0] }, k: PAGE, filter: { has_id: few } }, running.signal);

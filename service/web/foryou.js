@@ -42,7 +42,8 @@ export async function showForYou() {
     const { hits, by } = await send("/v1/recommend", request);
     const reasons = await Promise.all(hits.map(because));
     if (mine !== asked) return;
-    refill($("#recommended"), hits.map((hit, i) => card(hit, { more: moreLike, why: reasons[i] })), $("#foryou-heading"));
+    const cards = hits.map((hit, i) => card(hit, { more: moreLike, why: reasons[i] }));
+    refill($("#recommended"), cards, $("#foryou-heading"));
     $("#foryou-why").textContent = hits.length ? BY[by] ?? "" : "There is nothing to recommend yet.";
     complain($("#foryou-problem"), "");
     say(`${hits.length} recommendations.`);

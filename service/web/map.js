@@ -1,6 +1,7 @@
-/* map.js - the whole catalogue on a canvas: what is alike lies close. At any distance some things show their picture, as
- * many as there is room for, and the others are dots: there is something to see from far, and everything from near.
- * A canvas says nothing to who cannot see it: what is in the middle of the view stands beside it as plain links. */
+/* map.js - the whole catalogue on a canvas: what is alike lies close. At any distance some things show their
+ * picture, as many as there is room for, and the others are dots: there is something to see from far, and
+ * everything from near. A canvas says nothing to who cannot see it: what is in the middle of the view stands
+ * beside it as plain links. */
 import { get, itemPath, load } from "./api.js";
 import { itemOf, namesOf, pictureOf } from "./cards.js";
 import { $, complain, count, make, refill, say } from "./dom.js";
@@ -86,7 +87,7 @@ function drawPicture(i, image, liked) {
   if (liked) Object.assign(pen, { strokeStyle: "#e0387a", lineWidth: 3 }), pen.stroke();
 }
 
-/* What is liked, above the others; these by chance, each where no other one lies: from nearer, the same and more. */
+/* What is liked, above the others; these by chance, where no other one lies: from nearer, the same and more. */
 function drawPictures() {
   const taken = new Map(), loved = new Set(likes());
   const square = (x, y) => Math.floor(x / APART) + 4096 * Math.floor(y / APART);
@@ -198,15 +199,17 @@ function pointerMove({ pointerId, pointerType, offsetX: x, offsetY: y }) {
 }
 
 function pointerUp({ type, pointerId, offsetX, offsetY }) {
-  const [id] = type === "pointerup" && down.size === 1 && travelled < 6 && map ? nearest(offsetX, offsetY, 1, REACH) : [];
+  const tapped = type === "pointerup" && down.size === 1 && travelled < 6 && map;
+  const [id] = tapped ? nearest(offsetX, offsetY, 1, REACH) : [];
   down.delete(pointerId);
   if (id != null) location.hash = moreLike(id);
 }
 
 const KEYS = {
-  ArrowLeft: () => move(width / 8, 0), ArrowRight: () => move(-width / 8, 0), ArrowUp: () => move(0, height / 8),
-  ArrowDown: () => move(0, -height / 8), "+": () => move(0, 0, 1.5), "=": () => move(0, 0, 1.5), "-": () => move(0, 0, 1 / 1.5),
-  0: showAll, Enter: () => (location.hash = moreLike(nearest(width / 2, height / 2, 1)[0])),
+  ArrowLeft: () => move(width / 8, 0), ArrowRight: () => move(-width / 8, 0),
+  ArrowUp: () => move(0, height / 8), ArrowDown: () => move(0, -height / 8),
+  "+": () => move(0, 0, 1.5), "=": () => move(0, 0, 1.5), "-": () => move(0, 0, 1 / 1.5), 0: showAll,
+  Enter: () => (location.hash = moreLike(nearest(width / 2, height / 2, 1)[0])),
 };
 
 export function start() {

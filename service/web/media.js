@@ -1,6 +1,6 @@
-/* media.js - pictures and sounds that a person gives: dropped, pasted, chosen or recorded. The service takes JPEG and PNG,
- * WAV, FLAC, Ogg and MP3; what else the browser can show or play (WebP, a telephone's M4A) is turned into these here,
- * and a telephone's twelve megapixels are made smaller before they travel. */
+/* media.js - pictures and sounds that a person gives: dropped, pasted, chosen or recorded. The service takes
+ * JPEG and PNG, WAV, FLAC, Ogg and MP3; what else the browser can show or play (WebP, a telephone's M4A) is
+ * turned into these here, and a telephone's twelve megapixels are made smaller before they travel. */
 const PICTURE_SIDE = 1024; // pixels; no network looks at more
 const FILE_MOST = 4 << 20; // bytes that are sent as they are
 const SOUND_RATE = 32000; // Hz
@@ -66,7 +66,8 @@ export async function record(tick) {
   if (!navigator.mediaDevices?.getUserMedia)
     throw new Error("This browser records only on pages that come by HTTPS or from this machine.");
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true }).catch((error) => {
-    throw new Error(error.name === "NotFoundError" ? "No microphone was found." : "The microphone may not be used here.");
+    throw new Error(error.name === "NotFoundError" ? "No microphone was found."
+      : "The microphone may not be used here.");
   });
   const recorder = new MediaRecorder(stream);
   const pieces = [];

@@ -1,6 +1,6 @@
-/* people.js - who is here, and what they like. A first visitor gets a bird's name, so that a like needs no form first; the
- * name is kept in this browser from the first like on, and the likes by the service. A like that is taken back is
- * one of weight 0: there is one a user, item and kind. */
+/* people.js - who is here, and what they like. A first visitor gets a bird's name, so that a like needs no
+ * form first; the name is kept in this browser from the first like on, and the likes by the service. A like
+ * that is taken back is one of weight 0: there is one a user, item and kind. */
 import { get, send } from "./api.js";
 import { $, complain, count, make, refill, say, still } from "./dom.js";
 
@@ -9,7 +9,8 @@ const LAST = ["Jackdaw", "Wren", "Jay", "Starling", "Bowerbird", "Robin", "Heron
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
 const kept = JSON.parse(localStorage.getItem("magpie-people") ?? "[]");
-let names = kept.length ? kept : [`${any(FIRST)} ${any(LAST)} ${Math.floor(Math.random() * 900) + 100}`]; // who is here first
+const somebody = () => `${any(FIRST)} ${any(LAST)} ${Math.floor(Math.random() * 900) + 100}`;
+let names = kept.length ? kept : [somebody()]; // who is here first
 let liked = []; // ids, the latest first
 let changed = () => {};
 

@@ -1,9 +1,10 @@
-/* query.js - what is asked for, as the page's address says it: so the back button works, and a search can be shared.
+/* query.js - what is asked for, as the page's address says it: so the back button works, and a search can be
+ * shared.
  *
  *     #find?like=text:rain+hat&not=item:hats/7&weights=1,0.5,1,1&f.category="hats"&f.category="coats"
  *
- * A picture or a sound is too long for an address. It is kept here under a short name, for this tab; somebody to whom
- * the address is sent finds the rest of the search, and is told what is missing. */
+ * A picture or a sound is too long for an address. It is kept here under a short name, for this tab; somebody
+ * to whom the address is sent finds the rest of the search, and is told what is missing. */
 export const KINDS = ["text", "image", "audio", "item"];
 export const VIEWS = ["find", "foryou", "map", "status"];
 
@@ -46,7 +47,8 @@ export function go(change, replacing = false) {
 }
 
 /* The address of "more like this"; filters stay. */
-export const moreLike = (id) => format({ ...here(), view: "find", parts: [{ kind: "item", value: id, wanted: true }] });
+export const moreLike = (id) =>
+  format({ ...here(), view: "find", parts: [{ kind: "item", value: id, wanted: true }] });
 
 export function lessLike(id) {
   const parts = here().parts.filter(({ kind, value }) => kind !== "item" || value !== id);

@@ -1,5 +1,6 @@
-/* status.js - how the service is: its counters, read every two seconds while the view is open. Rates and latencies are of
- * the last minute, by the difference of two readings: what it does now, not since it was started. */
+/* status.js - how the service is: its counters, read every two seconds while the view is open. Rates and
+ * latencies are of the last minute, by the difference of two readings: what it does now, not since it was
+ * started. */
 import { get, getText } from "./api.js";
 import { $, complain, make } from "./dom.js";
 
@@ -12,12 +13,13 @@ const curves = new Map(); // tile -> its last values
 /* Prometheus's text as [{name, labels, value}]. */
 function parse(text) {
   return [...text.matchAll(/^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)/gm)].map(([, name, labels = "", value]) => ({
-    name, value: Number(value), labels: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, k, v]) => [k, v])),
+    name, value: Number(value),
+    labels: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, of]) => [key, of])),
   }));
 }
 
-const total = (metrics, name, outcome) => metrics.reduce((sum, m) =>
-  m.name === name && (!outcome || m.labels.outcome === outcome) ? sum + m.value : sum, 0);
+const lookups = ({ metrics }, outcome) => metrics.reduce((sum, { name, labels, value }) =>
+  name === "magpie_cache_lookups_total" && labels.outcome === outcome ? sum + value : sum, 0);
 
 /* {what: [[upper bound in seconds, count up to it], ...]} of every histogram of that name */
 function histograms(metrics, name) {
@@ -35,10 +37,13 @@ function quantile(counted, q) {
   const at = counted.findIndex(([, n]) => n >= wanted);
   const [low, below] = at ? counted[at - 1] : [0, 0], [high, upTo] = counted[at];
   const x = 1000 * (high === Infinity ? low : low + ((high - low) * (wanted - below)) / Math.max(1, upTo - below));
-  return x < 10 ? x.toFixed(2) : Math.round(x).toLocaleString("en");
+  return x < 10 ? x.toFixed(2) : number(Math.round(x));
 }
 
-const bytes = (n) => n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(2)} GB` : `${(n / 2 ** 20).toFixed(n < 2 ** 24 ? 1 : 0)} MB`;
+const number = (n) => n.toLocaleString("en");
+const MIB = 2 ** 20;
+const bytes = (n) =>
+  (n >= 1024 * MIB ? `${(n / 1024 / MIB).toFixed(2)} GiB` : `${(n / MIB).toFixed(n < 16 * MIB ? 1 : 0)} MiB`);
 
 /* A figure with the course of it, from nothing at the lower edge. */
 function tile(name, value, shown, note) {
@@ -71,7 +76,7 @@ function latencies(caption, name) {
   const rows = [...histograms(readings.at(-1).metrics, name)].map(([what, series]) => {
     const recent = series.map(([bound, n], i) => [bound, n - (then.get(what)?.[i][1] ?? 0)]);
     const idle = !(recent.at(-1)[1] > 0), counted = idle ? series : recent, n = counted.at(-1)[1];
-    const cells = [n.toLocaleString("en"), ...[0.5, 0.95, 0.99].map((q) => (n > 0 ? quantile(counted, q) : "–"))];
+    const cells = [number(n), ...[0.5, 0.95, 0.99].map((q) => (n > 0 ? quantile(counted, q) : "–"))];
     return [what, ...cells.map((cell) => (idle ? make("span.soft", {}, cell) : cell))];
   });
   return table(caption, ["", "count", "p50", "p95", "p99"], rows);
@@ -81,18 +86,18 @@ function show() {
   const then = readings[0], now = readings.at(-1), previous = readings.at(-2) ?? now, { stats } = now;
   const seconds = (now.at - previous.at) / 1000 || 1;
   const rate = (stats.requests - previous.stats.requests) / seconds;
-  const [hits, misses] = ["hit", "miss"].map((outcome) =>
-    total(now.metrics, "magpie_cache_lookups_total", outcome) - total(then.metrics, "magpie_cache_lookups_total", outcome));
+  const [hits, misses] = ["hit", "miss"].map((outcome) => lookups(now, outcome) - lookups(then, outcome));
   const share = hits / Math.max(1, hits + misses);
   $("#tiles").replaceChildren(
-    tile("Requests", rate, rate.toFixed(1), `a second; ${stats.requests.toLocaleString("en")} in all`),
+    tile("Requests", rate, rate.toFixed(1), `a second; ${number(stats.requests)} in all`),
     tile("Memory", stats.resident_bytes, bytes(stats.resident_bytes), `resident; ${bytes(stats.file_bytes)} on disk`),
-    tile("Things", stats.items, stats.items.toLocaleString("en"), `${stats.interactions.toLocaleString("en")} interactions`),
-    tile("Remembered", share, hits + misses ? `${Math.round(100 * share)}%` : "–", "of look-ups of vectors and answers"));
+    tile("Things", stats.items, number(stats.items), `${number(stats.interactions)} interactions`),
+    tile("Remembered", share, hits + misses ? `${Math.round(100 * share)}%` : "–",
+      "of look-ups of vectors and answers"));
   $("#tables").replaceChildren(
     latencies("Stages in the last minute, ms (grey: since the start)", "magpie_stage_seconds"),
     table("Indexes", ["", "vectors", "size", "kind", "dead", "memory"], Object.entries(stats.spaces).map(
-      ([name, { vectors, dimension, index }]) => [name, vectors.toLocaleString("en"), String(dimension), index?.kind ?? "–",
+      ([name, { vectors, dimension, index }]) => [name, number(vectors), String(dimension), index?.kind ?? "–",
         String(index?.dead ?? "–"), index ? bytes(index.bytes) : "–"])),
     latencies("Requests in the last minute, ms (grey: since the start)", "magpie_request_seconds"));
 }
