@@ -340,7 +340,7 @@ static void rank(asking *a) {
         find_nearest(a, &a->candidates[i]);
         a->candidates[i].made.score = score_of(a, &a->candidates[i]);
     }
-    qsort(a->candidates, a->count, sizeof *a->candidates, compare);
+    if (a->count) qsort(a->candidates, a->count, sizeof *a->candidates, compare);
     float best = NAN, worst = NAN;
     for (size_t i = 0; i < a->count; i++) {
         best = fmaxf(best, a->candidates[i].made.score);

@@ -235,12 +235,15 @@ class Media(Served):
         shutil.copy(f"{self.folder}/{number}.wav", shown + "/fine.wav")
         with open(shown + "/keys.png", "w", encoding="utf-8") as file:
             file.write("secret\n")
+        with open(shown + "/large.wav", "wb") as file:
+            file.write(b"RIFF....WAVE" + bytes(2 << 20))
         store, catalogue = f"{self.folder}/media-store", f"{self.folder}/media.jsonl"
         paths = {"fine": "/fine.png", "link": "/link.png", "folder": "/folder/p.png", "up": "/../outside/p.png",
                  "self": "/self.png", "pipe": "/pipe.png", "directory": "/directory.png", "keys": "/keys.png",
                  "gone": "/gone.png"}
         write_catalogue(catalogue, [{"id": name, "text": name, "image": shown + path} for name, path in paths.items()] +
                         [{"id": "sound", "text": "s", "audio": shown + "/fine.wav"},
+                         {"id": "large", "text": "l", "audio": shown + "/large.wav"},
                          {"id": "host", "text": "h", "image": "/etc/hostname"},
                          {"id": "own", "text": "o", "image": "media/../data.mdb"},
                          {"id": "outside", "text": "o", "image": "media/../outside.png"}])
@@ -263,7 +266,13 @@ class Media(Served):
             self.assertNotIn(b"secret", answer.body)
         for size in ("15", "1025", "x"):
             self.assertEqual(service.get(f"/v1/items/fine/image?size={size}").status, 400)
+        self.assertEqual(service.get("/v1/items/large/audio").body, read_file(shown + "/large.wav"))
         service.end()
+        narrow = self.serve("--media-root", shown, "--max-bodies", 1, store=store)
+        for _ in range(3):  # what is held is given back
+            self.assertEqual(narrow.get("/v1/items/large/audio").status, 429)
+            self.assertEqual(narrow.get("/v1/items/fine/image").status, 200)
+        narrow.end()
 
 
 class Changes(Served):

@@ -20,6 +20,14 @@ CODES = {400: "invalid_request", 401: "unauthorized", 403: "forbidden", 404: "no
 MIB = 1 << 20
 
 
+LINES_HEAD = (b"POST /v1/items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+              b"Transfer-Encoding: chunked\r\n\r\n")
+
+
+def chunks(text, size):
+    return b"".join(b"%x\r\n%b\r\n" % (len(text[at:at + size]), text[at:at + size]) for at in range(0, len(text), size))
+
+
 class Case(unittest.TestCase):
     arguments = ()
 
@@ -80,6 +88,20 @@ class Keys(Case):
         # Whoever has no key does not learn what there is, but for its path.
         self.refused(get("/v1/items/x"), 401)
         self.refused(self.service.post("/v1/search", b"{"), 401)
+
+    def test_a_key_that_reads_writes_nothing(self):
+        one = {"id": "a", "text": "red"}
+        for method, path, body in (("POST", "/v1/items", one), ("POST", "/v1/items", [one]),
+                                   ("PATCH", "/v1/items/a", {"attributes": {}}), ("DELETE", "/v1/items/a", None),
+                                   ("POST", "/v1/items/delete", {"ids": ["a"]}),
+                                   ("POST", "/v1/interactions", {"user": "u", "item": "a"}),
+                                   ("DELETE", "/v1/users/u", None)):
+            for header in ({}, {"X-Api-Key": "x" * 20}):
+                self.refused(self.service.ask(method, path, body, header), 401)
+            self.refused(self.service.ask(method, path, body, {"X-Api-Key": READ}), 403)
+            self.assertEqual(self.service.get("/v1/items/a", **{"X-Api-Key": READ}).status, 404)
+        answer = self.service.ask("POST", "/v1/items", one, {"X-Api-Key": WRITE})
+        self.assertEqual(answer.json()["status"], "created")
 
     def test_refusal_reaches_those_who_send_first(self):
         """A body of a MiB is read past, and the connection is kept."""
@@ -283,6 +305,60 @@ class Requests(Case):
         self.refused(self.service.post("/v1/search", b" " * MIB), 400)  # and all is given back
 
 
+class Lines(Case):
+    arguments = ("--max-in-flight", 1, "--max-media-body", 1, "--max-bodies", 8)
+
+    def test_chunks_of_any_size(self):
+        """Lines arrive whole and once, however they were cut up."""
+        lines = b"".join(b'{"id": "%d", "text": "red", "nosuch": 1}\n' % i for i in range(12000))
+        for size in (7, 100, 4096, 1 << 20):
+            with self.service.open_socket() as sock:
+                sock.sendall(LINES_HEAD + chunks(lines, size) + b"0\r\n\r\n")
+                answer = read_answer(sock)
+            self.assertEqual(answer.status, 200)
+            answers = [json.loads(line) for line in answer.body.splitlines()]
+            self.assertEqual([one["line"] for one in answers], list(range(1, 12001)))
+            self.assertEqual({one["error"]["code"] for one in answers}, {"invalid_request"})
+
+    def test_a_line_that_never_ends(self):
+        lines = b'{"id": "c", "text": "red"}\n"' + b"x" * 5 * MIB + b'"\n{"id": "d", "text": "red"}\n'
+        with self.service.open_socket() as sock:
+            sock.sendall(LINES_HEAD + chunks(lines, 100000) + b"0\r\n\r\n")
+            answers = [json.loads(line) for line in read_answer(sock).body.splitlines()]
+        self.assertEqual([one.get("status") or one["error"]["code"] for one in answers],
+                         ["created", "too_large", "created"])
+
+    def test_too_many_in_flight(self):
+        """A stream of lines that pauses is in flight; whoever asks meanwhile is told to come again."""
+        lines = b"{}\n" * 100000
+        with self.service.open_socket() as sock:
+            sock.sendall(LINES_HEAD + chunks(lines, 50000))
+            until = time.monotonic() + TIMEOUT
+            while (answer := self.service.get("/v1/stats")).status == 200:
+                self.assertLess(time.monotonic(), until)
+            self.refused(answer, 429)
+            self.refused(self.service.post("/v1/search", b"{}"), 429)
+            self.lives()  # whoever looks after it is not turned away
+            sock.sendall(b"0\r\n\r\n")
+            self.assertEqual(len(read_answer(sock).body.splitlines()), 100000)
+        while self.service.get("/v1/stats").status == 429:
+            self.assertLess(time.monotonic(), until)
+
+
+class Leaving(Case):
+    # It may be only by the idle time that libmicrohttpd sees that a client has left in the middle of a body.
+    arguments = ("--idle-timeout", 1)
+
+    def test_clients_that_leave(self):
+        """In the middle of their lines, while some are looked at: all they held is given back."""
+        for _ in range(10):
+            with self.service.open_socket() as sock:
+                sock.sendall(LINES_HEAD + chunks(b'{"id": "a", "nosuch": 1}\n' * 20000, 30000))
+        until = time.monotonic() + TIMEOUT
+        while (stats := self.service.get("/v1/stats").json())["in_flight"] > 1 or stats["connections"] > 1:
+            self.assertLess(time.monotonic(), until)
+
+
 class Slow(Case):
     arguments = ("--header-timeout", 1, "--idle-timeout", 1)
 
@@ -300,8 +376,10 @@ class Slow(Case):
     def test_slow_clients_are_cut(self):
         body = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         refused = body.replace(b"search", b"nowhere")
+        lines = body.replace(b"/search", b"/items").replace(b"/json", b"/x-ndjson")
         for start in (b"G", b"GET / HTTP/1.1\r\nX-Slow: ", body + b"Content-Length: 900000\r\n\r\n",
                       body + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
+                      lines + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
                       refused + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n"):
             with self.service.open_socket() as sock:
                 sock.sendall(start)

@@ -64,12 +64,12 @@ static void wait_for_others(batcher *b) {
     for (double now; b->depth < b->options.most && others_are_coming(b) && !b->ending;) {
         if ((now = magpie_seconds()) >= until) return;
         struct timespec at;
-        clock_gettime(CLOCK_REALTIME, &at);
+        clock_gettime(CLOCK_MONOTONIC, &at);
         const double left = until - now;
         at.tv_nsec += (long)(left * 1e9);
         at.tv_sec += at.tv_nsec / 1000000000;
         at.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&b->arrived, &b->lock, &at);
+        pthread_cond_clockwait(&b->arrived, &b->lock, CLOCK_MONOTONIC, &at);
     }
 }
 

@@ -55,13 +55,15 @@ static int open_reference(const http_request *r, magpie_string reference) {
     return file;
 }
 
-static magpie_status read_file(int file, size_t limit, magpie_text *out) {
+/* MAGPIE_E_BUSY, and it has been answered, where too much is in memory already: a client may take its time to read. */
+static magpie_status read_file(http_request *r, int file, size_t limit, magpie_text *out) {
     struct stat st;
     char buffer[1 << 16];
     if (fstat(file, &st) != 0 || !S_ISREG(st.st_mode))
         return magpie_fail(MAGPIE_E_NOT_FOUND, "it is no file");
     if ((uint64_t)st.st_size > limit)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "the file is larger than %zu bytes", limit);
+    if (!http_hold(r, (size_t)st.st_size)) return MAGPIE_E_BUSY;
     for (ssize_t n; (n = read(file, buffer, sizeof buffer)) != 0;) {
         if (n < 0) return magpie_fail_errno(errno, "cannot read it");
         magpie_text_append(out, buffer, (size_t)n);
@@ -114,7 +116,7 @@ static http_outcome send_medium(http_request *r, bool image) {
     if (file < 0)
         return http_error(r, MHD_HTTP_NOT_FOUND, NULL, "id",
                           has ? "its %s is not there, or not beneath --media-root" : "it has no %s", what);
-    status = read_file(file, image ? MAGPIE_IMAGE_BYTES_MAX : SOUND_BYTES_MAX, &bytes);
+    status = read_file(r, file, image ? MAGPIE_IMAGE_BYTES_MAX : SOUND_BYTES_MAX, &bytes);
     close(file);
     const media_type *type =
         status == MAGPIE_OK ? media_type_of((magpie_string){bytes.data, bytes.size}, image) : NULL;
@@ -124,6 +126,7 @@ static http_outcome send_medium(http_request *r, bool image) {
         return http_answer(r, MHD_HTTP_OK, type->type, &bytes);
     }
     magpie_text_free(&bytes);
+    if (r->answered) return HTTP_DONE;
     if (status == MAGPIE_OK)
         return http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, "id", "what it names is no %s", what);
     return http_failure(r, status, "id");

@@ -299,11 +299,11 @@ static magpie_status take_in(serving_source *s, bool asked, bool reload) {
 /* With the lock held: sleeps until something changes, `look_every` at most. */
 static void wait_a_while(serving_source *s) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(look_every * 1e9);
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until);
 }
 
 static void *keep_fresh(void *argument) {

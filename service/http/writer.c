@@ -147,9 +147,9 @@ static void remove_lost(writer *w, char **lost, size_t n) {
 static void wait_for_tasks(writer *w) {
     struct timespec until;
     while (!w->first && !w->lost && !atomic_load(&w->ending)) {
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;
-        pthread_cond_timedwait(&w->arrived, &w->lock, &until);
+        pthread_cond_clockwait(&w->arrived, &w->lock, CLOCK_MONOTONIC, &until);
         if (w->first) continue;
         pthread_mutex_unlock(&w->lock);
         write_round_renew(&w->round);
