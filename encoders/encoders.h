@@ -68,11 +68,11 @@ typedef struct magpie_encoder_options {
     unsigned threads;           /* 0: magpie_cpu_count() */
     bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
                            nothing to do */
-    /* Never several threads on one text, picture or sound, which is what makes a single one quick: for a process whose
-     * other threads want the CPUs too, where a team mostly waits for the one of it that is not running. */
+    /* Never several threads on one text, picture or sound. A team of threads waits for each other actively: half the
+     * time for a single one where the CPUs are idle, many times as long where others want them. */
     bool no_teams;
-    bool raw;           /* vectors as they leave the network, not scaled to unit length */
-    bool full_decode;   /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
+    bool raw;         /* vectors as they leave the network, not scaled to unit length */
+    bool full_decode; /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
     double audio_seconds; /* of a sound, that are heard; 0: MAGPIE_AUDIO_SECONDS; INFINITY: all */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").

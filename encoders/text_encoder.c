@@ -322,14 +322,19 @@ static magpie_status run_together(const call *c) {
     return status == MAGPIE_OK ? run_batch(c, e->together, &e->scratch[0], 0, c->n) : status;
 }
 
-/* Consecutive texts, up to `most` tokens a batch. */
-static size_t cut_batches(const magpie_text_encoder *e, size_t n, size_t most) {
-    size_t batches = 0, tokens = 0;
+/* Consecutive texts of `all` tokens: one batch a worker, alike, where that is no more than BATCH_TOKENS each; a little
+ * one left over would take as long as they do. */
+static size_t cut_batches(const magpie_text_encoder *e, size_t n, size_t all) {
+    const size_t threads = e->info.threads;
+    const bool few = all <= threads * BATCH_TOKENS;
+    size_t batches = 0, seen = 0, tokens = 0;
     for (size_t i = 0; i < n; i++) {
-        if (i == 0 || tokens + e->counts[i] > most) {
+        const bool has_share = few && (2 * seen + e->counts[i]) * threads >= 2 * batches * all;
+        if (i == 0 || has_share || tokens + e->counts[i] > BATCH_TOKENS) {
             e->batches[batches++] = i;
             tokens = 0;
         }
+        seen += e->counts[i];
         tokens += e->counts[i];
     }
     e->batches[batches] = n;
@@ -344,11 +349,9 @@ static magpie_status encode_block(call *c) {
                  : take_tokens(c);
     if (status != MAGPIE_OK) return status;
     for (size_t i = 0; i < c->n; i++) tokens += e->counts[i];
-    if (!e->no_teams && (c->n == 1 || tokens <= TOGETHER_TOKENS * threads))
-        if (tokens <= lane_rows(e)) return run_together(c);
-    /* Smaller batches where that gives every worker one. */
-    size_t share = (tokens + threads - 1) / threads;
-    c->batches = cut_batches(e, c->n, share < BATCH_TOKENS ? share : BATCH_TOKENS);
+    if (!e->no_teams && tokens <= lane_rows(e) && (c->n == 1 || tokens <= TOGETHER_TOKENS * threads))
+        return run_together(c);
+    c->batches = cut_batches(e, c->n, tokens);
     return magpie_pool_run(e->pool, c->batches, batch_task, c);
 }
 

@@ -244,7 +244,8 @@ static magpie_status take_best(asking *a, uint32_t *heap, size_t n) {
 }
 
 /* By the model, of these items, or of all where that is NULL. *known: whether it knows of the user. */
-static magpie_status score(const asking *a, const uint32_t *items, size_t n, float *scores, bool *known) {
+static magpie_status score_items(const asking *a, const uint32_t *items, size_t n, float *scores,
+                                 bool *known) {
     const magpie_ranker_user user = {a->user, a->history, a->n};
     *known = false;
     if (!a->r->ranker || !n || (a->user == MAGPIE_RANKER_NOBODY && !a->n)) return MAGPIE_OK;
@@ -261,7 +262,7 @@ static magpie_status find_best(asking *a) {
     a->scores = magpie_alloc(items, sizeof *a->scores);
     uint32_t *heap = magpie_alloc(items + 1, sizeof *heap);
     magpie_status status = a->scores && heap ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = score(a, NULL, items, a->scores, &known);
+    if (status == MAGPIE_OK) status = score_items(a, NULL, items, a->scores, &known);
     for (size_t i = 0; i < items && known; i++)
         if (isfinite(a->scores[i])) heap[n++] = (uint32_t)i;
     if (known) status = take_best(a, heap, n);
@@ -516,7 +517,7 @@ static magpie_status score_rows(const asking *a, const uint64_t *rows, size_t n,
         if (number != MAGPIE_RANKER_NOBODY) numbers[count++] = number;
     }
     *known = false;
-    if (status == MAGPIE_OK) status = score(a, numbers, count, of_known, known);
+    if (status == MAGPIE_OK) status = score_items(a, numbers, count, of_known, known);
     for (size_t i = n; i-- > 0 && *known;)
         if (!isnan(scores[i])) scores[i] = isfinite(of_known[--count]) ? of_known[count] : NAN;
     free(numbers);

@@ -9,7 +9,7 @@
 
 enum { MOST = 16, TASKS = 200, DIMENSION = 2 };
 
-/* Of pictures: bytes become a vector of their size; none are refused. */
+/* Of pictures: bytes become a vector of their number; none at all are refused. */
 magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files, size_t n,
                                  float *out, magpie_outcome *outcomes) {
     for (size_t i = 0; i < n; i++) {

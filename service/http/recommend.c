@@ -92,7 +92,8 @@ static http_outcome ask(http_request *r, const asked *a) {
 /* It is opened behind the first requests, since it may take longer than all else. */
 bool recommend_wait(http_request *r) {
     serving now;
-    if (r->view.recommender || serving_catch_up(r->server->source) != MAGPIE_OK) return r->view.recommender;
+    if (r->view.recommender || serving_wait_for_recommender(r->server->source) != MAGPIE_OK)
+        return r->view.recommender;
     serving_take(r->server->source, &now);
     r->view.recommender = now.recommender;
     now.recommender = NULL;

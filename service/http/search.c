@@ -214,6 +214,11 @@ static bool choose_fusion(http_request *r, search *s) {
     const bool heads = s->explain || query_needs_encoder(q);
     q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : models->mixer;
     magpie_status status = MAGPIE_OK;
+    if (heads && s->space == MAGPIE_SPACE_FUSED && !q->fusion) {
+        http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, s->explain ? "explain" : "query",
+                   "the service has no model that fills the fused space: see --model");
+        return false;
+    }
     if (heads)
         status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
     else if (s->space == MAGPIE_SPACE_FUSED && !q->fusion)

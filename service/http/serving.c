@@ -17,20 +17,23 @@ static const double recommender_costs = 30;
 
 struct serving_source {
     serving_options options;
-    pthread_t thread;
+    pthread_t fresh, tended;
     pthread_mutex_t lock; /* guards all below but the last group */
     pthread_cond_t changed;
     serving current;
-    uint64_t wanted, done; /* rounds of work: asked for, and ended */
+    uint64_t wanted, done; /* rounds of taking in what was written: asked for, and ended */
     bool reload, ending, failed;
-    char why[512]; /* the last failure of a round */
-    /* The thread's own. */
-    heads_store spaces;              /* of the store, when models were last opened, or tried */
+    char why[512];                   /* the last failure of a round */
     uint64_t sequence, interactions; /* of the store, at the last round */
+    bool unsaved;                    /* indexes hold what their files do not */
+    bool reopen;                     /* the recommender, whatever there is of it */
+    uint64_t tries;                  /* to open one */
+    lru_key said;                    /* of the last failure's words */
+    /* The first thread's own. */
+    heads_store spaces; /* of the store, when models were last opened, or tried */
+    /* The second's. */
     uint64_t recommended_sequence, recommended_interactions;
     double recommended, recommender_cost, saved;
-    bool unsaved;
-    lru_key said; /* of the last failure's words */
 };
 
 /* ---- models -------------------------------------------------------------------------------------------- */
@@ -71,8 +74,8 @@ static magpie_status warm_up(const model_encoder *encoder) {
 static void *open_encoder(void *argument) {
     opening *o = argument;
     model_encoder *encoder = &o->models->encoders[o->sense];
-    omp_set_num_threads(
-        1); /* of this thread: three that each take all CPUs would mostly wait for each other */
+    /* Of this thread: three that each take all CPUs would mostly wait for each other. */
+    omp_set_num_threads(1);
     o->status = model_open(o->models->folders.of[o->sense], o->sense, false, encoder);
     if (o->status == MAGPIE_OK && encoder->text) o->status = warm_up(encoder);
     if (o->status != MAGPIE_OK) snprintf(o->why, sizeof o->why, "%s", magpie_error());
@@ -228,8 +231,11 @@ static void say_failure(serving_source *s, const char *what) {
     magpie_text words = {0};
     magpie_text_printf(&words, "%s: %s", what, magpie_error());
     const lru_key said = lru_hash(0, (magpie_string){words.data, words.size});
-    if (words.data && memcmp(&said, &s->said, sizeof said) != 0) s->options.log("error", words.data);
+    pthread_mutex_lock(&s->lock);
+    const bool again = memcmp(&said, &s->said, sizeof said) == 0;
     s->said = said;
+    pthread_mutex_unlock(&s->lock);
+    if (words.data && !again) s->options.log("error", words.data);
     magpie_text_free(&words);
 }
 
@@ -247,15 +253,16 @@ static magpie_status refresh_index(serving_source *s, const magpie_store_stats *
 static magpie_status refresh_indexes(serving_source *s, bool asked) {
     magpie_store_stats stats;
     magpie_status status = magpie_store_get_stats(s->current.store, &stats);
+    const bool changed = status == MAGPIE_OK && stats.sequence != s->sequence;
+    for (unsigned i = 0; i < MAGPIE_SPACES && status == MAGPIE_OK && (changed || asked); i++)
+        status = refresh_index(s, &stats, i);
     if (status != MAGPIE_OK) return status;
-    if (stats.sequence != s->sequence || asked) {
-        for (unsigned i = 0; i < MAGPIE_SPACES && status == MAGPIE_OK; i++)
-            status = refresh_index(s, &stats, i);
-        s->unsaved |= stats.sequence != s->sequence;
-    }
-    if (status == MAGPIE_OK) s->sequence = stats.sequence;
+    pthread_mutex_lock(&s->lock);
+    s->unsaved |= changed;
+    s->sequence = stats.sequence;
     s->interactions = stats.interactions;
-    return status;
+    pthread_mutex_unlock(&s->lock);
+    return MAGPIE_OK;
 }
 
 /* The store's spaces are of other models than when ours were opened: the first item came, or `magpie fuse`. */
@@ -281,51 +288,22 @@ static magpie_status refresh_models(serving_source *s, bool reload) {
     return status;
 }
 
-static magpie_status refresh_recommender(serving_source *s, bool reload) {
-    const double now = magpie_seconds(), since = now - s->recommended;
-    bool same = s->recommended_sequence == s->sequence && s->recommended_interactions == s->interactions;
-    if (s->current.recommender && !reload &&
-        (same || since < recommender_every || since < recommender_costs * s->recommender_cost))
-        return MAGPIE_OK;
-    served_recommender *new;
-    magpie_status status = open_recommender(s->current.store, &new);
-    s->recommended = magpie_seconds();
-    s->recommender_cost = s->recommended - now;
-    s->recommended_sequence = s->sequence;
-    s->recommended_interactions = s->interactions;
-    if (status == MAGPIE_OK)
-        replace_recommender(s, new);
-    else
-        say_failure(s, "recommendations go on as before");
-    return status;
-}
-
-static void save_indexes(serving_source *s) {
-    for (unsigned i = 0; i < MAGPIE_SPACES; i++)
-        if (s->current.index[i] && magpie_index_save(s->current.index[i]->index) != MAGPIE_OK)
-            say_failure(s, "an index was not saved, and will be caught up from the store at the next start");
-    s->saved = magpie_seconds();
-    s->unsaved = false;
-}
-
-/* Without the lock: only this thread replaces what is served. */
-static magpie_status run_round(serving_source *s, bool asked, bool reload) {
+/* Only this thread replaces models and indexes, so it reads them without the lock. */
+static magpie_status take_in(serving_source *s, bool asked, bool reload) {
     magpie_status status = refresh_models(s, reload);
     if (status == MAGPIE_OK && (status = refresh_indexes(s, asked)) != MAGPIE_OK)
         say_failure(s, "an index was not brought up to date");
-    if (status == MAGPIE_OK) status = refresh_recommender(s, reload);
-    if (s->unsaved && magpie_seconds() - s->saved > save_every) save_indexes(s);
     return status;
 }
 
-static void wait_for_work(serving_source *s) {
+/* With the lock held: sleeps until something changes, `look_every` at most. */
+static void wait_a_while(serving_source *s) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += (long)(look_every * 1e9);
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    if (s->wanted == s->done && !s->reload && !s->ending)
-        pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    pthread_cond_timedwait(&s->changed, &s->lock, &until);
 }
 
 static void *keep_fresh(void *argument) {
@@ -336,22 +314,89 @@ static void *keep_fresh(void *argument) {
         const bool reload = s->reload, asked = s->wanted != s->done;
         s->reload = false;
         pthread_mutex_unlock(&s->lock);
-        magpie_status status = run_round(s, asked, reload);
+        magpie_status status = take_in(s, asked, reload);
         pthread_mutex_lock(&s->lock);
         s->failed = status != MAGPIE_OK;
         if (s->failed) snprintf(s->why, sizeof s->why, "%s", magpie_error());
         s->done = round;
         pthread_cond_broadcast(&s->changed);
-        wait_for_work(s);
+        if (s->wanted == s->done && !s->reload && !s->ending) wait_a_while(s);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;
+}
+
+/* ---- what takes longer ---------------------------------------------------------------------------------- */
+
+/* With the lock held. */
+static bool needs_recommender(const serving_source *s) {
+    const double since = magpie_seconds() - s->recommended;
+    if (!s->tries || s->reopen) return true;
+    if (s->recommended_sequence == s->sequence && s->recommended_interactions == s->interactions)
+        return false;
+    return since > recommender_every && since > recommender_costs * s->recommender_cost;
+}
+
+/* With the lock held, which is given up meanwhile. */
+static void renew_recommender(serving_source *s) {
+    served_recommender *new;
+    const double start = magpie_seconds();
+    s->reopen = false;
+    s->recommended_sequence = s->sequence;
+    s->recommended_interactions = s->interactions;
+    pthread_mutex_unlock(&s->lock);
+    if (open_recommender(s->current.store, &new) == MAGPIE_OK)
+        replace_recommender(s, new);
+    else
+        say_failure(s, "recommendations go on as before");
+    pthread_mutex_lock(&s->lock);
+    s->recommended = magpie_seconds();
+    s->recommender_cost = s->recommended - start;
+    s->tries++;
+    pthread_cond_broadcast(&s->changed);
+}
+
+static void save_indexes(serving_source *s) {
+    serving view;
+    serving_take(s, &view);
+    for (unsigned i = 0; i < MAGPIE_SPACES; i++)
+        if (view.index[i] && magpie_index_save(view.index[i]->index) != MAGPIE_OK)
+            say_failure(s, "an index was not saved, and will be caught up from the store at the next start");
+    serving_give_back(&view);
+}
+
+static void *keep_tended(void *argument) {
+    serving_source *s = argument;
+    pthread_mutex_lock(&s->lock);
+    while (!s->ending) {
+        if (needs_recommender(s)) renew_recommender(s);
+        if (s->unsaved && magpie_seconds() - s->saved > save_every) {
+            s->unsaved = false;
+            pthread_mutex_unlock(&s->lock);
+            save_indexes(s);
+            pthread_mutex_lock(&s->lock);
+            s->saved = magpie_seconds();
+        }
+        if (!s->ending && !needs_recommender(s)) wait_a_while(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+magpie_status serving_wait_for_recommender(serving_source *s) {
+    pthread_mutex_lock(&s->lock);
+    while (!s->tries && !s->ending) pthread_cond_wait(&s->changed, &s->lock);
+    const bool there = s->current.recommender != NULL;
+    pthread_mutex_unlock(&s->lock);
+    return there ? MAGPIE_OK
+                 : magpie_fail(MAGPIE_E_BUSY, "the recommender cannot be opened; the log has the reason");
 }
 
 static void wake(serving_source *s, bool reload) {
     pthread_mutex_lock(&s->lock);
     s->wanted++;
     s->reload |= reload;
+    s->reopen |= reload;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
@@ -383,6 +428,20 @@ static void free_source(serving_source *s) {
     free(s);
 }
 
+static void end_thread(serving_source *s, pthread_t thread) {
+    pthread_mutex_lock(&s->lock);
+    s->ending = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(thread, NULL);
+}
+
+static magpie_status start_threads(serving_source *s) {
+    int error = pthread_create(&s->fresh, NULL, keep_fresh, s);
+    if (!error && (error = pthread_create(&s->tended, NULL, keep_tended, s)) != 0) end_thread(s, s->fresh);
+    return error ? magpie_fail_errno(error, "cannot start a thread") : MAGPIE_OK;
+}
+
 magpie_status serving_open(const serving_options *options, storage_mode mode, serving_source **out) {
     serving_source *s = magpie_alloc(1, sizeof *s);
     magpie_store_stats stats;
@@ -401,8 +460,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
     if (status == MAGPIE_OK) {
         s->sequence = stats.sequence;
         s->spaces = s->current.models->spaces;
-        int error = pthread_create(&s->thread, NULL, keep_fresh, s);
-        if (error) status = magpie_fail_errno(error, "cannot start a thread");
+        status = start_threads(s);
     }
     if (status == MAGPIE_OK)
         *out = s;
@@ -413,11 +471,8 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
 
 void serving_close(serving_source *s) {
     if (!s) return;
-    pthread_mutex_lock(&s->lock);
-    s->ending = true;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
+    end_thread(s, s->fresh);
+    end_thread(s, s->tended);
     if (s->unsaved) save_indexes(s);
     free_source(s);
 }

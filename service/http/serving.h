@@ -5,9 +5,9 @@
  * the place of the old for the requests that come, and the old one goes when the last request that has it is
  * answered. So SIGHUP, a rebuild or a new ranker drop no request.
  *
- * FRESHNESS. A thread wakes up when something has been written here, and some times a second to see whether
- * another process has written: then indexes take it in, the recommender is opened anew (not more often than
- * is cheap), and every minute with changes the index files are saved. None of it stops an answer. */
+ * FRESHNESS. One thread wakes up when something has been written here, and some times a second to see whether another
+ * process has written: then the indexes take it in. Another opens the recommender anew (not more often than is cheap)
+ * and saves the index files every minute with changes. None of it stops an answer. */
 #ifndef MAGPIE_SERVING_H
 #define MAGPIE_SERVING_H
 
@@ -74,6 +74,8 @@ void serving_give_back(serving *view);
 void serving_wrote(serving_source *source);
 /* Waits until the indexes have taken in what was committed before the call. Not on a connection's thread. */
 MAGPIE_CHECK_RESULT magpie_status serving_catch_up(serving_source *source);
+/* Until the first recommender has been opened, or has failed to be: MAGPIE_E_BUSY. */
+MAGPIE_CHECK_RESULT magpie_status serving_wait_for_recommender(serving_source *source);
 /* Opens models and recommender anew, in the background; where that fails the old ones stay, and the log has
  * why. Safe in a signal's thread, not in its handler. */
 void serving_reload(serving_source *source);

@@ -180,9 +180,17 @@ bool things_choose_model(things *t, json_t *body) {
 
 /* ---- encoding ------------------------------------------------------------------------------------------ */
 
+/* Of a service that ends and has waited long enough, no more is begun. The caller holds one of `left`. */
 static void submit_next(things *t) {
-    const size_t i = atomic_fetch_add(&t->next, 1);
-    if (i < t->n) batcher_submit(t->r->view.models->batchers[t->of[i].task.sense], &t->of[i].task);
+    for (size_t i; (i = atomic_fetch_add(&t->next, 1)) < t->n;) {
+        encode_task *task = &t->of[i].task;
+        if (!atomic_load(&t->r->server->stopping)) {
+            batcher_submit(t->r->view.models->batchers[task->sense], task);
+            return;
+        }
+        task->outcome = (magpie_outcome){MAGPIE_E_CANCELLED, "the service is ending"};
+        atomic_fetch_sub(&t->left, 1);
+    }
 }
 
 static void be_done(encode_task *task) {
