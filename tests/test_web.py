@@ -136,6 +136,7 @@ class Page(unittest.TestCase):
         self.browser.wait("!document.querySelector('section:not([hidden]) [aria-busy=true]')")
 
     def ask(self, words):
+        self.browser.wait("!document.querySelector('#view-find').hidden")
         self.browser.run(f"document.querySelector('#words').value = {json.dumps(words)}")
         self.browser.click("#go") if self.browser.run("document.querySelector('#go').offsetWidth > 0") else \
             self.browser.run("document.querySelector('#ask').requestSubmit()")
