@@ -140,8 +140,7 @@ static bool read_form(http_request *r, search *s) {
             json_error_t error;
             r->json = json_loadb(part.bytes.data, part.bytes.size, JSON_REJECT_DUPLICATES, &error);
             fine = r->json && read_body(r, r->json, s);
-            if (!r->json)
-                http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "request", "it is no JSON: %s", error.text);
+            if (!r->json) http_bad_json(r, &error, "request");
         } else {
             http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "body",
                        "the fields of a form are request, image and audio");
