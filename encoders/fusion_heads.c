@@ -37,7 +37,8 @@ static void gather(const fusion_network *net, const fusion_piece *p, uint32_t *x
     const fusion_batch *batch = net->batch;
     size_t m = p->modality, input = net->layout.input[m], units = fusion_units(net, input);
     for (size_t i = p->item; i < p->item + p->n; i++, x += units) {
-        memset(x, 0, units * sizeof *x);
+        x[units - 1] = 0;
+        if (!net->view[m].has[i]) memset(x, 0, units * sizeof *x);
         if (!net->view[m].has[i]) continue;
         for (size_t k = 0; batch->of->numbers[m] && k < units && i + AHEAD < batch->n; k += FUSION_TILE)
             __builtin_prefetch((const uint32_t *)batch->of->numbers[m][net->items[i + AHEAD]] + k);
@@ -127,10 +128,11 @@ magpie_status fusion_forward(fusion_network *net) {
 
 /* ---- backwards ---- */
 
-/* A block of items: some rows of one view, and what a thread works in. */
+/* Of a block of items, the rows of a view. */
 typedef struct block_rows {
     size_t count, item[FUSION_ITEMS];
-    uint32_t *slopes; /* [FUSION_ITEMS, units of rows]: of these with all rows */
+    uint32_t *slopes; /* units of rows: where those of the next one's products with all go */
+    float *dz;        /* [count, dimension]: of themselves, later of y times its length */
 } block_rows;
 
 /* From the slopes of a row of z, of item i, to those of y, times its length. A cosine has a slope times itself
@@ -158,10 +160,9 @@ static void slopes_of_row(fusion_network *net, size_t m, size_t i, float *dz, do
     net->kernels->mix(dz, vectors, scales, count, d, d);
 }
 
-/* Of residual heads, from the slopes of y to those of p. dy: the former, times their lengths; dp: room for
- * the slopes of all rows from the block's first to its last. */
-static void slopes_of_inner(fusion_network *net, size_t m, const block_rows *block, const float *dy,
-                            float *dp, float *bias) {
+/* Of residual heads, from the slopes of y to those of p. dp: room for those of all rows from the block's first
+ * to its last. */
+static void slopes_of_inner(fusion_network *net, size_t m, const block_rows *block, float *dp, float *bias) {
     const fusion_training_kernels *k = net->kernels;
     size_t d = net->layout.dimension, units = fusion_units(net, d),
            first = fusion_row(net, m, block->item[0]),
@@ -171,53 +172,54 @@ static void slopes_of_inner(fusion_network *net, size_t m, const block_rows *blo
         size_t row = fusion_row(net, m, block->item[i]);
         float *slopes = dp + (row - first) * d;
         k->gelu_slope(net->p + row * d, slopes, d);
-        k->add(slopes, dy + i * d, 1 / net->length[row], d);
+        k->add(slopes, block->dz + i * d, 1 / net->length[row], d);
         k->add(bias, slopes, 1, d);
         fusion_store(net, slopes, 1, d, net->dp + row * units);
     }
 }
 
-static void slopes_of_block(fusion_network *net, size_t task, size_t m, const block_rows *block, float *dz) {
+static void slopes_of_block(fusion_network *net, size_t task, size_t m, const block_rows *block, float *dp) {
     size_t d = net->layout.dimension;
     float *bias = net->biases + (task * MAGPIE_MODALITIES + m) * 2 * d;
     memset(bias, 0, 2 * d * sizeof *bias);
     net->weights[task * MAGPIE_MODALITIES + m] = 0;
-    if (!block->count) return;
-    multiply_rows(net, block->slopes, block->count, net->rows, net->z, d, dz);
     for (size_t i = 0; i < block->count; i++) {
         size_t row = fusion_row(net, m, block->item[i]);
-        float *one = dz + i * d, inverse = 1 / net->length[row];
-        slopes_of_row(net, m, block->item[i], one, &net->scales[task],
+        float *dz = block->dz + i * d, inverse = 1 / net->length[row];
+        slopes_of_row(net, m, block->item[i], dz, &net->scales[task],
                       &net->weights[task * MAGPIE_MODALITIES + m]);
-        net->kernels->add(bias, one, inverse, d);
-        fusion_store(net, one, inverse, d, net->dy + row * fusion_units(net, d));
+        net->kernels->add(bias, dz, inverse, d);
+        fusion_store(net, dz, inverse, d, net->dy + row * fusion_units(net, d));
     }
-    if (net->layout.kind == FUSION_RESIDUAL)
-        slopes_of_inner(net, m, block, dz, dz + FUSION_ITEMS * d, bias + d);
+    if (net->layout.kind == FUSION_RESIDUAL && block->count) slopes_of_inner(net, m, block, dp, bias + d);
 }
 
 /* The slopes of a block of items: of their products, of their vectors, of what heads put out. */
 static magpie_status backward_task(void *context, size_t task, unsigned worker) {
     fusion_network *net = context;
-    size_t units = fusion_units(net, net->rows), first = task * FUSION_ITEMS,
-           end = fusion_least(first + FUSION_ITEMS, net->batch->n);
+    size_t d = net->layout.dimension, units = fusion_units(net, net->rows), first = task * FUSION_ITEMS,
+           end = fusion_least(first + FUSION_ITEMS, net->batch->n), count = 0;
     float *slopes = net->scratch + worker * net->scratch_size,
-          *row = slopes + MAGPIE_MODALITIES * net->stride, *dz = row + net->most;
-    block_rows blocks[MAGPIE_MODALITIES] = {{0}};
-    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-        blocks[m].slopes =
-            (uint32_t *)(dz + 2 * FUSION_ITEMS * net->layout.dimension) + m * FUSION_ITEMS * units;
+          *row = slopes + MAGPIE_MODALITIES * net->stride, *dp = row + net->most, *dz = dp + FUSION_ITEMS * d;
+    uint32_t *numbers = (uint32_t *)(dz + MAGPIE_MODALITIES * FUSION_ITEMS * d);
+    block_rows blocks[MAGPIE_MODALITIES];
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        blocks[m] = (block_rows){.slopes = numbers + count * units, .dz = dz + count * d};
+        for (size_t i = first; i < end; i++)
+            if (fusion_has(net, m, i)) blocks[m].item[blocks[m].count++] = i;
+        count += blocks[m].count;
+    }
     net->losses[task] = net->scales[task] = 0;
     for (size_t i = first; i < end; i++) {
         net->losses[task] += fusion_slopes(net, i, slopes, row);
-        for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-            if (fusion_has(net, m, i)) {
-                block_rows *b = &blocks[m];
-                fusion_store(net, slopes + m * net->stride, 1, net->rows, b->slopes + b->count * units);
-                b->item[b->count++] = i;
-            }
+        for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+            if (!fusion_has(net, m, i)) continue;
+            fusion_store(net, slopes + m * net->stride, 1, net->rows, blocks[m].slopes);
+            blocks[m].slopes += units;
+        }
     }
-    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) slopes_of_block(net, task, m, &blocks[m], dz);
+    multiply_rows(net, numbers, count, net->rows, net->z, d, dz);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) slopes_of_block(net, task, m, &blocks[m], dp);
     return MAGPIE_OK;
 }
 

@@ -126,8 +126,8 @@ static void lay_out_scratch(fusion_network *net, magpie_block *block) {
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
         if (most < net->layout.input[m]) most = net->layout.input[m];
     size_t forwards = FUSION_BLOCK * (most + d), panel = FUSION_SUMMED * rounded(net->most);
-    net->scratch_size =
-        MAGPIE_MODALITIES * (net->stride + FUSION_ITEMS * net->rows) + net->most + 2 * FUSION_ITEMS * d;
+    net->scratch_size = MAGPIE_MODALITIES * (net->stride + FUSION_ITEMS * net->rows) + net->most +
+                        (1 + MAGPIE_MODALITIES) * FUSION_ITEMS * d;
     if (net->scratch_size < forwards) net->scratch_size = forwards;
     if (net->scratch_size < panel) net->scratch_size = panel;
     net->scratch_size = rounded(net->scratch_size);
@@ -146,6 +146,8 @@ static void lay_out(fusion_network *net, magpie_block *block) {
     lay_out_rows(net, block);
     lay_out_scratch(net, block);
     net->same = magpie_carve(block, n, sizeof *net->same);
+    net->last = magpie_carve(block, fusion_places(n), sizeof *net->last);
+    net->sets = magpie_carve(block, n, sizeof *net->sets);
     net->items = magpie_carve(block, n, sizeof *net->items);
     net->place = magpie_carve(block, n, sizeof *net->place);
     net->fused_inverse = magpie_carve(block, n, sizeof *net->fused_inverse);
@@ -227,7 +229,10 @@ static void pack_matrix(const fusion_network *net, size_t matrix, size_t input, 
 static magpie_status begin_task(void *context, size_t task, unsigned worker) {
     fusion_network *net = context;
     const fusion_layout *l = &net->layout;
-    if (task == 0) return fusion_plan(net);
+    if (task == 0) {
+        fusion_plan(net);
+        return MAGPIE_OK;
+    }
     size_t panels = fusion_panels(net, l->dimension), m = (task - 1) / panels,
            first = (task - 1) % panels * net->kernels->panel;
     uint32_t *numbers = (uint32_t *)(net->scratch + worker * net->scratch_size);

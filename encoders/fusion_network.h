@@ -44,6 +44,8 @@ struct fusion_network {
     size_t rows;     /* of all views of this batch */
     size_t examples; /* of all pairs */
     int32_t *same;   /* [most]: the next item of the batch of the same title, round in a ring */
+    int32_t *last;   /* [fusion_places(most)]: for that */
+    uint8_t *sets;   /* [n]: modalities, bits, of the batch's items in its order */
     uint32_t *items; /* [n]: the batch's, those that have the same modalities side by side */
     uint32_t *place; /* [n]: where the batch's items went */
     uint32_t *matrix[MAGPIE_MODALITIES], *inner[MAGPIE_MODALITIES]; /* turned panels of heads' matrices */
@@ -80,6 +82,12 @@ enum { FUSION_SUMMED = 96 /* rows of a matrix of parameters that a task sums up:
 static inline size_t fusion_blocks(size_t n, size_t block) { return (n + block - 1) / block; }
 /* An odd number of cache lines, or columns of a matrix would be in a few sets of the cache. */
 static inline size_t fusion_stride(size_t rows) { return (rows / FUSION_TILE | 1) * FUSION_TILE; }
+/* Of a table of n things: a power of two, at least half of them empty. */
+static inline size_t fusion_places(size_t n) {
+    size_t places = 2;
+    while (places < 2 * n) places *= 2;
+    return places;
+}
 static inline size_t fusion_least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* A part of the stages that run over the rows of all views: FUSION_BLOCK rows of one. */
@@ -110,7 +118,7 @@ static inline size_t fusion_panels(const fusion_network *net, size_t columns) {
 void fusion_store(const fusion_network *network, const float *x, float scale, size_t n, uint32_t *row);
 
 /* Which views, pairs and rows the batch has. */
-MAGPIE_CHECK_RESULT magpie_status fusion_plan(fusion_network *network);
+void fusion_plan(fusion_network *network);
 /* Features to unit vectors, of all views. */
 MAGPIE_CHECK_RESULT magpie_status fusion_forward(fusion_network *network);
 /* All that the loss is made of. */
