@@ -107,10 +107,19 @@ static size_t shared(const fusion_network *net, const fusion_pair *p, size_t m, 
 /* Columns of a row of Gram products, mixed as the items of a pair are fused, but of the length they have
  * before that is made 1: out [n]. */
 static void mix_columns(const fusion_network *net, const fusion_pair *p, const float *gram, float *out) {
-    memset(out, 0, p->n * sizeof *out);
-    for (size_t m = 0, first; m < MAGPIE_MODALITIES; m++) {
+    const float *whole[MAGPIE_MODALITIES];
+    float weights[MAGPIE_MODALITIES];
+    size_t count = 0, first;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
+        if (shared(net, p, m, &first) < p->n) continue;
+        whole[count] = gram + fusion_row(net, m, first);
+        weights[count++] = net->weight[m];
+    }
+    net->kernels->mix(out, whole, weights, count, p->n, 0);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++) {
         size_t n = shared(net, p, m, &first);
-        if (n) net->kernels->add(out + first - p->first, gram + fusion_row(net, m, first), net->weight[m], n);
+        if (n && n < p->n)
+            net->kernels->add(out + first - p->first, gram + fusion_row(net, m, first), net->weight[m], n);
     }
 }
 

@@ -119,18 +119,19 @@ static void lay_out_rows(fusion_network *net, magpie_block *block) {
     net->dp = magpie_carve(block, rows * fusion_units(net, d), sizeof *net->dp);
 }
 
-/* What threads work in: rows going into a head and coming out; slopes of an item's products, a row of its
- * logits, and a block of items' slopes; a panel of rows of slopes. */
+/* What threads work in: rows of a matrix; rows going into a head and coming out; slopes of an item's products,
+ * a row of its logits and a block of items' slopes; panels of slopes. */
 static void lay_out_scratch(fusion_network *net, magpie_block *block) {
-    size_t d = net->layout.dimension, most = 0;
+    size_t d = net->layout.dimension, widest = d;
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-        if (most < net->layout.input[m]) most = net->layout.input[m];
-    size_t forwards = FUSION_BLOCK * (most + d), panel = FUSION_SUMMED * rounded(net->most);
-    net->scratch_size = MAGPIE_MODALITIES * (net->stride + FUSION_ITEMS * net->rows) + net->most +
-                        (1 + MAGPIE_MODALITIES) * FUSION_ITEMS * d;
-    if (net->scratch_size < forwards) net->scratch_size = forwards;
-    if (net->scratch_size < panel) net->scratch_size = panel;
-    net->scratch_size = rounded(net->scratch_size);
+        if (widest < net->layout.input[m]) widest = net->layout.input[m];
+    const size_t sizes[] = {net->kernels->panel * widest, FUSION_BLOCK * (widest + d),
+                            MAGPIE_MODALITIES * (net->stride + FUSION_ITEMS * (net->rows + d)) + net->most +
+                                FUSION_ITEMS * d,
+                            FUSION_SUMMED * rounded(net->most)};
+    net->scratch_size = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (net->scratch_size < sizes[i]) net->scratch_size = rounded(sizes[i]);
     net->scratch =
         magpie_carve(block, magpie_pool_threads(net->pool) * net->scratch_size, sizeof *net->scratch);
 }

@@ -77,7 +77,7 @@ struct fusion_network {
     float *gradient;
 };
 
-enum { FUSION_SUMMED = 96 /* rows of a matrix of parameters that a task sums up: panels */ };
+enum { FUSION_SUMMED = 64 /* rows of a matrix of parameters that a task sums up: panels */ };
 
 static inline size_t fusion_blocks(size_t n, size_t block) { return (n + block - 1) / block; }
 /* An odd number of cache lines, or columns of a matrix would be in a few sets of the cache. */
@@ -107,9 +107,7 @@ static inline size_t fusion_row(const fusion_network *net, size_t modality, size
     return net->view[modality].row + item - net->view[modality].first;
 }
 
-static inline size_t fusion_units(const fusion_network *net, size_t n) {
-    return fusion_blocks(n, sizeof(uint32_t) / net->number);
-}
+static inline size_t fusion_units(const fusion_network *net, size_t n) { return net->bf16 ? (n + 1) / 2 : n; }
 static inline size_t fusion_panels(const fusion_network *net, size_t columns) {
     return fusion_blocks(columns, net->kernels->panel);
 }
