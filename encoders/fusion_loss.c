@@ -6,14 +6,16 @@
  *
  * GRAM PRODUCTS are all that there is to multiply. A fused vector is f_i = sum_m w_m z_mi / |sum_m w_m z_mi|,
  * so that its products with a view's are sums of those among the views, and the slopes of its logits are
- * slopes of theirs. They are symmetric: half of them is computed, by blocks of rows, and the rest mirrored.
- * Of two views, that and the way back are 6.3 products of all items with all items; with products of fused
- * vectors themselves there were 9.
+ * slopes of theirs. They are symmetric: half of them is computed, by squares, and the rest mirrored. Of two
+ * views, that and the way back are 6.1 products of all items with all items; with products of fused vectors
+ * themselves there were 9.
  *
- * NOTHING ELSE IS KEPT: one pass over them sums up exponentials, the next computes them again and puts slopes
- * where the products were. Exponentials cost less than memory.
+ * NOTHING ELSE IS KEPT: one pass over them sums up exponentials, the next computes them again. The slope of a
+ * product is that of logits from either side, and for an item both are made of its own rows of products; so
+ * its slopes are complete at once, in a row that is near, and go from there into the slopes of its vectors.
+ * Exponentials cost less than memory.
  *
- * ONE EXPONENTIAL serves both directions, since no maximum is subtracted: cosines are at most 1, so that
+ * ONE EXPONENTIAL serves both directions of the softmax, since no maximum is subtracted: cosines are at most 1, so that
  * exp(l - s + headroom) is within a float whatever s is, and loses what is 2 cosines below the best only
  * where s is past 70. Then e_ij (1 / sum of row i + 1 / sum of column j) / 2 is the slope. */
 #include "fusion_network.h"
@@ -29,39 +31,34 @@ static const float masked = -1e9f;
 
 /* ---- products ---- */
 
-enum { SQUARE = 128 /* rows and columns of Gram products of a task */ };
+enum { SQUARE = 128 /* rows and columns of a task */ };
 
-/* Rows row .. row+m-1 of a square, a panel at most. */
-static void multiply_panel(const fusion_network *net, size_t row, size_t m, size_t column, size_t n) {
+/* Some rows, from the first of a panel on, of some columns, and the same mirrored from column `rest` on. */
+static void multiply(const fusion_network *net, size_t row, size_t m, size_t column, size_t n, size_t rest) {
     size_t units = fusion_units(net, net->layout.dimension);
-    const fusion_product product = {.m = m,
-                                    .n = n,
-                                    .units = units,
-                                    .a = net->z_turned + row * units,
-                                    .b = net->z_turned + column * units,
-                                    .depth = units,
-                                    .c = net->gram + row * net->stride + column,
-                                    .stride = net->stride};
-    net->kernels->multiply[net->bf16](&product);
+    net->kernels->multiply[net->bf16](&(fusion_product){.m = m,
+                                                        .n = n,
+                                                        .units = units,
+                                                        .a = net->z_turned + row * units,
+                                                        .b = net->z_turned + column * units,
+                                                        .depth = units,
+                                                        .c = net->gram + row * net->stride + column,
+                                                        .stride = net->stride});
+    net->kernels->mirror(net->gram, net->stride, row, m, rest, column + n - rest);
 }
 
-/* The squares right of the diagonal, and on it their panels from there on: what lies on the other side is the
- * same. */
+/* A square right of the diagonal; or of one that lies on it, from there on, a panel of rows after the other. */
 static magpie_status products_task(void *context, size_t task, unsigned worker) {
     (void)worker;
     fusion_network *net = context;
-    size_t across = 0, down = task, panel = net->kernels->panel;
+    size_t across = 0, down = task;
     for (; down > across; across++) down -= across + 1;
-    size_t row = down * SQUARE, end = fusion_least(net->rows, row + SQUARE), column = across * SQUARE,
-           columns = fusion_least(net->rows - column, SQUARE);
-    if (row != column) {
-        multiply_panel(net, row, end - row, column, columns);
-        net->kernels->mirror(net->gram, net->stride, row, end - row, column, columns);
-    }
-    for (; row == column && row < end; row += panel, column = row) {
-        size_t n = fusion_least(end - row, panel), rest = end - row - n;
-        multiply_panel(net, row, n, row, n + rest);
-        net->kernels->mirror(net->gram, net->stride, row, n, row + n, rest);
+    size_t row = down * SQUARE, column = across * SQUARE, end = fusion_least(net->rows, column + SQUARE),
+           most = row == column ? net->kernels->panel : SQUARE;
+    for (size_t last = fusion_least(net->rows, row + SQUARE); row < last; row += most) {
+        size_t m = fusion_least(last - row, most);
+        if (down == across) column = row;
+        multiply(net, row, m, column, end - column, down == across ? row + m : column);
     }
     return MAGPIE_OK;
 }

@@ -168,7 +168,7 @@ typedef struct fusion_training_kernels {
     const char *name;
     float (*dot)(const float *a, const float *b, size_t n);
     void (*add)(float *x, const float *y, float scale, size_t n); /* x += scale y */
-    /* out [n] = the sum over `count`, 1 to FUSION_VIEWS, of x [n] times scale; x may be out. What lies `ahead`
+    /* out [n] = the sum over `count`, up to FUSION_VIEWS, of x [n] times scale; x may be out. What lies `ahead`
      * of each x is fetched. */
     void (*mix)(float *out, const float *const x[], const float scale[], size_t count, size_t n,
                 size_t ahead);
@@ -184,8 +184,8 @@ typedef struct fusion_training_kernels {
                   const float *columns, float *out);
     /* out [n]: x times scale in bf16, to nearest, ties to even. */
     void (*narrow)(const float *x, float scale, size_t n, uint16_t *out);
-    /* Of x, a symmetric matrix: rows row .. row+rows-1 of some columns become those columns' rows. All are
-     * multiples of FUSION_TILE. */
+    /* Of x, a symmetric matrix: some rows of some columns become those columns of these rows. All are multiples
+     * of a vector's lanes. */
     void (*mirror)(float *x, size_t stride, size_t row, size_t rows, size_t column, size_t columns);
     size_t panel; /* columns of one */
     /* [bf16]: NULL where the CPU does not multiply these. */

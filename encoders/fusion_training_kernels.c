@@ -259,15 +259,16 @@ INLINE vu halves(const uint16_t *x, size_t n) {
     return __builtin_convertvector(narrow, vu);
 }
 
-static void pack_bf16(const void *x, size_t stride, size_t rows, size_t columns, size_t depth,
-                      uint32_t *panels) {
+/* A panel after the other, since the rows are near. */
+INLINE void pack(const void *x, size_t stride, size_t rows, size_t columns, size_t depth, uint32_t *panels,
+                 bool bf16) {
     for (size_t j = 0; j < columns; j += VL) {
-        const uint16_t *numbers = (const uint16_t *)x + j;
         uint32_t *out = panels + j / WIDTH * depth * WIDTH + j % WIDTH;
         size_t n = columns - j < VL ? columns - j : VL;
-        for (size_t k = 0; k < rows; k += 2, numbers += 2 * stride, out += WIDTH) {
-            vu units = halves(numbers, n);
-            if (k + 1 < rows) units |= halves(numbers + stride, n) << 16;
+        for (size_t k = 0; k < rows; k += bf16 ? 2 : 1, out += WIDTH) {
+            const uint16_t *numbers = (const uint16_t *)x + k * stride + j;
+            vu units = bf16 ? halves(numbers, n) : (vu)load_part((const float *)x + k * stride + j, n);
+            if (bf16 && k + 1 < rows) units |= halves(numbers + stride, n) << 16;
             store(out, (vf)units);
         }
     }
@@ -275,12 +276,12 @@ static void pack_bf16(const void *x, size_t stride, size_t rows, size_t columns,
 
 static void pack_f32(const void *x, size_t stride, size_t rows, size_t columns, size_t depth,
                      uint32_t *panels) {
-    for (size_t j = 0; j < columns; j += VL) {
-        const float *numbers = (const float *)x + j;
-        uint32_t *out = panels + j / WIDTH * depth * WIDTH + j % WIDTH;
-        size_t n = columns - j < VL ? columns - j : VL;
-        for (size_t k = 0; k < rows; k++, numbers += stride, out += WIDTH) store(out, load_part(numbers, n));
-    }
+    pack(x, stride, rows, columns, depth, panels, false);
+}
+
+static void pack_bf16(const void *x, size_t stride, size_t rows, size_t columns, size_t depth,
+                      uint32_t *panels) {
+    pack(x, stride, rows, columns, depth, panels, true);
 }
 
 /* ---- GELU ---- */
@@ -350,20 +351,19 @@ static void adam(float *p, float *m, float *v, const float *g, size_t n,
 }
 
 extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
-const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
-    .name = SIMD_NAME,
-    .dot = dot,
-    .add = add,
-    .mix = mix,
-    .spread = spread,
-    .exponentials = exponentials,
-    .weigh = weigh,
-    .narrow = narrow,
-    .mirror = mirror,
-    .panel = WIDTH,
-    .multiply = {multiply_f32, multiply_bf16},
-    .pack = {pack_f32, pack_bf16},
-    .pack_turned = pack_turned,
-    .gelu = gelu,
-    .gelu_slope = gelu_slope,
-    .adam = adam};
+const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {SIMD_NAME,
+                                                                     dot,
+                                                                     add,
+                                                                     mix,
+                                                                     spread,
+                                                                     exponentials,
+                                                                     weigh,
+                                                                     narrow,
+                                                                     mirror,
+                                                                     WIDTH,
+                                                                     {multiply_f32, multiply_bf16},
+                                                                     {pack_f32, pack_bf16},
+                                                                     pack_turned,
+                                                                     gelu,
+                                                                     gelu_slope,
+                                                                     adam};
