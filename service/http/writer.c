@@ -166,7 +166,7 @@ static void wait_for_tasks(writer *w) {
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;
         pthread_cond_clockwait(&w->arrived, &w->lock, CLOCK_MONOTONIC, &until);
-        if (w->first) continue;
+        if (w->first || !w->round.view.models) continue;
         pthread_mutex_unlock(&w->lock);
         write_round_renew(&w->round);
         pthread_mutex_lock(&w->lock);
