@@ -24,6 +24,8 @@ const fusion_training_kernels *fusion_training_kernels_level(size_t i) {
     return i < n ? levels[i] : NULL;
 }
 
+bool fusion_has_bf16(void) { return fusion_training_kernels_level(0)->multiply[true]; }
+
 /* ---- parameters ---- */
 
 /* Takes `n` numbers; what is not there takes none. */
@@ -79,11 +81,21 @@ void fusion_initialise(const fusion_layout *l, uint64_t seed, float temperature,
 
 static size_t rounded(size_t n) { return fusion_blocks(n, FUSION_TILE) * FUSION_TILE; }
 
+/* Panels of a matrix, or turned ones of its transpose. */
+static uint32_t *lay_out_panels(const fusion_network *net, magpie_block *block, size_t rows, size_t columns) {
+    return magpie_carve(block, fusion_panels(net, columns) * net->kernels->panel * fusion_units(net, rows),
+                        sizeof(uint32_t));
+}
+
 static void lay_out_view(fusion_network *net, size_t m, magpie_block *block) {
     fusion_view *view = &net->view[m];
     view->has = magpie_carve(block, net->most + FUSION_TILE, sizeof *view->has);
-    view->x = magpie_carve(block, rounded(net->most) * net->layout.input[m], net->number);
+    view->x = lay_out_panels(net, block, rounded(net->most), net->layout.input[m]);
     net->rows += rounded(net->most);
+    net->matrix[m] = lay_out_panels(net, block, net->layout.input[m], net->layout.dimension);
+    if (net->layout.kind != FUSION_RESIDUAL) return;
+    net->inner[m] = lay_out_panels(net, block, net->layout.dimension, net->layout.dimension);
+    net->inner_back[m] = lay_out_panels(net, block, net->layout.dimension, net->layout.dimension);
 }
 
 static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *block) {
@@ -95,35 +107,38 @@ static void lay_out_pair(fusion_network *net, fusion_pair *pair, magpie_block *b
 
 static void lay_out_rows(fusion_network *net, magpie_block *block) {
     size_t rows = net->rows, d = net->layout.dimension;
-    bool residual = net->layout.kind == FUSION_RESIDUAL;
     net->y = magpie_carve(block, rows * d, sizeof *net->y);
     net->length = magpie_carve(block, rows, sizeof *net->length);
-    net->z = magpie_carve(block, rows * d, net->number);
-    net->dz = magpie_carve(block, residual ? rows * d : magpie_pool_threads(net->pool) * FUSION_BLOCK * d,
-                           sizeof *net->dz);
-    net->dy = magpie_carve(block, rows * d, net->number);
+    net->z = lay_out_panels(net, block, rows, d);
+    net->z_turned = lay_out_panels(net, block, d, rows);
+    net->dy = magpie_carve(block, rows * fusion_units(net, d), sizeof *net->dy);
     net->gram = magpie_carve(block, rows * net->stride, sizeof *net->gram);
-    if (!residual) return;
+    if (net->layout.kind != FUSION_RESIDUAL) return;
     net->p = magpie_carve(block, rows * d, sizeof *net->p);
-    net->g = magpie_carve(block, rows * d, net->number);
-    net->dp = magpie_carve(block, rows * d, sizeof *net->dp);
-    net->dp_numbers = magpie_carve(block, rows * d, net->number);
+    net->g = lay_out_panels(net, block, rows, d);
+    net->dp = magpie_carve(block, rows * fusion_units(net, d), sizeof *net->dp);
 }
 
-/* What threads work in: a row's slopes and its logits; or a block of slopes. */
+/* What threads work in: rows of a matrix; rows going into a head and coming out; slopes of an item's products,
+ * a row of its logits and a block of items' slopes; panels of slopes. */
 static void lay_out_scratch(fusion_network *net, magpie_block *block) {
-    size_t row = MAGPIE_MODALITIES * net->stride + net->most, slopes = FUSION_BLOCK * net->stride;
-    if (net->scratch_size < row) net->scratch_size = row;
-    if (net->scratch_size < slopes) net->scratch_size = slopes;
-    net->scratch_size = rounded(net->scratch_size);
+    size_t d = net->layout.dimension, widest = d;
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        if (widest < net->layout.input[m]) widest = net->layout.input[m];
+    const size_t sizes[] = {net->kernels->panel * widest, FUSION_BLOCK * (widest + d),
+                            MAGPIE_MODALITIES * (net->stride + FUSION_ITEMS * (net->rows + d)) + net->most +
+                                FUSION_ITEMS * d,
+                            FUSION_SUMMED * rounded(net->most)};
+    net->scratch_size = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (net->scratch_size < sizes[i]) net->scratch_size = rounded(sizes[i]);
     net->scratch =
         magpie_carve(block, magpie_pool_threads(net->pool) * net->scratch_size, sizeof *net->scratch);
 }
 
 static void lay_out(fusion_network *net, magpie_block *block) {
-    size_t n = net->most, blocks = fusion_blocks(n, FUSION_ITEMS),
-           pieces = MAGPIE_MODALITIES * fusion_blocks(rounded(n), FUSION_BLOCK);
-    net->rows = net->scratch_size = 0;
+    size_t n = net->most, blocks = fusion_blocks(n, FUSION_ITEMS);
+    net->rows = 0;
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
         if (net->layout.input[m]) lay_out_view(net, m, block);
     net->stride = fusion_stride(net->rows);
@@ -132,16 +147,18 @@ static void lay_out(fusion_network *net, magpie_block *block) {
     lay_out_rows(net, block);
     lay_out_scratch(net, block);
     net->same = magpie_carve(block, n, sizeof *net->same);
+    net->last = magpie_carve(block, fusion_places(n), sizeof *net->last);
+    net->sets = magpie_carve(block, n, sizeof *net->sets);
     net->items = magpie_carve(block, n, sizeof *net->items);
     net->place = magpie_carve(block, n, sizeof *net->place);
-    net->matrices = magpie_carve(block, net->layout.decayed, net->number);
-    net->fused_length = magpie_carve(block, n, sizeof *net->fused_length);
+    net->fused_inverse = magpie_carve(block, n, sizeof *net->fused_inverse);
     net->fused_products = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->fused_products);
     net->shares = magpie_carve(block, n * MAGPIE_MODALITIES, sizeof *net->shares);
     net->losses = magpie_carve(block, blocks, sizeof *net->losses);
-    net->biases = magpie_carve(block, 2 * pieces * net->layout.dimension, sizeof *net->biases);
-    net->scales = magpie_carve(block, pieces, sizeof *net->scales);
-    net->weights = magpie_carve(block, pieces, sizeof *net->weights);
+    net->scales = magpie_carve(block, blocks, sizeof *net->scales);
+    net->weights = magpie_carve(block, blocks * MAGPIE_MODALITIES, sizeof *net->weights);
+    net->biases =
+        magpie_carve(block, blocks * MAGPIE_MODALITIES * 2 * net->layout.dimension, sizeof *net->biases);
 }
 
 /* All pairs of views that there are heads for; the others stay 0, 0. */
@@ -159,7 +176,7 @@ magpie_status fusion_network_create(const fusion_layout *layout, size_t most, bo
     if (!net) return MAGPIE_E_NO_MEMORY;
     net->layout = *layout;
     net->most = most;
-    net->bf16 = bf16 && gemm_has_bf16();
+    net->bf16 = bf16 && fusion_has_bf16();
     net->number = net->bf16 ? sizeof(uint16_t) : sizeof(float);
     net->pool = pool;
     net->kernels = fusion_training_kernels_level(0);
@@ -186,34 +203,43 @@ size_t fusion_network_most(const fusion_network *network) { return network->most
 
 /* ---- numbers ---- */
 
-void fusion_store(const fusion_network *net, const float *x, float scale, size_t n, void *numbers,
-                  size_t at) {
+void fusion_store(const fusion_network *net, const float *x, float scale, size_t n, uint32_t *row) {
+    row[fusion_units(net, n) - 1] = 0;
     if (net->bf16)
-        net->kernels->narrow(x, scale, n, (uint16_t *)numbers + at);
+        net->kernels->narrow(x, scale, n, (uint16_t *)row);
     else
-        for (size_t i = 0; i < n; i++) ((float *)numbers)[at + i] = x[i] * scale;
-}
-
-magpie_status fusion_multiply(const fusion_network *net, gemm_form form, size_t m, size_t n, size_t k,
-                              gemm_matrix a, size_t a_at, gemm_matrix b, size_t b_at, float *c,
-                              size_t stride) {
-    a.values = (const char *)a.values + a_at * net->number;
-    b.values = (const char *)b.values + b_at * net->number;
-    return gemm(form, net->bf16, m, n, k, a, b, c, stride);
+        for (size_t i = 0; i < n; i++) ((float *)row)[i] = x[i] * scale;
 }
 
 /* ---- the stages ---- */
 
-enum { SHARE = 16384 /* parameters a task */ };
+/* Outputs first .. of a matrix of parameters as numbers, in panels. */
+static void pack_matrix(const fusion_network *net, size_t matrix, size_t input, size_t first,
+                        uint32_t *turned, uint32_t *back, uint32_t *numbers) {
+    size_t d = net->layout.dimension, panel = net->kernels->panel, n = fusion_least(d - first, panel),
+           units = fusion_units(net, input);
+    for (size_t i = 0; i < n; i++)
+        fusion_store(net, net->parameters + matrix + (first + i) * input, 1, input, numbers + i * units);
+    net->kernels->pack_turned(numbers, n, units, first, turned);
+    if (back)
+        net->kernels->pack[net->bf16](numbers, units * sizeof *numbers / net->number, n, input,
+                                      fusion_units(net, d), back + fusion_units(net, first) * panel);
+}
 
-/* The plan, and beside it the matrices as numbers. */
+/* The plan, and beside it the matrices. */
 static magpie_status begin_task(void *context, size_t task, unsigned worker) {
-    (void)worker;
     fusion_network *net = context;
-    if (task == 0) return fusion_plan(net);
-    size_t at = (task - 1) * SHARE;
-    fusion_store(net, net->parameters + at, 1, fusion_least(net->layout.decayed - at, SHARE), net->matrices,
-                 at);
+    const fusion_layout *l = &net->layout;
+    if (task == 0) {
+        fusion_plan(net);
+        return MAGPIE_OK;
+    }
+    size_t panels = fusion_panels(net, l->dimension), m = (task - 1) / panels,
+           first = (task - 1) % panels * net->kernels->panel;
+    uint32_t *numbers = (uint32_t *)(net->scratch + worker * net->scratch_size);
+    if (l->input[m]) pack_matrix(net, l->matrix[m], l->input[m], first, net->matrix[m], NULL, numbers);
+    if (net->inner[m])
+        pack_matrix(net, l->inner[m], l->dimension, first, net->inner[m], net->inner_back[m], numbers);
     return MAGPIE_OK;
 }
 
@@ -224,8 +250,8 @@ magpie_status fusion_network_project(fusion_network *net, const fusion_batch *ba
     net->scale = expf(parameters[net->layout.scale]);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) net->weight[m] = expf(parameters[net->layout.weight + m]);
     if (batch->n > net->most) return magpie_fail(MAGPIE_E_ARGUMENT, "a batch of %zu items", batch->n);
-    magpie_status status =
-        magpie_pool_run(net->pool, 1 + fusion_blocks(net->layout.decayed, SHARE), begin_task, net);
+    magpie_status status = magpie_pool_run(
+        net->pool, 1 + MAGPIE_MODALITIES * fusion_panels(net, net->layout.dimension), begin_task, net);
     return status == MAGPIE_OK ? fusion_forward(net) : status;
 }
 
@@ -241,6 +267,6 @@ magpie_status fusion_network_loss(fusion_network *network, const fusion_batch *b
                                   float *gradient, double *loss) {
     magpie_status status = fusion_network_project(network, batch, parameters);
     network->gradient = gradient;
-    if (status == MAGPIE_OK) status = fusion_contrast(network, loss);
-    return status == MAGPIE_OK ? fusion_backward(network) : status;
+    if (status == MAGPIE_OK) status = fusion_contrast(network);
+    return status == MAGPIE_OK ? fusion_backward(network, loss) : status;
 }

@@ -1,7 +1,6 @@
 /* fusion_plan.c - what a batch has: views, pairs, and who is called like whom. */
 #include "fusion_network.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Items in order of what they have, so that texts are a range, and pictures; and sounds wherever every item
@@ -10,12 +9,13 @@ static void sort_items(fusion_network *net) {
     const fusion_batch *batch = net->batch;
     static const unsigned orders[] = {5, 7, 3, 6}; /* sets of modalities: bits */
     size_t n = 0;
+    memset(net->sets, 0, batch->n * sizeof *net->sets);
+    for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
+        for (size_t i = 0; i < batch->n && net->layout.input[m]; i++)
+            net->sets[i] |= (uint8_t)((batch->of->features[m][batch->items[i]] != NULL) << m);
     for (size_t k = 0; k < sizeof orders / sizeof *orders; k++)
         for (size_t i = 0; i < batch->n; i++) {
-            unsigned has = 0;
-            for (size_t m = 0; m < MAGPIE_MODALITIES; m++)
-                has |= net->layout.input[m] && batch->of->features[m][batch->items[i]] ? 1u << m : 0;
-            if (has != orders[k]) continue;
+            if (net->sets[i] != orders[k]) continue;
             net->place[i] = (uint32_t)n;
             net->items[n++] = batch->items[i];
         }
@@ -23,17 +23,21 @@ static void sort_items(fusion_network *net) {
 
 static void plan_view(fusion_network *net, size_t m) {
     fusion_view *view = &net->view[m];
-    size_t n = net->batch->n, end = 0;
+    size_t n = net->batch->n, first = n, end = 0;
     view->n = view->first = 0;
     view->row = net->rows;
     if (!net->layout.input[m]) return;
     memset(view->has, 0, (net->most + FUSION_TILE) * sizeof *view->has);
     for (size_t i = 0; i < n; i++) {
-        view->has[i] = net->batch->of->features[m][net->items[i]] != NULL;
-        if (view->has[i] && !end) view->first = i;
-        if (view->has[i]) end = i + 1;
+        size_t place = net->place[i];
+        if (!(net->sets[i] >> m & 1)) continue;
+        view->has[place] = true;
+        first = fusion_least(first, place);
+        end = end > place ? end : place + 1;
     }
-    view->n = fusion_blocks(end - view->first, FUSION_TILE) * FUSION_TILE;
+    if (!end) return;
+    view->first = first;
+    view->n = fusion_blocks(end - first, FUSION_TILE) * FUSION_TILE;
     net->rows += view->n;
 }
 
@@ -54,39 +58,29 @@ static void plan_pair(fusion_network *net, fusion_pair *pair) {
     net->examples += count;
 }
 
-typedef struct titled {
-    uint64_t title;
-    int32_t item;
-} titled;
-
-static int by_title(const void *a, const void *b) {
-    const titled *x = a, *y = b;
-    if (x->title != y->title) return x->title < y->title ? -1 : 1;
-    return (x->item > y->item) - (x->item < y->item);
-}
-
-static magpie_status link_titles(fusion_network *net) {
-    size_t n = net->batch->n;
-    titled *sorted = magpie_alloc(n, sizeof *sorted);
-    if (!sorted) return MAGPIE_E_NO_MEMORY;
-    for (size_t i = 0; i < n; i++) sorted[i] = (titled){net->batch->of->titles[net->items[i]], (int32_t)i};
-    qsort(sorted, n, sizeof *sorted, by_title);
-    for (size_t i = 0, first = 0; i < n; i++) {
-        bool last = i + 1 == n || sorted[i + 1].title != sorted[i].title;
-        net->same[sorted[i].item] = sorted[last ? first : i + 1].item;
-        if (last) first = i + 1;
+/* By a table of the last item of each title. */
+static void link_titles(fusion_network *net) {
+    const uint64_t *titles = net->batch->of->titles;
+    size_t mask = fusion_places(net->most) - 1;
+    memset(net->last, -1, (mask + 1) * sizeof *net->last);
+    for (size_t i = 0; i < net->batch->n; i++) {
+        uint64_t title = titles[net->items[i]];
+        size_t at = (size_t)(title * 0x9E3779B97F4A7C15 >> 32) & mask; /* Fibonacci hashing: Knuth, 6.4 */
+        while (net->last[at] >= 0 && titles[net->items[net->last[at]]] != title) at = (at + 1) & mask;
+        int32_t last = net->last[at], item = (int32_t)i;
+        net->same[i] = last < 0 ? item : net->same[last];
+        if (last >= 0) net->same[last] = item;
+        net->last[at] = item;
     }
-    free(sorted);
-    return MAGPIE_OK;
 }
 
-magpie_status fusion_plan(fusion_network *net) {
+void fusion_plan(fusion_network *net) {
     net->examples = net->rows = 0;
     sort_items(net);
     for (size_t m = 0; m < MAGPIE_MODALITIES; m++) plan_view(net, m);
     for (size_t i = 0; i < FUSION_PAIRS; i++) plan_pair(net, &net->pair[i]);
     net->stride = fusion_stride(net->rows);
-    return link_titles(net);
+    link_titles(net);
 }
 
 size_t fusion_count_pieces(const fusion_network *net) {

@@ -1,5 +1,4 @@
 /* fusion_recall.c - how well the modalities of an item find each other. */
-#include "dnnl_gemm.h"
 #include "fusion_training.h"
 
 #include <stdlib.h>
@@ -9,12 +8,14 @@ enum { BEST = 10 };
 
 /* Vectors of one modality. */
 typedef struct side {
-    float *z;        /* [n, d] */
-    uint32_t *items; /* [n], of those that are measured; ascending */
+    float *z;         /* [n, d] */
+    uint32_t *panels; /* of these, turned */
+    uint32_t *items;  /* [n], of those that are measured; ascending */
     size_t n;
 } side;
 
 typedef struct measure {
+    const fusion_training_kernels *kernels;
     size_t d;
     const fusion_items *of;
     const uint32_t *items; /* that are measured */
@@ -42,16 +43,23 @@ static magpie_status block_task(void *context, size_t task, unsigned worker) {
     size_t first = task * FUSION_BLOCK,
            rows = query->n - first < FUSION_BLOCK ? query->n - first : FUSION_BLOCK, own = 0;
     float *scores = m->scores + worker * FUSION_BLOCK * m->n;
-    const gemm_matrix a = {query->z + first * m->d, m->d}, b = {found->z, m->d};
-    magpie_status status = gemm(GEMM_NT, false, rows, found->n, m->d, a, b, scores, found->n);
+    m->kernels->multiply[false](&(fusion_product){.m = rows,
+                                                  .n = found->n,
+                                                  .units = m->d,
+                                                  .a = (const uint32_t *)query->z + first * m->d,
+                                                  .row = m->d,
+                                                  .b = found->panels,
+                                                  .depth = m->d,
+                                                  .c = scores,
+                                                  .stride = found->n});
     m->hits[task] = m->searches[task] = 0;
-    for (size_t i = 0; i < rows && status == MAGPIE_OK; i++) {
+    for (size_t i = 0; i < rows; i++) {
         while (own < found->n && found->items[own] < query->items[first + i]) own++;
         if (own == found->n || found->items[own] != query->items[first + i]) continue;
         m->searches[task]++;
         m->hits[task] += is_found(m, scores + i * found->n, own);
     }
-    return status;
+    return MAGPIE_OK;
 }
 
 static magpie_status compare(measure *m, magpie_pool *pool, size_t *hits, size_t *searches) {
@@ -78,13 +86,17 @@ static magpie_status project(measure *m, fusion_network *network, size_t most, c
                     s->items[s->n++] = (uint32_t)(first + i);
             }
     }
+    for (size_t v = 0; v < MAGPIE_MODALITIES; v++)
+        m->kernels->pack_turned((const uint32_t *)m->side[v].z, m->side[v].n, m->d, 0, m->side[v].panels);
     return MAGPIE_OK;
 }
 
 static void lay_out(measure *m, size_t threads, magpie_block *block) {
-    size_t blocks = (m->n + FUSION_BLOCK - 1) / FUSION_BLOCK;
+    size_t blocks = (m->n + FUSION_BLOCK - 1) / FUSION_BLOCK, panel = m->kernels->panel,
+           columns = (m->n + panel - 1) / panel * panel;
     for (size_t v = 0; v < MAGPIE_MODALITIES; v++) {
         m->side[v].z = magpie_carve(block, m->n * m->d, sizeof *m->side[v].z);
+        m->side[v].panels = magpie_carve(block, columns * m->d, sizeof *m->side[v].panels);
         m->side[v].items = magpie_carve(block, m->n, sizeof *m->side[v].items);
     }
     m->scores = magpie_carve(block, threads * FUSION_BLOCK * m->n, sizeof *m->scores);
@@ -94,7 +106,11 @@ static void lay_out(measure *m, size_t threads, magpie_block *block) {
 
 magpie_status fusion_recall(fusion_network *network, const fusion_items *of, const uint32_t *items, size_t n,
                             const float *parameters, magpie_pool *pool, double *out) {
-    measure m = {.d = fusion_network_dimension(network), .of = of, .items = items, .n = n};
+    measure m = {.kernels = fusion_training_kernels_level(0),
+                 .d = fusion_network_dimension(network),
+                 .of = of,
+                 .items = items,
+                 .n = n};
     magpie_block block = {0};
     size_t hits = 0, searches = 0;
     lay_out(&m, magpie_pool_threads(pool), &block);

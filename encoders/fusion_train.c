@@ -1,5 +1,4 @@
 /* fusion_train.c - the training of heads, epoch after epoch (encoders.h, "training the heads"). */
-#include "dnnl_gemm.h"
 #include "fusion_training.h"
 #include "trained_files.h"
 
@@ -124,7 +123,7 @@ static magpie_status take_data(training *t) {
         t->items.features[m] = t->data->features[m];
     }
     t->items.titles = t->data->titles;
-    t->bf16 = t->options->precision == MAGPIE_PRECISION_AUTO && gemm_has_bf16();
+    t->bf16 = t->options->precision == MAGPIE_PRECISION_AUTO && fusion_has_bf16();
     t->layout = fusion_layout_of(kind, t->options->dimension, input);
     if (t->options->keep_text && input[MAGPIE_TEXT] != t->options->dimension)
         return magpie_fail(MAGPIE_E_ARGUMENT,

@@ -20,12 +20,15 @@ static void add(float *x, const float *y, float scale, size_t n) {
     for (; i < n; i++) x[i] += y[i] * scale;
 }
 
-static void mix(float *out, const float *const x[], const float scale[], size_t count, size_t n) {
+static void mix(float *out, const float *const x[], const float scale[], size_t count, size_t n,
+                size_t ahead) {
     for (size_t i = 0; i < n; i += VL) {
         size_t lanes = n - i < VL ? n - i : VL;
         vf sum = {0};
-        for (size_t k = 0; k < count; k++)
+        for (size_t k = 0; k < count; k++) {
             sum += (lanes == VL ? load(x[k] + i) : load_part(x[k] + i, lanes)) * splat(scale[k]);
+            __builtin_prefetch(x[k] + ahead + i);
+        }
         if (lanes == VL)
             store(out + i, sum);
         else
@@ -54,16 +57,27 @@ static void spread(const float *x, size_t n, size_t count, const float scale[3],
 /* ---- exponentials ---- */
 
 /* 2^x for x up to 127: the whole part into the exponent, the rest (-0.5 to 0.5) by a polynomial
- * whose largest relative error is the least there is, 2^-23.4 (Lawson's method). Below -126.5 it is 0. */
+ * whose largest relative error is the least there is, 2^-23.4 (Lawson's method). Below -150 it is 0, or below
+ * -126.5 where there is no instruction for the exponent. */
 INLINE vf exp2_of(vf x) {
+#if VL == 16
+    vf y = vmax(x, splat(-200.0f)), whole = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT), r = y - whole,
+       p;
+#else
     const vf magic = splat(0x1.8p23f);
     vf y = vmax(x, splat(-127.0f)), whole = y + magic, r = y - (whole - magic), p;
     vi exponent = ((vi)whole - (vi)magic + 127) << 23;
+#endif
     p = r * 1.3264727197e-3f + 9.6715126396e-3f;
     p = p * r + 5.5507337433e-2f;
     p = p * r + 2.4022242085e-1f;
     p = p * r + 6.9314697760e-1f;
-    return (p * r + 1.0f) * (vf)exponent;
+    p = p * r + 1.0f;
+#if VL == 16
+    return _mm512_scalef_ps(p, whole);
+#else
+    return p * (vf)exponent;
+#endif
 }
 
 static float exponentials(const float *x, size_t n, float scale, float shift, float *columns) {
@@ -85,16 +99,29 @@ static float exponentials(const float *x, size_t n, float scale, float shift, fl
     return sum_of(sums[0] + sums[1]);
 }
 
-static void weigh(const float *x, size_t n, float scale, float shift, float row, const float *columns,
-                  float *out) {
+INLINE void weigh_any(const float *x, size_t n, float scale, float shift, const float *times, float row,
+                      const float *columns, float *out) {
     const float log2_e = 1.44269504089f;
-    const vf times = splat(scale * log2_e), plus = splat(shift * log2_e);
-    size_t i = 0;
-    for (; i + VL <= n; i += VL)
-        store(out + i, exp2_of(load(x + i) * times + plus) * (load(columns + i) + splat(row)));
-    if (i == n) return;
-    vf e = exp2_of(load_part(x + i, n - i) * times + plus) * (load_part(columns + i, n - i) + splat(row));
-    store_part(out + i, e, n - i);
+    const vf by = splat(scale * log2_e), plus = splat(shift * log2_e), one = splat(1);
+    for (size_t i = 0; i < n; i += VL) {
+        size_t lanes = n - i < VL ? n - i : VL;
+        bool whole = lanes == VL;
+        vf factor = !times ? one : whole ? load(times + i) : load_part(times + i, lanes);
+        vf e = exp2_of((whole ? load(x + i) : load_part(x + i, lanes)) * factor * by + plus) * factor *
+               ((whole ? load(columns + i) : load_part(columns + i, lanes)) + splat(row));
+        if (whole)
+            store(out + i, e);
+        else
+            store_part(out + i, e, lanes);
+    }
+}
+
+static void weigh(const float *x, size_t n, float scale, float shift, const float *times, float row,
+                  const float *columns, float *out) {
+    if (times)
+        weigh_any(x, n, scale, shift, times, row, columns, out);
+    else
+        weigh_any(x, n, scale, shift, NULL, row, columns, out);
 }
 
 /* ---- matrices ---- */
@@ -119,8 +146,8 @@ static void narrow(const float *x, float scale, size_t n, uint16_t *out) {
     memcpy(out + i, &narrow, (n - i) * sizeof *out);
 }
 
-static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
-    for (size_t j = row + rows; j < n; j += VL)
+static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t column, size_t columns) {
+    for (size_t j = column; j < column + columns; j += VL)
         for (size_t i = row; i < row + rows; i += VL) {
             vf tile[VL];
             for (size_t k = 0; k < VL; k++) tile[k] = load(x + (i + k) * stride + j);
@@ -129,60 +156,124 @@ static void mirror(float *x, size_t stride, size_t row, size_t rows, size_t n) {
         }
 }
 
-INLINE vf load_number(const void *x, size_t at, bool bf16) {
-    vh narrow;
-    if (!bf16) return load((const float *)x + at);
-    memcpy(&narrow, (const uint16_t *)x + at, sizeof narrow);
-    return (vf)(__builtin_convertvector(narrow, vu) << 16);
+/* ---- products ---- */
+
+enum { WIDTH = 2 * VL, ROWS = VL == 16 ? 8 : 4 /* what registers hold, and what hides the latency */ };
+
+/* One of a's units times VL of b's, added to sums. */
+INLINE vf multiply_add(vf sums, uint32_t one, vf other, bool bf16) {
+    vu all = one - (vu){0};
+#ifdef __AVX512BF16__
+    if (bf16) return _mm512_dpbf16_ps(sums, (__m512bh)other, (__m512bh)all);
+#endif
+    (void)bf16;
+    return sums + (vf)all * other;
 }
 
-INLINE void store_number(void *x, size_t at, vf value, bool bf16) {
-    vh narrow = narrowed(value);
-    if (bf16)
-        memcpy((uint16_t *)x + at, &narrow, sizeof narrow);
+/* Rows i .. i+rows-1 of a panel of the product. */
+INLINE void multiply_tile(const fusion_product *p, size_t i, size_t j, int rows, bool turned, bool bf16) {
+    const uint32_t *a = p->a + (turned ? i / WIDTH * p->units * WIDTH + i % WIDTH : i * p->row),
+                   *b = p->b + j * p->depth;
+    size_t row = turned ? 1 : p->row, step = turned ? WIDTH : 1;
+    float *c = p->c + i * p->stride + j;
+    vf sums[ROWS][2] = {{{0}}};
+    for (int r = 0; r < rows; r++) /* what is written to is not near: 5% */
+        for (size_t v = 0; v < 2; v++) __builtin_prefetch(c + (size_t)r * p->stride + v * VL, 1);
+    for (size_t k = 0; k < p->units; k++, a += step, b += WIDTH) {
+        vf b0 = load(b), b1 = load(b + VL);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            uint32_t one;
+            memcpy(&one, a + (size_t)r * row, sizeof one);
+            sums[r][0] = multiply_add(sums[r][0], one, b0, bf16);
+            sums[r][1] = multiply_add(sums[r][1], one, b1, bf16);
+        }
+    }
+    size_t left = p->n - j;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++, c += p->stride)
+        for (size_t v = 0; v < 2; v++)
+            if (left >= (v + 1) * VL)
+                store(c + v * VL, sums[r][v]);
+            else if (left > v * VL)
+                store_part(c + v * VL, sums[r][v], left - v * VL);
+}
+
+/* A panel stays where it is near while rows pass by. */
+INLINE void multiply(const fusion_product *p, bool turned, bool bf16) {
+    for (size_t j = 0; j < p->n; j += WIDTH) {
+        size_t i = 0;
+        for (; i + ROWS <= p->m; i += ROWS) multiply_tile(p, i, j, ROWS, turned, bf16);
+        for (; i < p->m; i++) multiply_tile(p, i, j, 1, turned, bf16);
+    }
+}
+
+static void multiply_f32(const fusion_product *p) {
+    if (p->row)
+        multiply(p, false, false);
     else
-        store((float *)x + at, value);
+        multiply(p, true, false);
 }
 
-INLINE void fold(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out, bool bf16) {
-    for (size_t j = 0; j < n; j += VL)
-        for (size_t i = 0; i < rows; i += VL) {
+#ifdef __AVX512BF16__
+static void multiply_bf16(const fusion_product *p) {
+    if (p->row)
+        multiply(p, false, true);
+    else
+        multiply(p, true, true);
+}
+#else
+#define multiply_bf16 NULL
+#endif
+
+static void pack_turned(const uint32_t *x, size_t rows, size_t units, size_t first, uint32_t *panels) {
+    for (size_t i = 0; i < rows; i += VL)
+        for (size_t k = 0; k < units; k += VL) {
+            uint32_t *out = panels + ((first + i) / WIDTH * units + k) * WIDTH + (first + i) % WIDTH;
+            size_t lanes = units - k < VL ? units - k : VL;
             vf tile[VL];
-            for (size_t k = 0; k < VL; k++) tile[k] = load_number(x, (j + k) * stride + row + i, bf16);
+            for (size_t r = 0; r < VL; r++)
+                tile[r] = i + r >= rows ? (vf){0}
+                          : lanes == VL ? load(x + (i + r) * units + k)
+                                        : load_part((const float *)(x + (i + r) * units + k), lanes);
             transpose(tile);
-            for (size_t k = 0; k < VL; k++)
-                store_number(out, (i + k) * n + j, tile[k] + load_number(x, (row + i + k) * stride + j, bf16),
-                             bf16);
+            for (size_t r = 0; r < lanes; r++) store(out + r * WIDTH, tile[r]);
         }
 }
 
-static void fold_f32(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
-    fold(x, stride, row, rows, n, out, false);
+/* n numbers of a row, each in the lower half of a unit. */
+INLINE vu halves(const uint16_t *x, size_t n) {
+    vh narrow = {0};
+    if (n == VL)
+        memcpy(&narrow, x, sizeof narrow);
+    else
+        memcpy(&narrow, x, n * sizeof *x);
+    return __builtin_convertvector(narrow, vu);
 }
 
-/* Numbers are transposed by twos, as if these were floats: half as much of it. */
-static void fold_bf16(const void *x, size_t stride, size_t row, size_t rows, size_t n, void *out) {
-    size_t paired = rows / (2 * VL) * 2 * VL;
-    const uint16_t *numbers = x;
-    for (size_t j = 0; j < n; j += VL)
-        for (size_t i = 0; i < paired; i += 2 * VL) {
-            vf tile[VL];
-            for (size_t k = 0; k < VL; k++) {
-                tile[k] = load(numbers + (j + k) * stride + row + i);
-                __builtin_prefetch(numbers + (j + VL + k) * stride + row + i);
-            }
-            if (j % (2 * VL) == 0)
-                for (size_t k = 0; k < 2 * VL; k++)
-                    __builtin_prefetch(numbers + (row + i + k) * stride + j + 2 * VL);
-            transpose(tile);
-            for (size_t k = 0; k < 2 * VL; k++) {
-                vu two = (vu)tile[k / 2];
-                vf one = (vf)(k % 2 ? two >> 16 << 16 : two << 16);
-                store_number(out, (i + k) * n + j, one + load_number(x, (row + i + k) * stride + j, true),
-                             true);
-            }
+/* A panel after the other, since the rows are near. */
+INLINE void pack(const void *x, size_t stride, size_t rows, size_t columns, size_t depth, uint32_t *panels,
+                 bool bf16) {
+    for (size_t j = 0; j < columns; j += VL) {
+        uint32_t *out = panels + j / WIDTH * depth * WIDTH + j % WIDTH;
+        size_t n = columns - j < VL ? columns - j : VL;
+        for (size_t k = 0; k < rows; k += bf16 ? 2 : 1, out += WIDTH) {
+            const uint16_t *numbers = (const uint16_t *)x + k * stride + j;
+            vu units = bf16 ? halves(numbers, n) : (vu)load_part((const float *)x + k * stride + j, n);
+            if (bf16 && k + 1 < rows) units |= halves(numbers + stride, n) << 16;
+            store(out, (vf)units);
         }
-    fold(x, stride, row + paired, rows - paired, n, (uint16_t *)out + paired * n, true);
+    }
+}
+
+static void pack_f32(const void *x, size_t stride, size_t rows, size_t columns, size_t depth,
+                     uint32_t *panels) {
+    pack(x, stride, rows, columns, depth, panels, false);
+}
+
+static void pack_bf16(const void *x, size_t stride, size_t rows, size_t columns, size_t depth,
+                      uint32_t *panels) {
+    pack(x, stride, rows, columns, depth, panels, true);
 }
 
 /* ---- GELU ---- */
@@ -243,6 +334,19 @@ static void adam(float *p, float *m, float *v, const float *g, size_t n,
 }
 
 extern const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels);
-const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {
-    SIMD_NAME, dot,    add,      mix,       spread, exponentials, weigh,
-    narrow,    mirror, fold_f32, fold_bf16, gelu,   gelu_slope,   adam};
+const fusion_training_kernels SIMD_LEVEL(fusion_training_kernels) = {SIMD_NAME,
+                                                                     dot,
+                                                                     add,
+                                                                     mix,
+                                                                     spread,
+                                                                     exponentials,
+                                                                     weigh,
+                                                                     narrow,
+                                                                     mirror,
+                                                                     WIDTH,
+                                                                     {multiply_f32, multiply_bf16},
+                                                                     {pack_f32, pack_bf16},
+                                                                     pack_turned,
+                                                                     gelu,
+                                                                     gelu_slope,
+                                                                     adam};

@@ -1,14 +1,17 @@
-/* neighbour_map.c - a plane on which neighbours stay neighbours: UMAP (McInnes, Healy and Melville 2018), plainer.
+/* neighbour_map.c - a plane on which neighbours stay neighbours: UMAP (McInnes, Healy and Melville 2018),
+ * plainer.
  *
  * Each point has springs to its nearest ones in the space, and pushes off some that are drawn by chance, by
- * stochastic gradient descent. Left out is what tells near neighbours from less near ones (edges all weigh the
- * same), which changes the picture little (Damrich and Hamprecht 2021), and the choice of a curve: of two points
- * at distance d, 1 / (1 + d^2) says how likely they are neighbours, as in t-SNE and LargeVis (Tang et al. 2016).
- * Added is a pull to the middle: without it groups that no spring holds drift off, and leave the plane empty. On
- * 6,506 items of text and pictures 32% of the ten nearest are kept, where principal components keep 5%.
+ * stochastic gradient descent. Left out is what tells near neighbours from less near ones (edges all weigh
+ * the same), which changes the picture little (Damrich and Hamprecht 2021), and the choice of a curve: of two
+ * points at distance d, 1 / (1 + d^2) says how likely they are neighbours, as in t-SNE and LargeVis (Tang et
+ * al. 2016). Added is a pull to the middle: without it groups that no spring holds drift off, and leave the
+ * plane empty. On 6,506 items of text and pictures 32% of the ten nearest are kept, where principal
+ * components keep 5%.
  *
  * What lies where on the whole comes from the start, the two principal components, for the descent sees
- * neighbours alone (Kobak and Linderman 2021). One thread and a seeded sequence: the same points, the same map. */
+ * neighbours alone (Kobak and Linderman 2021). One thread and a seeded sequence: the same points, the same
+ * map. */
 #include "blas.h"
 #include "encoders.h"
 

@@ -58,13 +58,24 @@ static inline vf load(const void *p) {
 
 /* The first n numbers, the others 0. */
 INLINE vf load_part(const float *x, size_t n) {
+#if VL == 16
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), x);
+#else
     vf v = {0};
     memcpy(&v, x, n * sizeof *x);
     return v;
+#endif
 }
 
 static inline void store(void *p, vf v) { memcpy(p, &v, sizeof v); }
-INLINE void store_part(float *x, vf v, size_t n) { memcpy(x, &v, n * sizeof *x); }
+INLINE void store_part(float *x, vf v, size_t n) {
+#if VL == 16
+    _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), v);
+#else
+    memcpy(x, &v, n * sizeof *x);
+#endif
+}
+
 static inline vf splat(float x) { return x - (vf){0}; }
 
 /* Over all lanes, by halves. */

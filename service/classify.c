@@ -101,6 +101,7 @@ static magpie_status open_heads(classification *c) {
     if (query_items(&l->query))
         return query_line_open_fusion(l, c->space, &c->spaces, &c->spaces.of[c->space], true);
     magpie_status status = heads_open(&l->folders, l->encoders, &c->spaces, false, &l->fusion);
+    l->query.fusion = l->fusion;
     if (status == MAGPIE_OK && !l->fusion)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "nothing fills the one space");
     for (size_t i = 0; i < l->query.count && status == MAGPIE_OK; i++)

@@ -52,19 +52,9 @@ static magpie_status forget(void *context, const char *folder, const char *name)
     return magpie_ranker_forget(folder, *(const uint32_t *)context);
 }
 
-magpie_status forget_in_models(magpie_store *store, magpie_string user, uint32_t *number) {
-    magpie_snapshot *snapshot;
-    *number = MAGPIE_RANKER_NOBODY;
-    magpie_status status = magpie_snapshot_open(store, &snapshot);
-    if (status != MAGPIE_OK) return status;
-    status = magpie_snapshot_user_number(snapshot, user, number);
-    magpie_snapshot_close(snapshot);
-    if (status == MAGPIE_E_NOT_FOUND) return MAGPIE_OK;
-    return status == MAGPIE_OK ? rankers_each(forget, number) : status;
-}
+magpie_status forget_in_models(uint32_t number) { return rankers_each(forget, &number); }
 
-magpie_status forget_in_files(const char *user, uint32_t number) {
-    magpie_status status = number == MAGPIE_RANKER_NOBODY ? MAGPIE_OK : rankers_each(forget, &number);
-    if (status == MAGPIE_OK) status = scrub_rejects(user);
+magpie_status forget_in_files(const char *user) {
+    magpie_status status = scrub_rejects(user);
     return status == MAGPIE_OK ? scratch_sweep(storage_directory()) : status;
 }

@@ -4,11 +4,10 @@
 
 #include "index.h"
 
-/* To be done first: once the store has forgotten the user's number, nothing would find their rows, which become
- * zeros in its models. *number is for what follows the commit. MAGPIE_OK where there is no such user. */
-MAGPIE_CHECK_RESULT magpie_status forget_in_models(magpie_store *store, magpie_string user, uint32_t *number);
-/* After the commit: models whose training had begun before it, lines of the rejects that are known to be of the
- * user, and what killed trainings have left behind. */
-MAGPIE_CHECK_RESULT magpie_status forget_in_files(const char *user, uint32_t number);
+/* The user's rows in the store's models become zeros. To be done before the store forgets the user, since nothing
+ * would find them afterwards, and again after it, for models whose training has begun in between. */
+MAGPIE_CHECK_RESULT magpie_status forget_in_models(uint32_t number);
+/* Lines of the rejects that are known to be of the user, and what killed trainings have left behind. */
+MAGPIE_CHECK_RESULT magpie_status forget_in_files(const char *user);
 
 #endif

@@ -71,16 +71,25 @@ static exit_code run_history(char **operands, int count) {
 
 /* ---- delete -------------------------------------------------------------------------------------------- */
 
-/* All places in which something is known of the user. */
+/* All places in which something is known of the user. The models first: once the store has forgotten the
+ * number, nothing would find their rows. And after that again, for those whose training has begun in between. */
 static magpie_status delete_user(magpie_store *store, magpie_commit *done) {
     magpie_batch *batch;
+    magpie_snapshot *snapshot;
     uint32_t number;
-    magpie_status status = forget_in_models(store, magpie_string_of(user), &number);
+    magpie_status status = magpie_snapshot_open(store, &snapshot);
+    if (status != MAGPIE_OK) return status;
+    status = magpie_snapshot_user_number(snapshot, magpie_string_of(user), &number);
+    magpie_snapshot_close(snapshot);
+    const bool there = status == MAGPIE_OK;
+    if (status == MAGPIE_E_NOT_FOUND) status = MAGPIE_OK;
+    if (there) status = forget_in_models(number);
     if (status == MAGPIE_OK) status = magpie_batch_create(&batch);
     if (status != MAGPIE_OK) return status;
     status = magpie_batch_delete_user(batch, magpie_string_of(user));
     if (status == MAGPIE_OK) status = magpie_store_commit(store, batch, done);
-    if (status == MAGPIE_OK) status = forget_in_files(user, number);
+    if (status == MAGPIE_OK && there) status = forget_in_models(number);
+    if (status == MAGPIE_OK) status = forget_in_files(user);
     magpie_batch_free(batch);
     return status;
 }

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-DEADLINE = 20  # seconds that something on the page is waited for
+DEADLINE = 60  # seconds that something on the page is waited for
 
 
 def find():

@@ -1,5 +1,5 @@
-/* test_neighbour_map.c - neighbours in the space are neighbours on the map, by brute force, and far more of them
- * than on a plane of principal components, whose coarse shape it keeps. */
+/* test_neighbour_map.c - neighbours in the space are neighbours on the map, by brute force, and far more
+ * of them than on a plane of principal components, whose coarse shape it keeps. */
 #include "support.h"
 
 #include "encoders.h"
@@ -20,7 +20,7 @@ static void make_unit(const double *from, float *out) {
     for (size_t j = 0; j < D; j++) out[j] = (float)(from[j] / sqrt(square));
 }
 
-/* Thirty groups in forty dimensions, of which a plane can keep two or three apart. Point i is of group i % GROUPS. */
+/* Thirty groups in forty dimensions, of which a plane can keep few apart. Point i is of group i % GROUPS. */
 static void make_points(void) {
     random_state r = {5};
     static double centres[GROUPS][D];
@@ -54,8 +54,8 @@ static void find_nearest(const float *x, size_t d, size_t one, size_t nearest[NE
     }
 }
 
-/* Which share of each point's nearest ones in the space are among its nearest on the plane; *grouped: for how many
- * points the nearest is of their group. */
+/* Which share of each point's nearest ones in the space are among its nearest on the plane; *grouped: for
+ * how many points the nearest is of their group. */
 static double keeps(const float *on_plane, double *grouped) {
     size_t kept = 0, same = 0;
     for (size_t i = 0; i < N; i++) {

@@ -174,8 +174,8 @@ class Requests(Case):
     def test_json(self):
         vector = [1.0] * 4
         for body in (b"", b" ", b"{", b"[]", b"1", b"null", b'"x"', b"{} {}", b"[" * 100000, b"{\"query\":" * 100000,
-                     b"[" * 1000 + b"]" * 1000, b'{"query": NaN}', b'{"query": Infinity}', b'{"query": {"vector": [1e999]}}',
-                     b'{"query": {"vector": [' + b"9" * 400 + b"]}}", b'{"query": "\xff"}', b'{"query": "\xc3"}',
+                     b"[" * 1000 + b"]" * 1000, b'{"query": NaN}', b'{"query": Infinity}', b'{"query": "\xff"}',
+                     b'{"query": "\xc3"}',
                      b'{"query": "\\ud800"}', b'{"query": "a\\u0000b"}', b'{"query": "a\x01"}', b"\xef\xbb\xbf{}",
                      b'{"k": 1, "k": 2}', b"\x00", b'{"\xff": 1}'):
             self.refused(self.service.post("/v1/search", body), 400)
@@ -183,13 +183,12 @@ class Requests(Case):
                             ({"query": ""}, "query"), ({"query": []}, "query"), ({"query": {}}, "query"),
                             ({"query": {"text": "a", "item": "b"}}, "query"), ({"query": [{"text": 1}]}, "query[0].text"),
                             ({"query": {"image": "!!!!"}}, "query.image"), ({"query": {"audio": 1}}, "query.audio"),
-                            ({"query": {"vector": []}}, "query.vector"), ({"query": {"vector": [0, 0]}}, "query.vector"),
+                            ({"query": {"vector": []}}, "query.vector"),
                             ({"query": {"vector": vector + ["x"]}}, "query.vector"),
-                            ({"query": {"vector": [1e300, 1e300]}}, "query.vector"),
                             ({"query": {"text": "a", "weight": 0}}, "query"),
                             ({"query": {"text": "a", "weight": 1e9}}, "query.weight"),
                             ({"query": {"text": "a", "weight": "1"}}, "query.weight"),
-                            ({"query": [{"vector": vector}] * 65}, "query[64].vector"), ({"k": 0}, "k"), ({"k": -1}, "k"),
+                            ({"k": 0}, "k"), ({"k": -1}, "k"),
                             ({"k": 1.5}, "k"), ({"k": 2**63 - 1}, "k"), ({"k": True}, "k"), ({"offset": -1}, "offset"),
                             ({"offset": 2**62}, "offset"), ({"fields": "text"}, "fields"), ({"fields": ["x"]}, "fields"),
                             ({"space": "outer"}, "space"), ({"min_score": 2}, "min_score"), ({"explain": 1}, "explain"),
@@ -200,6 +199,9 @@ class Requests(Case):
             self.refused(answer, 400, field)
         deep = '{"$not": ' * 1500 + "{}" + "}" * 1500
         self.refused(self.service.post("/v1/search", f'{{"filter": {deep}}}'.encode()), 400, "filter")
+        self.refused(self.service.post("/v1/search", {"query": [{"vector": vector}] * 65}), 413, "query[64].vector")
+        for numbers in ("1e999", "9" * 400, "0, 0", "1e300, 1e300"):  # well said, and cannot be
+            self.refused(self.service.post("/v1/search", f'{{"query": {{"vector": [{numbers}]}}}}'.encode()), 422)
         self.refused(self.service.post("/v1/search", {"query": {"vector": vector}}), 422)  # the store is empty
         self.refused(self.service.post("/v1/search", {"query": "red"}), 422)  # there is no model
 

@@ -150,10 +150,12 @@ static void make_texts(magpie_string *texts, char (*memory)[2048], size_t n) {
 enum { TEXTS = 64 };
 static char memory[TEXTS][2048];
 
-/* Every text alone, and in batches of 2, 7 and 64 in shuffled order: the same vector. */
+/* Every text alone, and in batches of 1 to 64 in shuffled order, by teams of threads and without: the same vector. */
 static void batch_is_single(void **state) {
     (void)state;
-    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32);
+    const magpie_encoder_options alone = {.threads = 3, .no_teams = true};
+    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32), *lone = NULL;
+    assert_ok(magpie_text_encoder_open(model_directory(), &alone, &lone));
     size_t d = magpie_text_encoder_get_info(encoder)->dimension, order[TEXTS];
     magpie_string texts[TEXTS], shuffled[TEXTS];
     make_texts(texts, memory, TEXTS);
@@ -163,10 +165,10 @@ static void batch_is_single(void **state) {
         assert_ok(magpie_text_encoder_encode(encoder, &texts[i], 1, MAGPIE_PASSAGE, single + i * d));
         order[i] = i;
     }
-    const size_t sizes[] = {2, 7, 64};
+    const size_t sizes[] = {1, 2, 7, 64, 2, 7, 64};
     random_state dice = {11};
     double largest = 0;
-    for (size_t s = 0; s < 3; s++) {
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         for (size_t i = TEXTS - 1; i > 0; i--) { /* Fisher-Yates */
             size_t j = random_below(&dice, i + 1), swapped = order[i];
             order[i] = order[j];
@@ -175,7 +177,7 @@ static void batch_is_single(void **state) {
         for (size_t i = 0; i < TEXTS; i++) shuffled[i] = texts[order[i]];
         for (size_t first = 0; first < TEXTS; first += sizes[s]) {
             size_t n = TEXTS - first < sizes[s] ? TEXTS - first : sizes[s];
-            float *batch = encode(encoder, shuffled + first, n);
+            float *batch = encode(s < 4 ? lone : encoder, shuffled + first, n);
             for (size_t i = 0; i < n; i++)
                 largest = fmax(largest, largest_difference(batch + i * d, single + order[first + i] * d, d));
             free(batch);
@@ -184,6 +186,7 @@ static void batch_is_single(void **state) {
     print_message("batches against single texts: largest difference %.2g\n", largest);
     assert_true(largest < 1e-5);
     free(single);
+    magpie_text_encoder_close(lone);
     magpie_text_encoder_close(encoder);
 }
 

@@ -119,9 +119,9 @@ class Page(unittest.TestCase):
         write_catalogue(cls.folder + "/catalogue.jsonl", cls.items)
 
     def setUp(self):
+        self.browser.send("Page.navigate", url="about:blank")
+        self.browser.send("Storage.clearDataForOrigin", origin=self.url[:-1], storageTypes="local_storage")
         self.browser.errors.clear()
-        self.open()
-        self.browser.run("localStorage.clear(), sessionStorage.clear()")
 
     def tearDown(self):
         self.assertEqual(self.browser.errors, [])
@@ -136,6 +136,7 @@ class Page(unittest.TestCase):
         self.browser.wait("!document.querySelector('section:not([hidden]) [aria-busy=true]')")
 
     def ask(self, words):
+        self.browser.wait("!document.querySelector('#view-find').hidden")
         self.browser.run(f"document.querySelector('#words').value = {json.dumps(words)}")
         self.browser.click("#go") if self.browser.run("document.querySelector('#go').offsetWidth > 0") else \
             self.browser.run("document.querySelector('#ask').requestSubmit()")
@@ -395,6 +396,8 @@ class Page(unittest.TestCase):
                       mobile=True)
             self.settle()
             self.browser.wait(f"!document.querySelector('#view-{view}').hidden")
+            if view == "status":
+                self.browser.wait("document.querySelector('#tables td')")
             self.assertLessEqual(self.browser.run("document.documentElement.scrollWidth"), 360, view)
             self.assertEqual(self.browser.run("innerWidth"), 360, view)
 

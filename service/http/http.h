@@ -101,6 +101,8 @@ const char *http_query(http_request *r, const char *name);
 bool http_query_number(http_request *r, const char *name, size_t least, size_t most, size_t *value);
 /* The body as JSON, the request's; NULL, and 400 has been answered, where it is none. */
 json_t *http_json(http_request *r);
+/* What is wrong with JSON: 400, or 422 where it is a number that is too large for us. */
+http_outcome http_bad_json(http_request *r, const json_error_t *error, const char *field);
 /* A header of the request; NULL: it is not there. */
 const char *http_header(http_request *r, const char *name);
 

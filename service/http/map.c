@@ -1,8 +1,9 @@
 /* map.c - GET /v1/map: the catalogue on a plane, to wander in (magpie_neighbour_map).
  *
- * One is made at a time, on a worker, for all who wait for it, and is held as the text of its answer. It is given
- * as long as the store is what it was; while the next one is being made; and, so that a store that always changes
- * does not always have one made, for ten times as long as it took: some ten seconds for some thousand items. */
+ * One is made at a time, on a worker, for all who wait for it, and is held as the text of its answer. It
+ * is given as long as the store is what it was; while the next one is being made; and, so that a store
+ * that always changes does not always have one made, for ten times as long as it took: some ten seconds
+ * for some thousand items. */
 #include "map.h"
 #include "handlers.h"
 #include "server.h"

@@ -30,7 +30,8 @@ static bool refuse(http_request *r, const char *field, const char *why) {
 static query_part *add_part(http_request *r, query_json *q, query_kind kind, const char *name, float weight) {
     const size_t i = q->query.count;
     if (i == QUERY_PARTS_MAX) {
-        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, name, "a query has at most %d parts", QUERY_PARTS_MAX);
+        http_error(r, MHD_HTTP_CONTENT_TOO_LARGE, NULL, name, "a query has at most %d parts",
+                   QUERY_PARTS_MAX);
         return NULL;
     }
     snprintf(q->names[i], sizeof q->names[i], "%.47s", name);
@@ -70,7 +71,9 @@ static bool read_vector(http_request *r, query_json *q, size_t i, json_t *value)
     }
     const double length = sqrt(squares);
     if (!isfinite(length) || !(length > 1e-30))
-        return refuse(r, q->names[i], "its length should be finite, and not 0");
+        return http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, q->names[i],
+                          "%s: its length should be finite, and not 0", q->names[i]),
+               false;
     for (size_t j = 0; j < n; j++) v[j] = (float)((double)v[j] / length);
     q->parts[i].feature = v;
     q->parts[i].value.size = n; /* its dimension */

@@ -20,7 +20,7 @@ static bool read_items(http_request *r, json_t *body, asked *a) {
     if (!items || json_is_null(items)) return true;
     bool fine = json_is_array(items) && json_array_size(items) <= LIKED_MOST;
     json_array_foreach(items, i, item) {
-        if (!(fine = fine && json_is_string(item) && json_string_length(item) <= MAGPIE_ID_MAX)) break;
+        if (!(fine = fine && json_string_length(item) && json_string_length(item) <= MAGPIE_ID_MAX)) break;
         a->liked[i] = (magpie_string){json_string_value(item), json_string_length(item)};
     }
     a->request.liked_n = fine ? json_array_size(items) : 0;
@@ -32,8 +32,8 @@ static bool read_items(http_request *r, json_t *body, asked *a) {
 
 bool recommend_read_user(http_request *r, json_t *body, magpie_string *out) {
     if (!http_get_string(r, body, "", "user", out)) return false;
-    if (out->size <= MAGPIE_ID_MAX) return true;
-    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "user", "an id has %d bytes at most", MAGPIE_ID_MAX);
+    if (!out->data || (out->size && out->size <= MAGPIE_ID_MAX)) return true;
+    http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "user", "an id has 1 to %d bytes", MAGPIE_ID_MAX);
     return false;
 }
 

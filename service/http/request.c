@@ -153,14 +153,18 @@ bool http_query_number(http_request *r, const char *name, size_t least, size_t m
     return false;
 }
 
+http_outcome http_bad_json(http_request *r, const json_error_t *error, const char *field) {
+    const bool is_json = json_error_code(error) == json_error_numeric_overflow;
+    return http_error(r, is_json ? MHD_HTTP_UNPROCESSABLE_CONTENT : MHD_HTTP_BAD_REQUEST, NULL, field,
+                      "what should be JSON, at byte %d: %s", error->position, error->text);
+}
+
 json_t *http_json(http_request *r) {
     json_error_t error;
     if (r->json) return r->json;
     r->json = json_loadb(r->body.data ? r->body.data : "", r->body.size,
                          JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!r->json)
-        http_error(r, MHD_HTTP_BAD_REQUEST, NULL, NULL, "the body is no JSON, at byte %d: %s", error.position,
-                   error.text);
+    if (!r->json) http_bad_json(r, &error, NULL);
     return r->json;
 }
 

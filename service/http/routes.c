@@ -69,11 +69,14 @@ static bool matches(const char *pattern, const char *path, char *parameter) {
 
 const http_route *http_route_find(const char *method, const char *path, char *parameter,
                                   char allow[HTTP_ALLOW_MAX]) {
+    bool exact = false;
     *allow = 0;
     for (const http_route *route = http_routes; route->path; route++) {
         if (!matches(route->path, path, parameter)) continue;
         if (strcmp(route->method, method) == 0) return *allow = 0, route;
-        if (strstr(allow, route->method)) continue;
+        /* "/v1/items/delete" is what it is, though there may be an item of that name. */
+        if (strstr(allow, route->method) || (exact && strchr(route->path, '{'))) continue;
+        exact |= !strchr(route->path, '{');
         strcat(allow, route->method);
         strcat(allow, ", ");
     }

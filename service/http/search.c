@@ -1,15 +1,15 @@
 /* search.c - POST /v1/search, GET /v1/items/{id}/similar: what lies nearest to a query.
  *
  * Three steps: the query is read; its parts are encoded, together with those of others (batcher.h), while the
- * connection sleeps; the index is asked. The first and the last are done where the request came in, unless they
- * may take long (a large body, a filter, a deep page): then on a worker.
+ * connection sleeps; the index is asked. The first and the last are done where the request came in, unless
+ * they may take long (a large body, a filter, a deep page): then on a worker.
  *
- * FOR A USER the best hits, some more than are asked for, are brought into another order: by (1 - w) relevance +
- * w preference (recommender.h), each scaled to 0 .. 1 among them.
+ * FOR A USER the best hits, some more than are asked for, are brought into another order: by (1 - w)
+ * relevance + w preference (recommender.h), each scaled to 0 .. 1 among them.
  *
- * AN ANSWER IS REMEMBERED under all that it depends on: the request, the models, and what store and indexes held.
- * So it is never an old one, and after the next change of an item it is not found any more. One for a user is not
- * remembered, for it changes with every like. */
+ * AN ANSWER IS REMEMBERED under all that it depends on: the request, the models, and what store and
+ * indexes held. So it is never an old one, and after the next change of an item it is not found any more.
+ * One for a user is not remembered, for it changes with every like. */
 #include "../item.h"
 #include "handlers.h"
 #include "multipart.h"
@@ -140,8 +140,7 @@ static bool read_form(http_request *r, search *s) {
             json_error_t error;
             r->json = json_loadb(part.bytes.data, part.bytes.size, JSON_REJECT_DUPLICATES, &error);
             fine = r->json && read_body(r, r->json, s);
-            if (!r->json)
-                http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "request", "it is no JSON: %s", error.text);
+            if (!r->json) http_bad_json(r, &error, "request");
         } else {
             http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "body",
                        "the fields of a form are request, image and audio");
@@ -228,8 +227,8 @@ static bool choose_fusion(http_request *r, search *s) {
     return status == MAGPIE_OK;
 }
 
-/* Leaves out what is no answer: items that the query names, those that were deleted meanwhile, low scores, the
- * first `offset`, and those after `most`. */
+/* Leaves out what is no answer: items that the query names, those that were deleted meanwhile, low scores,
+ * the first `offset`, and those after `most`. */
 static magpie_status fetch_items(search *s, size_t offset, size_t most) {
     size_t kept = 0, skipped = 0;
     magpie_status status = MAGPIE_OK;

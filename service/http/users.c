@@ -10,15 +10,16 @@
 enum { SHOWN_MOST = 1000 };
 
 typedef struct history {
+    uint32_t user;
     magpie_interaction *of; /* [n], the earliest first */
     size_t n, capacity;
 } history;
 
 static magpie_status read_history(http_request *r, magpie_snapshot *snapshot, history *out) {
-    uint32_t number;
-    magpie_status status = magpie_snapshot_user_number(snapshot, magpie_string_of(r->parameter), &number);
-    return status == MAGPIE_OK ? magpie_snapshot_history(snapshot, number, &out->of, &out->capacity, &out->n)
-                               : status;
+    magpie_status status = magpie_snapshot_user_number(snapshot, magpie_string_of(r->parameter), &out->user);
+    return status == MAGPIE_OK
+               ? magpie_snapshot_history(snapshot, out->user, &out->of, &out->capacity, &out->n)
+               : status;
 }
 
 static http_outcome fail(http_request *r, magpie_status status) {
@@ -79,8 +80,8 @@ http_outcome users_get(http_request *r) {
 
 typedef struct forgetting {
     write_task task;
+    uint32_t user;
     size_t interactions;
-    uint32_t number; /* of the user */
 } forgetting;
 
 static void free_forgetting(void *state) {
@@ -89,13 +90,14 @@ static void free_forgetting(void *state) {
     free(f);
 }
 
-static magpie_status count_interactions(http_request *r, size_t *n) {
+static magpie_status look_up(http_request *r, forgetting *f) {
     magpie_snapshot *snapshot;
     history h = {0};
     magpie_status status = magpie_snapshot_open(r->view.store, &snapshot);
     if (status != MAGPIE_OK) return status;
     status = read_history(r, snapshot, &h);
-    *n = h.n;
+    f->user = h.user;
+    f->interactions = h.n;
     free(h.of);
     magpie_snapshot_close(snapshot);
     return status;
@@ -106,8 +108,8 @@ static http_outcome begin(http_request *r) {
     if (!f) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL);
     r->state = f;
     r->free_state = free_forgetting;
-    magpie_status status = count_interactions(r, &f->interactions);
-    if (status == MAGPIE_OK) status = forget_in_models(r->view.store, magpie_string_of(r->parameter), &f->number);
+    magpie_status status = look_up(r, f);
+    if (status == MAGPIE_OK) status = forget_in_models(f->user);
     write_one *one = status == MAGPIE_OK ? write_task_add(&f->task) : NULL;
     if (status != MAGPIE_OK) return fail(r, status);
     if (!one) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL);
@@ -125,7 +127,8 @@ http_outcome users_delete(http_request *r) {
     if (status != MAGPIE_OK)
         (void)magpie_fail(status, "%s", one->words ? one->words : "memory is short");
     else
-        status = forget_in_files(r->parameter, f->number);
+        status = forget_in_models(f->user);
+    if (status == MAGPIE_OK) status = forget_in_files(r->parameter);
     if (status != MAGPIE_OK) return fail(r, status);
     magpie_text_printf(&out, "{\"deleted\": %zu}\n", f->interactions);
     return http_answer_json(r, MHD_HTTP_OK, &out);

@@ -7,7 +7,7 @@ let asking = null; // a promise while the dialog is open: whoever is refused mea
 
 export class Refused extends Error {
   constructor(status, { code, message, field } = {}) {
-    super(message ?? `The server answered ${status}.`);
+    super(message?.replace(`${field}: `, "") ?? `The server answered ${status}.`); // it is shown where the field is
     Object.assign(this, { status, code, field });
   }
 }

@@ -1,9 +1,8 @@
 /* find.js - the first view: the search box and its parts, what is found, and a handful of things before. */
-import { send } from "./api.js";
+import { get, send } from "./api.js";
 import { card, itemOf, namesOf, pictureOf, titleOf } from "./cards.js";
 import { $, complain, icon, make, refill, say } from "./dom.js";
 import { showFilters } from "./filters.js";
-import { points } from "./map.js";
 import { mediaOf, record } from "./media.js";
 import { me } from "./people.js";
 import { filterOf, go, here, keep, keptMedia, lessLike, moreLike, partsOf, requestOf } from "./query.js";
@@ -12,6 +11,7 @@ const PAGE = 24;
 const box = $("#words"), bird = $("#bird"), problem = $("#ask-problem");
 let running = new AbortController(); // the search that is under way, which the next one ends
 let current = null, scale = 1; // the state that is shown; the score that fills a bar
+let dimension = null; // of the fused space's vectors
 
 /* ---- the parts */
 
@@ -123,17 +123,14 @@ async function search(state) {
       (hits.length ? ` The first is ${namesOf(hits[0]).title}.` : "") };
 }
 
-/* Things by chance, out of the map, which has all ids; or what is popular or new where there is no map. */
+/* Things by chance: what lies nearest to a direction that nobody chose. */
 async function handful({ filters }) {
-  const filter = filterOf(filters);
-  const ids = filter ? [] : await points().then((map) => map.ids, () => []);
-  const length = Math.min(PAGE + 1, ids.length);
-  const few = Array.from({ length }, () => ids[Math.floor(Math.random() * ids.length)]);
-  const { hits } = few.length < 2
-    ? await send("/v1/recommend", { user: me(), k: PAGE, filter }, running.signal)
-    : await send("/v1/search", { query: { item: few[0] }, k: PAGE, filter: { has_id: few } }, running.signal);
-  const heading = hits.length ? (few.length ? "A handful of things" : "Things to begin with") : "Nothing is here yet";
-  return { hits, heading, said: heading, again: few.length > 1 };
+  dimension ??= (await get("/v1/stats", running.signal)).spaces.fused?.dimension;
+  const vector = Array.from({ length: dimension ?? 0 }, () => Math.random() * 2 - 1);
+  const request = { query: { vector }, k: PAGE, filter: filterOf(filters) };
+  const hits = dimension ? (await send("/v1/search", request, running.signal)).hits : [];
+  const heading = hits.length ? "A handful of things" : "Nothing is here yet";
+  return { hits, heading, said: heading, again: hits.length > 0 };
 }
 
 const cardsOf = (hits, asked) => hits.map((hit) =>

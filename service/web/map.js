@@ -11,20 +11,10 @@ import { moreLike } from "./query.js";
 const PICTURE = 54, APART = 70, REACH = 34; // CSS pixels: a picture's side, between middles, that a pointer reaches
 const HUES = 36, NEAR = 8, CLOSEST = 400; // times the whole
 const canvas = $("#map-canvas"), pen = canvas.getContext("2d"), tip = $("#map-tip");
-let promise = null; // of the points
 let map = null; // {ids, x, y: in -1..1, hue, order: of precedence among pictures}
 const view = { x: 0, y: 0, zoom: 1 }; // the middle, in the map's units; their size in pixels, upwards
 let width = 0, height = 0, least = 1, stretch = 1; // stretch: sideways, to fill what is no square
 let frame = 0, settled = 0, byKeys = false;
-
-/* The points of /v1/map, fetched once. */
-export function points() {
-  promise ??= get("/v1/map").catch((error) => {
-    promise = null;
-    throw error;
-  });
-  return promise;
-}
 
 /* Into -1..1, and a hue by direction: neighbours have colours alike. */
 function prepare({ ids, x, y }) {
@@ -241,14 +231,13 @@ export function start() {
 
 export async function showMap() {
   try {
-    const found = await points();
-    map ??= prepare(found);
-    const seen = found.explained?.reduce((sum, x) => sum + x, 0);
-    $("#map-about").textContent = `${count(map.ids.length, "thing")}; what is alike lies close` +
-      (seen ? ` (${Math.round(100 * seen)}% of the differences fit on a plane)` : "");
+    $("#map-about").textContent = map ? "" : "The map is being drawn; that may take some seconds …";
+    map ??= prepare(await get("/v1/map"));
+    $("#map-about").textContent = `${count(map.ids.length, "thing")}; what is alike lies close`;
     complain($("#map-problem"), "");
     fit();
   } catch (error) {
+    $("#map-about").textContent = "";
     complain($("#map-problem"), error.status === 404 ? "This server has no map." : error);
   }
 }
