@@ -166,8 +166,8 @@ static magpie_status follow(magpie_index *index, magpie_snapshot *snapshot, magp
     status = pruned > g->sequence ? bury_by_comparison(snapshot, g, &buried)
                                   : bury_tombstones(index, snapshot, g, &buried);
     if (status == MAGPIE_OK) g->sequence = sequence;
-    unlock_after_change(index, g);
     *replayed += added + buried;
+    unlock_after_change(index, g);
     return status;
 }
 
