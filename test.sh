@@ -7,6 +7,7 @@ preset=release
 case ${1:-} in release | debug | asan | tsan) preset=$1; shift ;; esac
 
 scripts/packages test
+scripts/packages browser || echo "test.sh: without a browser the test of the page is skipped" >&2
 MAGPIE_MODEL_DIR=$(scripts/fetch-model)
 MAGPIE_AUDIO_MODEL_DIR=$(scripts/fetch-audio-model)
 export MAGPIE_MODEL_DIR MAGPIE_AUDIO_MODEL_DIR

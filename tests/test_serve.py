@@ -144,7 +144,9 @@ class Search(Served):
             got = self.hits({"query": {"vector": [scale * x for x in vector]}})
             self.assertEqual([hit["id"] for hit in got], [hit["id"] for hit in self.hits({"query": "red cat"})])
         answer = self.service.post("/v1/search", {"query": {"vector": vector[1:]}})
-        self.assertEqual((answer.status, answer.json()["error"]["field"]), (400, "query.vector"))
+        self.assertEqual((answer.status, answer.json()["error"]["field"]), (422, "query.vector"))
+        parts = [{"vector": vector}, {"vector": vector, "weight": -1}]
+        self.assertEqual(self.service.post("/v1/search", {"query": parts}).status, 422)  # nothing is left
 
     def test_pages_fields_and_scores(self):
         whole = self.hits({"query": "old boat", "k": 50})

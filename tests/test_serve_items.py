@@ -375,8 +375,8 @@ class Users(Case):
         self.assertEqual([one["time"] for one in history["interactions"][1:]],
                          ["2025-11-26T00:00:00.000Z", "2024-02-29T12:30:00.000Z", "1970-01-01T00:00:05.000Z"])
         self.assertEqual(self.ask("DELETE", "/v1/users/ann"), {"deleted": 4})
-        for method in ("GET", "DELETE"):
-            self.fails(method, "/v1/users/ann", None, 404, "id")
+        self.assertEqual(self.ask("GET", "/v1/users/ann"), {"id": "ann", "interactions": []})
+        self.fails("DELETE", "/v1/users/ann", None, 404, "id")
 
     def test_long_history(self):
         self.like([{"user": "long", "item": str(i), "time": i + 1} for i in range(3000)])
@@ -393,7 +393,7 @@ class Users(Case):
             self.fails("POST", "/v1/interactions", [good, {**good, **wrong}], 400, "[1]." + field)
         for body in ([], {"interactions": []}, [good] * 10001):
             self.fails("POST", "/v1/interactions", body, 400, "interactions")
-        self.fails("GET", "/v1/users/bea", None, 404, "id")  # not one of them was written
+        self.assertEqual(self.ask("GET", "/v1/users/bea")["interactions"], [])  # not one of them was written
 
     def test_models_forget(self):
         dice = random.Random("likes")

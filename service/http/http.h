@@ -42,8 +42,9 @@ typedef struct http_route {
     http_place place;
     http_body body;
     unsigned flags;
-    /* Of a body of lines that comes in: called on a worker with some of it in r->body; it takes whole lines off,
-     * and may say that it has to wait, after which it is called with more. NULL: bodies are taken whole. */
+    /* Of a body of lines that comes in: called on a worker with some of it in r->body; it takes whole lines
+     * off, and may say that it has to wait, after which it is called with more. NULL: bodies are taken
+     * whole. */
     http_outcome (*take)(http_request *r);
 } http_route;
 
@@ -139,10 +140,13 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
 /* What an encoder said of a thing: 422 for what is well said and cannot be understood. */
 http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field);
 unsigned http_status_of(magpie_status status);
+/* What a client is told of a failure in these words: those that may speak of files and folders of this
+ * machine are for the log. */
+const char *http_words(http_request *r, unsigned status, const char *words);
 const char *http_code_of(unsigned status); /* "not_found" */
 
-/* Counts bytes that the request needs besides its body until it is answered; 429, and false, where all requests
- * together have too many. */
+/* Counts bytes that the request needs besides its body until it is answered; 429, and false, where all
+ * requests together have too many. */
 bool http_hold(http_request *r, size_t bytes);
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* interactions.c - POST /v1/interactions: who did what with which item. All of a request are checked before any is
- * written. */
+/* interactions.c - POST /v1/interactions: who did what with which item. All of a request are checked before
+ * any is written. */
 #include "handlers.h"
 #include "server.h"
 

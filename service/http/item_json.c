@@ -85,12 +85,7 @@ static const char *words_of(const write_one *one) { return one->words ? one->wor
 
 static void append_failure(http_request *r, magpie_text *out, const write_one *one) {
     const unsigned status = http_status_of(one->status);
-    const char *words = words_of(one);
-    if (status == MHD_HTTP_INTERNAL_SERVER_ERROR) { /* as http_failure */
-        access_log_message(r->server->log, "error", words);
-        words = "the server failed; its log has the reason";
-    }
-    http_append_error(out, http_code_of(status), field_of(one), words);
+    http_append_error(out, http_code_of(status), field_of(one), http_words(r, status, words_of(one)));
 }
 
 void item_json_append(http_request *r, magpie_text *out, const write_one *one, size_t line) {

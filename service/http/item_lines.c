@@ -1,8 +1,8 @@
 /* item_lines.c - POST /v1/items with lines: items of any number, taken in block by block as they come.
  *
- * A block is what came while the one before was written, so a client that is faster than the encoders is held up
- * by its connection, and what waits here stays small. Answers gather until the last line has come, for HTTP has
- * them behind the body; that bounds how many lines one request may have. */
+ * A block is what came while the one before was written, so a client that is faster than the encoders is
+ * held up by its connection, and what waits here stays small. Answers gather until the last line has come,
+ * for HTTP has them behind the body; that bounds how many lines one request may have. */
 #include "handlers.h"
 #include "item_json.h"
 #include "server.h"

@@ -1,8 +1,8 @@
 /* items_write.c - POST /v1/items, PATCH and DELETE /v1/items/{id}, POST /v1/items/delete. Lines of items are in
  * item_lines.c.
  *
- * DELETING BY A FILTER goes by blocks: what passes is found at once, by the inverted index, and each item is looked
- * at again in the moment in which it is deleted. What comes to pass meanwhile stays. */
+ * DELETING BY A FILTER goes by blocks: what passes is found at once, by the inverted index, and each item is
+ * looked at again in the moment in which it is deleted. What comes to pass meanwhile stays. */
 #include "handlers.h"
 #include "item_json.h"
 #include "server.h"

@@ -107,17 +107,18 @@ unsigned http_status_of(magpie_status status) {
     }
 }
 
+const char *http_words(http_request *r, unsigned status, const char *words) {
+    if (status != MHD_HTTP_INTERNAL_SERVER_ERROR && status != MHD_HTTP_INSUFFICIENT_STORAGE) return words;
+    access_log_message(r->server->log, "error", words);
+    return status == MHD_HTTP_INSUFFICIENT_STORAGE ? "the server's disk is full"
+                                                   : "the server failed; its log has the reason";
+}
+
 http_outcome http_failure(http_request *r, magpie_status status, const char *field) {
     char words[1024];
     snprintf(words, sizeof words, "%s", magpie_error());
     const unsigned http = http_status_of(status);
-    if (http == MHD_HTTP_INTERNAL_SERVER_ERROR) {
-        /* It may speak of files and folders, which are no client's business. */
-        access_log_message(r->server->log, "error", words);
-        return http_error(r, http, NULL, NULL, "the server failed; its log has the reason, under request %s",
-                          r->id);
-    }
-    return http_error(r, http, NULL, field, "%s", words);
+    return http_error(r, http, NULL, field, "%s", http_words(r, http, words));
 }
 
 http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field) {

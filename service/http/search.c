@@ -199,7 +199,7 @@ static bool check_moments(http_request *r, search *s) {
     if (status != MAGPIE_OK) return http_failure(r, status, NULL), false;
     for (size_t i = 0; i < s->json.query.count; i++)
         if (s->json.parts[i].kind == QUERY_VECTOR && s->json.parts[i].value.size != bound->dimension) {
-            http_error(r, MHD_HTTP_BAD_REQUEST, NULL, s->json.names[i],
+            http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, s->json.names[i],
                        "a vector of the %s space has %zu numbers", magpie_space_name(s->space),
                        bound->dimension);
             return false;
@@ -405,8 +405,8 @@ static http_outcome finish(http_request *r, search *s) {
         r->stage[HTTP_SEARCH] = magpie_seconds() - start - r->stage[HTTP_RANK];
         if (status == MAGPIE_OK)
             (void)answer(r, s);
-        else
-            http_failure(r, status, field);
+        else /* it was well said; but parts cancel out, say */
+            http_failure(r, status == MAGPIE_E_INPUT ? MAGPIE_E_UNSUPPORTED : status, field);
     }
     magpie_snapshot_close(s->snapshot);
     return HTTP_DONE;

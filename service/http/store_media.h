@@ -1,12 +1,12 @@
 /* store_media.h - the pictures and sounds that came in by the service: files of STORE/media.
  *
- * A FILE IS ONE ITEM'S: its name is a hash of the item's id and of its bytes. So the same bytes again are the same
- * file, which is not written again; and an item's reference to it, "media/NAME", is what a catalogue's line would
- * have.
+ * A FILE IS ONE ITEM'S: its name is a hash of the item's id and of its bytes. So the same bytes again are
+ * the same file, which is not written again; and an item's reference to it, "media/NAME", is what a
+ * catalogue's line would have.
  *
- * WHO DOES WHAT. A worker writes the bytes beside their place, synced. The writer (writer.h) alone puts files in
- * their place, before the commit that names them, and removes what a commit has left without a name; since it is
- * one thread, what it looked at is still so when it acts.
+ * WHO DOES WHAT. A worker writes the bytes beside their place, synced. The writer (writer.h) alone puts
+ * files in their place, before the commit that names them, and removes what a commit has left without a
+ * name; since it is one thread, what it looked at is still so when it acts.
  *
  * A CRASH leaves files that no item names. They are found at the next start, by a walk over the items, and
  * removed where they are older than it. */
@@ -27,8 +27,8 @@ typedef struct store_medium {
 /* Whether a reference is to a file of this kind. */
 bool store_media_owns(magpie_string reference);
 
-/* For the item `id`, of which the store may know already. MAGPIE_E_UNSUPPORTED: the bytes begin like no picture,
- * or no sound. */
+/* For the item `id`, of which the store may know already. MAGPIE_E_UNSUPPORTED: the bytes begin like no
+ * picture, or no sound. */
 MAGPIE_CHECK_RESULT magpie_status store_media_write(magpie_store *store, magpie_string id,
                                                     magpie_string bytes, bool image, store_medium *out);
 /* Gives back what was not placed. */

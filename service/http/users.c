@@ -64,6 +64,7 @@ http_outcome users_get(http_request *r) {
     magpie_status status = magpie_snapshot_open(r->view.store, &snapshot);
     if (status != MAGPIE_OK) return http_failure(r, status, NULL);
     status = read_history(r, snapshot, &h);
+    if (status == MAGPIE_E_NOT_FOUND) status = MAGPIE_OK; /* nobody is no error: nothing is known of them */
     magpie_text_printf(&out, "{\"id\": ");
     magpie_text_json_string(&out, r->parameter, strlen(r->parameter));
     magpie_text_printf(&out, ", \"interactions\": [");

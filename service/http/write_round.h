@@ -1,5 +1,5 @@
-/* write_round.h - some writes, committed together: items that are put and patched in one transaction, all else in
- * another. Each fares by itself, but for what keeps all of them from being written. */
+/* write_round.h - some writes, committed together: items that are put and patched in one transaction, all
+ * else in another. Each fares by itself, but for what keeps all of them from being written. */
 #ifndef MAGPIE_WRITE_ROUND_H
 #define MAGPIE_WRITE_ROUND_H
 

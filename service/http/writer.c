@@ -10,7 +10,8 @@
 
 /* What a write costs, in units of some 40 microseconds: those of an item are mostly encoding. */
 enum {
-    ROUND_COST = WRITE_ROUND_MOST, /* a write costs 1 at least */
+    ROUND_COST_MAX = WRITE_ROUND_MOST, /* a write costs 1 at least */
+    ROUND_COST_MIN = 256,              /* below, disks would have nothing to do together */
     SLICE_COST = 256,
     TEXT_COST_MAX = 128, /* an encoder reads so much of a text, and no more */
     TEXT_BYTES_A_UNIT = 8,
@@ -21,6 +22,8 @@ enum {
 static const unsigned costs[] = {
     [WRITE_PUT] = 16, [WRITE_PATCH] = 4, [WRITE_DELETE] = 4, [WRITE_INTERACTION] = 1, [WRITE_FORGET] = 16};
 static const unsigned media_costs[WRITE_MEDIA] = {192, 512};
+
+static const double round_seconds = 0.05;
 
 struct writer {
     access_log *log;
@@ -36,7 +39,8 @@ struct writer {
     size_t lost_n;
     /* The thread's own. */
     write_round round;
-    write_task *finished; /* with this round */
+    size_t cost, cost_most; /* of the round */
+    write_task *finished;   /* with it */
 };
 
 /* ---- the queue ----------------------------------------------------------------------------------------- */
@@ -102,16 +106,15 @@ static size_t cost_of(const write_one *one) {
 
 /* Under the lock. */
 static void begin_round(writer *w) {
-    size_t cost = 0;
-    w->round.count = 0;
+    w->round.count = w->cost = 0;
     w->finished = NULL;
-    while (w->first && cost < ROUND_COST) {
+    while (w->first && w->cost < w->cost_most) {
         write_task *task = take_first(w);
-        for (size_t slice = 0; task->taken < task->count && slice < SLICE_COST && cost < ROUND_COST;) {
+        for (size_t slice = 0; task->taken < task->count && slice < SLICE_COST && w->cost < w->cost_most;) {
             write_one *one = &task->ones[task->taken++];
             if (one->status != MAGPIE_OK) continue;
             slice += cost_of(one);
-            cost += cost_of(one);
+            w->cost += cost_of(one);
             w->round.ones[w->round.count++] = one;
         }
         if (task->taken < task->count) {
@@ -126,6 +129,19 @@ static void begin_round(writer *w) {
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------------- */
+
+/* What takes longer than it should, for models and machines differ, is less the next time. */
+static void run_round(writer *w) {
+    const double start = magpie_seconds();
+    write_round_run(&w->round);
+    const double seconds = magpie_seconds() - start;
+    if (seconds < round_seconds && w->cost < w->cost_most) return;
+    double fits = (double)w->cost * round_seconds / seconds;
+    if (fits > 2 * (double)w->cost_most) fits = 2 * (double)w->cost_most;
+    w->cost_most = fits < ROUND_COST_MIN   ? ROUND_COST_MIN
+                   : fits > ROUND_COST_MAX ? ROUND_COST_MAX
+                                           : (size_t)fits;
+}
 
 static void end_round(writer *w) {
     while (w->finished) {
@@ -168,7 +184,7 @@ static void *run(void *argument) {
         begin_round(w);
         pthread_mutex_unlock(&w->lock);
         if (lost) remove_lost(w, lost, w->lost_n);
-        if (w->round.count) write_round_run(&w->round);
+        if (w->round.count) run_round(w);
         end_round(w);
         pthread_mutex_lock(&w->lock);
     }
@@ -203,6 +219,7 @@ magpie_status writer_start(serving_source *source, access_log *log, writer **out
     w->round.source = source;
     w->log = log;
     w->last = &w->first;
+    w->cost_most = ROUND_COST_MAX / 2;
     w->started = magpie_unix_millis() / 1000 - 1; /* a file's time may be that of a clock's last tick */
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->arrived, NULL);

@@ -1,15 +1,15 @@
 /* writer.h - the thread that writes: all that requests want to have written goes through it.
  *
- * TOGETHER. What waits when a round begins is committed with it, in one transaction for items that are put and
- * patched and one for all else; a disk takes as long for one item as for fifty. A round is so much that its
- * encoding takes some hundredths of a second, since an encoder that is busy is what searches wait for. Tasks
- * take turns by slices, so that a long one does not stop those that came later.
+ * TOGETHER. What waits when a round begins is committed with it, in one transaction for items that are put
+ * and patched and one for all else; a disk takes as long for one item as for fifty. A round is so much that
+ * its encoding takes some hundredths of a second, since an encoder that is busy is what searches wait for.
+ * Tasks take turns by slices, so that a long one does not stop those that came later.
  *
- * DURABLE. A task is done when all of it is committed, or refused. Each of its writes fares by itself: one that is
- * bad fails alone, and those that were committed before a failure stay.
+ * DURABLE. A task is done when all of it is committed, or refused. Each of its writes fares by itself: one
+ * that is bad fails alone, and those that were committed before a failure stay.
  *
- * MODELS. Items are encoded by the models that requests have; when those are replaced, the next round has the
- * new ones. */
+ * MODELS. Items are encoded by the models that requests have; when those are replaced, the next round has
+ * the new ones. */
 #ifndef MAGPIE_WRITER_H
 #define MAGPIE_WRITER_H
 

@@ -39,7 +39,7 @@ async function refresh() {
   try {
     found = (await get("/v1/users/" + encodeURIComponent(name))).interactions;
   } catch (error) {
-    if (error.status !== 404) complain($("#people-problem"), error); // nobody knows them yet
+    complain($("#people-problem"), error);
   }
   if (name !== me()) return;
   liked = found.filter(({ kind, weight }) => kind === "like" && weight > 0).map(({ item }) => item);
