@@ -322,6 +322,14 @@ class Lines(Case):
             self.assertEqual([one["line"] for one in answers], list(range(1, 12001)))
             self.assertEqual({one["error"]["code"] for one in answers}, {"invalid_request"})
 
+    def test_more_lines_than_bodies_may_have(self):
+        """Only those that wait count."""
+        lines = (b" " * 60000 + b"{}\n") * 200
+        with self.service.open_socket() as sock:
+            sock.sendall(LINES_HEAD + chunks(lines, 100000) + b"0\r\n\r\n")
+            answer = read_answer(sock)
+        self.assertEqual((answer.status, len(answer.body.splitlines())), (200, 200))
+
     def test_a_line_that_never_ends(self):
         lines = b'{"id": "c", "text": "red"}\n"' + b"x" * 5 * MIB + b'"\n{"id": "d", "text": "red"}\n'
         with self.service.open_socket() as sock:
