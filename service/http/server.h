@@ -1,9 +1,9 @@
 /* server.h - the server: connections, from which requests come (http.h), within limits.
  *
- * LIMITS stand before work: a request without a route, a key, or room is answered from its header alone, before
- * its body is read. What is in flight is bounded in number and its bodies in bytes; beyond, 429 with
- * Retry-After. A client has a time for its header and a rate for its body; one that is slower holds a
- * descriptor that long and no thread ever.
+ * LIMITS stand before work: a request without a route, a key, or room is refused by its header alone. Its body is
+ * read past, some time and bytes long, for many a client sends all of it before it reads why. What is in flight
+ * is bounded in number and its bodies in bytes; beyond, 429 with Retry-After. A client has a time for its header
+ * and a rate for its body and its answer; one that is slower holds a descriptor that long and no thread ever.
  *
  * FROM OTHER SITES. A browser page of somebody else must not reach a service on this machine: a server that
  * listens to loopback answers only those who call it by a loopback name (DNS rebinding), bodies need their own

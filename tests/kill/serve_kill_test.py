@@ -135,9 +135,8 @@ def stored_item(service, key, pictures):
 
 def stored_user(service, key):
     answer = service.get(path_of("users", key))
-    if answer.status == 404:
-        return None
-    return sorted(one["item"] for one in answer.json()["interactions"])
+    assert answer.status == 200, answer.body
+    return sorted(one["item"] for one in answer.json()["interactions"]) or None
 
 
 def is_allowed(writer, key, found):
