@@ -1,4 +1,5 @@
 """What the tests of the service share: a service of their own, and requests to it."""
+import atexit
 import http.client
 import json
 import os
@@ -31,6 +32,7 @@ class Service:
         command = [binary(), "serve", "--store", store, "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, env={**os.environ, **NO_MODELS, **(env or {})},
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
+        atexit.register(self.process.kill)  # of a test that failed; one that has ended is let be
         line = self.process.stdout.readline()
         match = re.fullmatch(r"magpie serve: listening to http://(.+):(\d+)/\n", line)
         assert match, f"{line!r}: {self.logged()}"
