@@ -196,7 +196,7 @@ static magpie_status set_weight(magpie_interaction_line *out, double weight) {
 
 magpie_status magpie_import_time(double time, int64_t *millis) {
     const double rounded = time > MILLISECONDS_FROM ? time : round(time * 1000);
-    if (!(rounded >= 0 && rounded <= (double)MAGPIE_TIMESTAMP_MAX))
+    if (!(time >= 0 && rounded <= (double)MAGPIE_TIMESTAMP_MAX))
         return magpie_fail(MAGPIE_E_INPUT, "time %.17g is not in the years 1970 to 9999", time);
     *millis = (int64_t)rounded;
     return MAGPIE_OK;

@@ -388,11 +388,12 @@ class Users(Case):
         for wrong, field in (({"user": ""}, "user"), ({"user": 5}, "user"), ({"user": "x" * 512}, "user"),
                              ({"item": None}, "item"), ({"kind": "hug"}, "kind"), ({"kind": 1}, "kind"),
                              ({"weight": 1e30}, "weight"), ({"weight": "1"}, "weight"), ({"time": "soon"}, "time"),
-                             ({"time": -1}, "time"), ({"time": []}, "time"), ({"smell": 1}, "smell")):
+                             ({"time": -1}, "time"), ({"time": -1e-144}, "time"), ({"time": []}, "time"), ({"smell": 1}, "smell")):
             self.fails("POST", "/v1/interactions", {**good, **wrong}, 400, field)
             self.fails("POST", "/v1/interactions", [good, {**good, **wrong}], 400, "[1]." + field)
         for body in ([], {"interactions": []}, [good] * 10001):
             self.fails("POST", "/v1/interactions", body, 400, "interactions")
+        self.fails("GET", "/v1/users/" + "x" * 512, None, 400, "id")
         self.assertEqual(self.ask("GET", "/v1/users/bea")["interactions"], [])  # not one of them was written
 
     def test_models_forget(self):

@@ -61,6 +61,8 @@ http_outcome users_get(http_request *r) {
     magpie_snapshot *snapshot;
     history h = {0};
     magpie_text out = {0};
+    if (strlen(r->parameter) > MAGPIE_ID_MAX)
+        return http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "id", "an id has %d bytes at most", MAGPIE_ID_MAX);
     magpie_status status = magpie_snapshot_open(r->view.store, &snapshot);
     if (status != MAGPIE_OK) return http_failure(r, status, NULL);
     status = read_history(r, snapshot, &h);
