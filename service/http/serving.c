@@ -11,7 +11,7 @@
 #include <time.h>
 
 /* Seconds. */
-static const double look_every = 0.25, save_every = 60, recommender_every = 2;
+static const double look_every = 0.25, save_every = 60, recommender_every = 0.25;
 /* A recommender is opened anew when this many times its cost has passed: some hundredths of the machine. */
 static const double recommender_costs = 30;
 
