@@ -85,6 +85,7 @@ struct http_request {
     bool looked_at;                          /* `take` has seen what is in the body */
     bool malformed;                          /* in its header: nothing behind it is read */
     bool answered;
+    bool in_flight; /* as counted */
     unsigned status;
     magpie_text answer;
     const char *type;

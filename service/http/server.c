@@ -78,7 +78,14 @@ static void add_headers(const http_request *r, struct MHD_Response *response) {
 
 static size_t answer_size(const http_request *r) { return r->fixed ? r->fixed->size : r->answer.size; }
 
+/* A client that has its answer is never refused for the request that it was to: it ends before. */
+static void leave_flight(http_request *r) {
+    if (r->in_flight) atomic_fetch_sub(&r->server->in_flight, 1);
+    r->in_flight = false;
+}
+
 static enum MHD_Result send_answer(http_request *r) {
+    leave_flight(r);
     struct MHD_Response *response;
     if (r->fixed) {
         response = MHD_create_response_from_buffer(r->fixed->size, (void *)(uintptr_t)r->fixed->data,
@@ -262,7 +269,7 @@ static void name_request(http_request *r) {
     snprintf(r->id, sizeof r->id, "%016llx", (unsigned long long)magpie_random(&state));
 }
 
-/* What needs no key costs nothing: a service that is busy is healthy. */
+/* What needs no key costs nothing, and is not counted: a service that is busy is healthy. */
 static bool is_probe(const http_request *r) { return (r->route->flags & HTTP_OPEN) != 0; }
 
 static http_request *begin_request(http_server *s, struct MHD_Connection *connection, const char *url,
@@ -361,8 +368,9 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
 static bool dispatch(http_request *r) {
     http_server *s = r->server;
     if (r->dispatched > 0) return true;
-    if (atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight && !is_probe(r)) {
-        atomic_fetch_sub(&s->in_flight, 1);
+    r->in_flight = !is_probe(r);
+    if (r->in_flight && atomic_fetch_add(&s->in_flight, 1) >= s->options.in_flight) {
+        leave_flight(r);
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "%zu requests are in flight already",
                    s->options.in_flight);
         return false;
@@ -483,7 +491,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         metrics_request(s->metrics, r, took);
         access_log_request(s->log, r, answer_size(r), took);
     }
-    if (r->dispatched > 0) atomic_fetch_sub(&s->in_flight, 1);
+    leave_flight(r);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
     release_body(r, r->held);
     atomic_fetch_sub(&s->begun, 1);
