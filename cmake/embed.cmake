@@ -1,6 +1,7 @@
-# Writes OUTPUT, a C file with the bytes of FILES (a list) as `web_files` (service/http/web_files.h):
-#     cmake -DFILES=a;b -DOUTPUT=x.c -P embed.cmake
-set(text "/* Made by cmake/embed.cmake. */\n#include \"web_files.h\"\n\n")
+# Writes OUTPUT, a C file with the bytes of FILES (a list) as an array of {name, {bytes, size}}, ended by zeros:
+#     cmake -DFILES=a;b -DDECLARED=x.h -DARRAY="const thing things[]" -DOUTPUT=x.c -P embed.cmake
+# where x.h declares the array.
+set(text "/* Made by cmake/embed.cmake. */\n#include \"${DECLARED}\"\n\n")
 set(table "")
 set(number 0)
 foreach(file IN LISTS FILES)
@@ -14,5 +15,5 @@ foreach(file IN LISTS FILES)
   string(APPEND table "    {\"${name}\", {(const char *)file_${number}, ${size}}},\n")
   math(EXPR number "${number} + 1")
 endforeach()
-string(APPEND text "const web_file web_files[] = {\n${table}    {0}};\n")
+string(APPEND text "${ARRAY} = {\n${table}    {0}};\n")
 file(WRITE ${OUTPUT} "${text}")

@@ -105,7 +105,7 @@ static magpie_status open_model(magpie_audio_encoder *e, const char *directory) 
     return status;
 }
 
-static void fill_info(magpie_audio_encoder *e, const magpie_encoder_options *options) {
+static void fill_info(magpie_audio_encoder *e, double seconds) {
     const spectrogram_config *c = &e->plan->config;
     magpie_audio_encoder_info *info = &e->info;
     info->name = e->name;
@@ -115,13 +115,12 @@ static void fill_info(magpie_audio_encoder *e, const magpie_encoder_options *opt
     info->bands = e->plan->bands;
     info->frames = c->frames;
     info->window_seconds = (double)(c->frames * c->hop) / (double)c->rate;
-    info->audio_seconds = options->audio_seconds > 0 ? options->audio_seconds : MAGPIE_AUDIO_SECONDS;
+    info->audio_seconds = seconds > 0 ? seconds : MAGPIE_AUDIO_SECONDS;
     info->layers = e->model->layers;
     for (size_t i = 0; i < safetensors_count(e->file); i++)
         if (safetensors_at(e->file, i)->type != TENSOR_OTHER)
             info->parameters += safetensors_at(e->file, i)->elements;
     info->tags = e->model->tags;
-    info->backend = options->backend;
     info->precision = e->ops->device_precision(e->device);
     info->threads = magpie_pool_threads(e->pool);
 }
@@ -144,13 +143,13 @@ magpie_status magpie_audio_encoder_open(const char *directory, const magpie_enco
     turns_init(&e->turns);
     e->raw = options->raw;
     e->no_teams = options->no_teams;
-    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    e->info.device = options->device;
     magpie_status status = open_model(e, directory);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
-    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
+    if (status == MAGPIE_OK) status = ops_open(&e->info.device, options->precision, &e->ops, &e->device);
     if (status == MAGPIE_OK) {
-        fill_info(e, options);
+        fill_info(e, options->audio_seconds);
         e->workers = magpie_alloc(e->info.threads, sizeof *e->workers);
         if (!e->workers) status = MAGPIE_E_NO_MEMORY;
     }

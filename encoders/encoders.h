@@ -45,8 +45,17 @@ enum {
 
 typedef enum magpie_backend {
     MAGPIE_BACKEND_CPU, /* oneDNN */
-    MAGPIE_BACKEND_REFERENCE
+    MAGPIE_BACKEND_REFERENCE,
+    MAGPIE_BACKEND_OPENCL, /* GPUs of any vendor, by kernels of ours; and processors, by PoCL */
+    MAGPIE_BACKEND_CUDA, /* NVIDIA's GPUs, by the same kernels and cuBLASLt; where this was built with nvcc */
+    MAGPIE_BACKEND_AUTO  /* magpie_device_choose */
 } magpie_backend;
+
+/* Where arithmetic is done. `index`: which of the backend's devices; 0 but for GPUs. */
+typedef struct magpie_device {
+    magpie_backend backend;
+    size_t index;
+} magpie_device;
 
 typedef enum magpie_precision {
     MAGPIE_PRECISION_F32,
@@ -54,17 +63,36 @@ typedef enum magpie_precision {
     MAGPIE_PRECISION_AUTO, /* bf16 where the CPU multiplies it natively (AVX512_BF16, AMX), else f32 */
     /* Pictures alone: convolutions of 8-bit whole numbers, on CPUs with AVX512_VNNI and for models that were
      * calibrated (magpie_image_encoder_calibrate). */
-    MAGPIE_PRECISION_INT8
+    MAGPIE_PRECISION_INT8,
+    MAGPIE_PRECISION_F16 /* as bf16, and finer, but of numbers below 65,504 alone; GPUs */
 } magpie_precision;
 
-const char *magpie_backend_name(magpie_backend backend);       /* "cpu", "reference" */
-const char *magpie_precision_name(magpie_precision precision); /* "f32", "bf16", "auto", "int8" */
-MAGPIE_CHECK_RESULT magpie_status magpie_backend_parse(const char *name, magpie_backend *out);
+/* "cpu", "reference", "opencl", "cuda", "auto"; "f32", "bf16", "auto", "int8", "f16" */
+const char *magpie_backend_name(magpie_backend backend);
+const char *magpie_precision_name(magpie_precision precision);
+/* A backend's name, or a GPU's with its number: "cuda:1". */
+MAGPIE_CHECK_RESULT magpie_status magpie_device_parse(const char *name, magpie_device *out);
 MAGPIE_CHECK_RESULT magpie_status magpie_precision_parse(const char *name, magpie_precision *out);
 
+/* How many devices a backend has here. MAGPIE_E_UNSUPPORTED, with the reason in words, where what it needs is not on
+ * this machine: libOpenCL.so.1, libcuda.so.1. They are opened when they are first asked for, here or by an encoder. */
+MAGPIE_CHECK_RESULT magpie_status magpie_device_count(magpie_backend backend, size_t *count);
+
+typedef struct magpie_device_info {
+    magpie_device device;
+    char name[128], driver[128]; /* driver: and its version */
+    size_t memory;               /* bytes */
+    bool is_cpu;                 /* OpenCL on a processor */
+} magpie_device_info;
+
+/* Of a GPU. */
+MAGPIE_CHECK_RESULT magpie_status magpie_device_describe(magpie_device device, magpie_device_info *out);
+/* The first CUDA device, else the first of OpenCL that is no processor, else the CPU. */
+magpie_device magpie_device_choose(void);
+
 typedef struct magpie_encoder_options {
-    magpie_backend backend;
-    magpie_precision precision; /* the reference backend has f32 alone */
+    magpie_device device;
+    magpie_precision precision; /* AUTO is bf16 on a GPU; the reference backend has f32 alone */
     unsigned threads;           /* 0: magpie_cpu_count() */
     bool defer_weights; /* pack the weights at the first encode, not when opening: for jobs that may have
                            nothing to do */
@@ -96,8 +124,8 @@ typedef struct magpie_text_encoder_info {
     size_t dimension, layers, heads, intermediate, vocabulary;
     size_t max_tokens; /* longer texts are cut there, [CLS] and [SEP] counted in */
     uint64_t parameters;
-    magpie_backend backend;
-    magpie_precision precision; /* never AUTO */
+    magpie_device device;
+    magpie_precision precision; /* neither is ever AUTO */
     unsigned threads;
     const char *query_prefix, *passage_prefix; /* never NULL */
 } magpie_text_encoder_info;
@@ -171,8 +199,8 @@ typedef struct magpie_image_encoder_info {
     uint64_t parameters;
     const char *filter; /* "bilinear" or "bicubic": what pictures are resized with */
     float mean[3], std[3];
-    magpie_backend backend;
-    magpie_precision precision; /* never AUTO */
+    magpie_device device;
+    magpie_precision precision; /* neither is ever AUTO */
     unsigned threads;
 } magpie_image_encoder_info;
 
@@ -269,8 +297,8 @@ typedef struct magpie_audio_encoder_info {
     size_t layers;         /* with weights */
     uint64_t parameters;
     size_t tags; /* that it can tell; 0: none */
-    magpie_backend backend;
-    magpie_precision precision; /* never AUTO */
+    magpie_device device;
+    magpie_precision precision; /* neither is ever AUTO */
     unsigned threads;
 } magpie_audio_encoder_info;
 

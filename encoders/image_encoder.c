@@ -63,7 +63,7 @@ static magpie_status fill_fingerprint(magpie_image_encoder *e, const char *direc
     return MAGPIE_OK;
 }
 
-static void fill_info(magpie_image_encoder *e, magpie_backend backend) {
+static void fill_info(magpie_image_encoder *e) {
     e->info.name = e->name;
     e->info.architecture = architecture(&e->config);
     e->info.dimension = resnet_dimension(&e->config);
@@ -75,7 +75,6 @@ static void fill_info(magpie_image_encoder *e, magpie_backend backend) {
     e->info.filter = e->preprocess.geometry.filter == IMAGE_BICUBIC ? "bicubic" : "bilinear";
     memcpy(e->info.mean, e->preprocess.mean, sizeof e->info.mean);
     memcpy(e->info.std, e->preprocess.std, sizeof e->info.std);
-    e->info.backend = backend;
     e->info.precision = e->ops->device_precision(e->device);
     e->info.threads = magpie_pool_threads(e->pool);
 }
@@ -114,16 +113,16 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
     e->raw = options->raw;
     e->no_teams = options->no_teams;
     e->full_decode = options->full_decode;
-    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    e->info.device = options->device;
     magpie_status status = resnet_config_read(directory, &e->config, &e->preprocess);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
     if (status == MAGPIE_OK && !(e->directory = strdup(directory)))
         status = magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
     if (status == MAGPIE_OK) status = open_weights(e, directory);
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
-    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
+    if (status == MAGPIE_OK) status = ops_open(&e->info.device, options->precision, &e->ops, &e->device);
     if (status == MAGPIE_OK) {
-        fill_info(e, options->backend);
+        fill_info(e);
         status = fill_fingerprint(e, directory);
         e->workers = magpie_alloc(e->info.threads, sizeof *e->workers);
         if (!e->workers) status = MAGPIE_E_NO_MEMORY;

@@ -126,7 +126,10 @@ typedef struct ops_pool_window {
 } ops_pool_window;
 
 struct ops_table {
-    magpie_status (*device_create)(const ops_table *table, magpie_precision precision, ops_device **out);
+    const struct gpu_driver *driver; /* of a GPU; else NULL */
+    /* `index`: which of the devices that there are. */
+    magpie_status (*device_create)(const ops_table *table, magpie_precision precision, size_t index,
+                                   ops_device **out);
     void (*device_free)(ops_device *device);
     magpie_precision (*device_precision)(const ops_device *device);
 
@@ -200,7 +203,15 @@ struct ops_table {
     magpie_status (*map_largest)(ops_lane *lane, const ops_map *x, size_t images, float *largest);
 };
 
+/* Opens a device; of AUTO it becomes the one that was chosen. */
+MAGPIE_CHECK_RESULT magpie_status ops_open(magpie_device *device, magpie_precision precision,
+                                           const ops_table **ops, ops_device **out);
+
 extern const ops_table ops_reference; /* plain C that reads like the formula; f32 */
 extern const ops_table ops_cpu;       /* oneDNN and SIMD; f32, bf16 and, of maps, int8 */
+extern const ops_table ops_opencl;    /* device/ops_gpu.h; f32, bf16, f16 */
+#ifdef MAGPIE_CUDA
+extern const ops_table ops_cuda; /* likewise */
+#endif
 
 #endif

@@ -17,7 +17,11 @@ static magpie_precision resolve(magpie_precision wanted) {
     return onednn_native_bf16() ? MAGPIE_PRECISION_BF16 : MAGPIE_PRECISION_F32;
 }
 
-static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
+static magpie_status device_create(const ops_table *table, magpie_precision precision, size_t index,
+                                   ops_device **out) {
+    (void)index;
+    if (precision == MAGPIE_PRECISION_F16)
+        return magpie_fail(MAGPIE_E_UNSUPPORTED, "f16 is for GPUs; the CPU has f32 and bf16");
     bool int8 = precision == MAGPIE_PRECISION_INT8;
     magpie_status status = int8 ? onednn_check_int8() : MAGPIE_OK;
     if (status != MAGPIE_OK) return status;

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static magpie_status device_create(const ops_table *table, magpie_precision precision, ops_device **out) {
+static magpie_status device_create(const ops_table *table, magpie_precision precision, size_t index,
+                                   ops_device **out) {
+    (void)index;
     if (precision != MAGPIE_PRECISION_F32 && precision != MAGPIE_PRECISION_AUTO)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "the reference backend computes in f32 alone");
     ops_device *device = magpie_alloc(1, sizeof *device);

@@ -46,30 +46,21 @@ struct magpie_text_encoder {
 
 /* ---- names ---- */
 
-const char *magpie_backend_name(magpie_backend backend) {
-    return backend == MAGPIE_BACKEND_REFERENCE ? "reference" : "cpu";
-}
-
 const char *magpie_precision_name(magpie_precision precision) {
     return precision == MAGPIE_PRECISION_F32    ? "f32"
            : precision == MAGPIE_PRECISION_BF16 ? "bf16"
            : precision == MAGPIE_PRECISION_INT8 ? "int8"
+           : precision == MAGPIE_PRECISION_F16  ? "f16"
                                                 : "auto";
-}
-
-magpie_status magpie_backend_parse(const char *name, magpie_backend *out) {
-    static const magpie_backend all[] = {MAGPIE_BACKEND_CPU, MAGPIE_BACKEND_REFERENCE};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (strcmp(name, magpie_backend_name(all[i])) == 0) return *out = all[i], MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "no backend is called \"%s\": cpu or reference", name);
 }
 
 magpie_status magpie_precision_parse(const char *name, magpie_precision *out) {
     static const magpie_precision all[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16, MAGPIE_PRECISION_INT8,
-                                           MAGPIE_PRECISION_AUTO};
+                                           MAGPIE_PRECISION_F16, MAGPIE_PRECISION_AUTO};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(name, magpie_precision_name(all[i])) == 0) return *out = all[i], MAGPIE_OK;
-    return magpie_fail(MAGPIE_E_ARGUMENT, "no precision is called \"%s\": f32, bf16, int8 or auto", name);
+    return magpie_fail(MAGPIE_E_ARGUMENT, "no precision is called \"%s\": f32, bf16, f16, int8 or auto",
+                       name);
 }
 
 /* ---- what the folder says ---- */
@@ -96,7 +87,7 @@ static magpie_status read_prefixes(magpie_text_encoder *e, const char *directory
     return status;
 }
 
-static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend backend) {
+static void fill_info(magpie_text_encoder *e, unsigned threads) {
     const text_model *model = e->model;
     uint64_t parameters = 0;
     for (size_t i = 0; i < safetensors_count(model->file); i++)
@@ -113,7 +104,7 @@ static void fill_info(magpie_text_encoder *e, unsigned threads, magpie_backend b
         .vocabulary = model->vocabulary,
         .max_tokens = model->max_tokens,
         .parameters = parameters,
-        .backend = backend,
+        .device = e->info.device,
         .precision = e->ops->device_precision(e->device),
         .threads = threads,
         .query_prefix = e->query_prefix,
@@ -168,7 +159,7 @@ static magpie_status need_network(magpie_text_encoder *e) {
 
 magpie_status magpie_text_encoder_open(const char *directory, const magpie_encoder_options *options,
                                        magpie_text_encoder **out) {
-    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
+    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_F16, MAGPIE_PRECISION_AUTO};
     if (!options) options = &defaults;
     if (options->precision == MAGPIE_PRECISION_INT8)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: int8 is for pictures alone; texts have f32 and bf16",
@@ -178,15 +169,15 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
     turns_init(&e->turns);
     e->raw = options->raw;
     e->no_teams = options->no_teams;
-    e->ops = options->backend == MAGPIE_BACKEND_REFERENCE ? &ops_reference : &ops_cpu;
+    e->info.device = options->device;
     magpie_status status = open_model(e, directory);
     if (status == MAGPIE_OK) status = read_prefixes(e, directory, options);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
-    if (status == MAGPIE_OK) status = e->ops->device_create(e->ops, options->precision, &e->device);
+    if (status == MAGPIE_OK) status = ops_open(&e->info.device, options->precision, &e->ops, &e->device);
     if (status == MAGPIE_OK) {
         unsigned threads = magpie_pool_threads(e->pool);
-        fill_info(e, threads, options->backend);
+        fill_info(e, threads);
         layout(e, threads);
         status = magpie_block_alloc(&e->block);
         if (status == MAGPIE_OK) layout(e, threads);
@@ -208,7 +199,7 @@ void magpie_text_encoder_close(magpie_text_encoder *e) {
     if (e->together) e->architecture->lane_free(e->together);
     magpie_block_free(&e->block);
     if (e->model) e->architecture->close(e->model);
-    e->ops->device_free(e->device);
+    if (e->device) e->ops->device_free(e->device);
     magpie_pool_free(e->pool);
     free(e->name);
     free(e->query_prefix);

@@ -35,8 +35,8 @@ static magpie_status parse_seconds(const char *value, void *target) {
     return magpie_fail(MAGPIE_E_ARGUMENT, "all or a number of seconds is wanted, not \"%s\"", value);
 }
 
-static magpie_status parse_backend(const char *value, void *target) {
-    return magpie_backend_parse(value, target);
+static magpie_status parse_device(const char *value, void *target) {
+    return magpie_device_parse(value, target);
 }
 
 const option_row model_options[] = {
@@ -61,13 +61,15 @@ const option_row model_options[] = {
      .argument = "P",
      .parse = model_parse_precision,
      .target = &encoder_options.precision,
-     .help = "f32, bf16, int8 (pictures alone; the rest as by auto) or auto: bf16 where the CPU has it "
+     .help = "f32, bf16, f16 (GPUs alone), int8 (pictures alone; the rest as by auto) or auto: bf16 where "
+             "the device has it "
              "(default)"},
-    {.name = "backend",
-     .argument = "B",
-     .parse = parse_backend,
-     .target = &encoder_options.backend,
-     .help = "cpu or reference (default: cpu)"},
+    {.name = "device",
+     .argument = "D",
+     .parse = parse_device,
+     .target = &encoder_options.device,
+     .help =
+         "cpu, a GPU as opencl[:N] or cuda[:N], auto: a GPU where there is one, or reference (default: cpu)"},
     {.name = "threads",
      .argument = "N",
      .number = &threads,

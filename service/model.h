@@ -9,7 +9,7 @@
 #include "encoders.h"
 #include "options.h"
 
-/* --model, --image-model, --audio-model, --fusion-model, --precision, --backend, --threads */
+/* --model, --image-model, --audio-model, --fusion-model, --precision, --device, --threads */
 extern const option_row model_options[];
 magpie_status model_parse_precision(const char *value, void *target); /* to a magpie_precision */
 extern const option_row audio_seconds_options[], passage_prefix_options[], query_prefix_options[];

@@ -73,9 +73,9 @@ static void append_head(magpie_text *out, model_sense sense, const model_encoder
 }
 
 static void append_tail(magpie_text *out, const model_encoder *model, uint64_t parameters,
-                        magpie_backend backend, magpie_precision precision) {
+                        magpie_device device, magpie_precision precision) {
     append_number(out, "parameters", parameters);
-    append_text(out, "backend", magpie_backend_name(backend));
+    append_text(out, "backend", magpie_backend_name(device.backend));
     append_text(out, "precision", magpie_precision_name(precision));
     append_number(out, "threads", model->threads);
 }
@@ -88,7 +88,7 @@ static void append_text_side(magpie_text *out, const model_encoder *model) {
     append_number(out, "intermediate", info->intermediate);
     append_number(out, "vocabulary", info->vocabulary);
     append_number(out, "max_tokens", info->max_tokens);
-    append_tail(out, model, info->parameters, info->backend, info->precision);
+    append_tail(out, model, info->parameters, info->device, info->precision);
     append_text(out, "query_prefix", info->query_prefix);
     append_text(out, "passage_prefix", info->passage_prefix);
 }
@@ -100,7 +100,7 @@ static void append_image_side(magpie_text *out, const model_encoder *model) {
     append_text(out, "filter", info->filter);
     append_channels(out, "mean", info->mean);
     append_channels(out, "std", info->std);
-    append_tail(out, model, info->parameters, info->backend, info->precision);
+    append_tail(out, model, info->parameters, info->device, info->precision);
 }
 
 static void append_audio_side(magpie_text *out, const model_encoder *model) {
@@ -115,7 +115,7 @@ static void append_audio_side(magpie_text *out, const model_encoder *model) {
     else
         append_real(out, "audio_seconds", info->audio_seconds);
     append_number(out, "tags", info->tags);
-    append_tail(out, model, info->parameters, info->backend, info->precision);
+    append_tail(out, model, info->parameters, info->device, info->precision);
 }
 
 static exit_code print_side(const model_encoder *model) {

@@ -50,7 +50,8 @@ static magpie_audio_encoder *open_encoder(const subject *s, magpie_encoder_optio
 }
 
 static magpie_audio_encoder *open_raw(const subject *s, magpie_backend backend, magpie_precision precision) {
-    return open_encoder(s, (magpie_encoder_options){.backend = backend, .precision = precision, .raw = true});
+    return open_encoder(
+        s, (magpie_encoder_options){.device = {backend, 0}, .precision = precision, .raw = true});
 }
 
 static magpie_audio_encoder *cpu_of(subject *s) {

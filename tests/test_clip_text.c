@@ -227,7 +227,7 @@ static int remove_folder(void **state) {
 
 static magpie_text_encoder *open_encoder(magpie_backend backend, magpie_precision precision, bool raw) {
     const magpie_encoder_options options = {
-        .backend = backend, .precision = precision, .threads = 2, .raw = raw};
+        .device = {backend, 0}, .precision = precision, .threads = 2, .raw = raw};
     magpie_text_encoder *encoder;
     assert_ok(magpie_text_encoder_open(folder, &options, &encoder));
     return encoder;

@@ -74,8 +74,9 @@ class WithoutStore(Case):
         self.fails(2, "--skip-bad", "encode", "--model", MODEL, "--format", "npy", "--skip-bad")
         for bad in ("0", "-1", "ten", "1e3", "", " 5", "16385", "99999999999999999999"):
             self.fails(2, "whole number from 1 to 16384", "search", "--store", "x", "--text", "a", "-k", bad)
-        self.fails(2, "f32, bf16, int8 or auto", "encode", "--model", MODEL, "--precision", "f8")
-        self.fails(2, "cpu or reference", "encode", "--model", MODEL, "--backend", "abacus")
+        self.fails(2, "f32, bf16, f16, int8 or auto", "encode", "--model", MODEL, "--precision", "f8")
+        for bad in ("abacus", "cpu:1", "opencl:", "opencl:x", "cuda:-1", "opencl:9999999"):
+            self.fails(2, "opencl, opencl:N", "encode", "--model", MODEL, "--device", bad)
         self.fails(2, "jsonl or npy", "encode", "--model", MODEL, "--format", "csv")
         self.fails(2, "passage or query", "encode", "--model", MODEL, "--role", "king")
         self.fails(2, "auto, flat, hnsw or ivf", "rebuild", "--store", "x", "--index", "tree")

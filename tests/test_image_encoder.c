@@ -60,7 +60,8 @@ static magpie_image_encoder *open_encoder(const subject *s, magpie_encoder_optio
 }
 
 static magpie_image_encoder *open_raw(const subject *s, magpie_backend backend, magpie_precision precision) {
-    return open_encoder(s, (magpie_encoder_options){.backend = backend, .precision = precision, .raw = true});
+    return open_encoder(
+        s, (magpie_encoder_options){.device = {backend, 0}, .precision = precision, .raw = true});
 }
 
 static magpie_image_encoder *cpu_of(subject *s) {
@@ -162,7 +163,7 @@ static void describes_itself(void **state) {
     const json_t *joint = json_object_get(json_object_get(files, "open_clip_config.json"), "preprocess_cfg");
     assert_string_equal(info->architecture, json_string_value(json_object_get(s->entry, "architecture")));
     if (layers) assert_int_equal(info->layers, json_integer_value(layers));
-    assert_int_equal(info->backend, MAGPIE_BACKEND_CPU);
+    assert_int_equal(info->device.backend, MAGPIE_BACKEND_CPU);
     assert_int_equal(info->precision, MAGPIE_PRECISION_F32);
     assert_true(info->threads > 0 && info->parameters > 0 && info->fingerprint[0]);
     bool bilinear = json_integer_value(json_object_get(pixels, "resample")) == 2; /* as PIL numbers them */

@@ -146,7 +146,7 @@ static void check_refused(magpie_status status, magpie_status wanted, const char
 static void check_open_refused(const subject *s, magpie_backend backend, magpie_status wanted,
                                const char *words) {
     magpie_image_encoder *encoder;
-    const magpie_encoder_options options = {.backend = backend, .precision = MAGPIE_PRECISION_INT8};
+    const magpie_encoder_options options = {.device = {backend, 0}, .precision = MAGPIE_PRECISION_INT8};
     check_refused(open_as(s, options, &encoder), wanted, words);
 }
 

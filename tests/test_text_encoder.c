@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 static magpie_text_encoder *open_encoder(magpie_backend backend, magpie_precision precision) {
-    const magpie_encoder_options options = {.backend = backend, .precision = precision};
+    const magpie_encoder_options options = {.device = {backend, 0}, .precision = precision};
     magpie_text_encoder *encoder;
     const char *model = model_directory();
     if (!model) skip_loudly("no text model; ./test.sh fetches it");

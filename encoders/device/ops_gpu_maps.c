@@ -1,0 +1,191 @@
+/* ops_gpu_maps.c - the operations on a GPU, on maps of pictures and spectrograms. */
+#include "ops_gpu_maps.h"
+#include "ops_gpu.h"
+
+#include <stdlib.h>
+
+struct ops_conv {
+    size_t in, out, side, stride, padding; /* in and out: channels as padded */
+    size_t channels;                       /* out, not padded */
+    bool relu, residual, has_scale;
+    gpu_buffer weight, bias, scale, offset; /* [side^2 in, out] stream, [out] each */
+};
+
+enum { PLACE_PADDED = 8 /* channels of what is loaded */, LARGEST_GROUPS = 64 };
+
+/* ---- convolutions ---- */
+
+/* Memory on the device is the device's, to its end. */
+void ops_gpu_conv_free(ops_conv *conv) { free(conv); }
+
+static magpie_status upload_weight(ops_device *device, const ops_conv_source *source, ops_conv *conv) {
+    const size_t taps = source->kernel * source->kernel, elements = taps * conv->in * conv->out;
+    float *packed = magpie_alloc(elements, sizeof *packed);
+    if (!packed) return MAGPIE_E_NO_MEMORY;
+    for (size_t o = 0; o < source->out; o++)
+        for (size_t c = 0; c < source->in; c++)
+            for (size_t t = 0; t < taps; t++)
+                packed[(t * conv->in + c) * conv->out + o] = source->weight[(o * source->in + c) * taps + t];
+    magpie_status status = ops_gpu_upload(device, packed, elements, true, &conv->weight);
+    free(packed);
+    return status;
+}
+
+/* values [channels] to [out], zeros behind; NULL: zeros. */
+static magpie_status upload_channels(ops_device *device, const float *values, const ops_conv *conv,
+                                     gpu_buffer *out) {
+    float *padded = magpie_alloc(conv->out, sizeof *padded);
+    if (!padded) return MAGPIE_E_NO_MEMORY;
+    for (size_t o = 0; values && o < conv->channels; o++) padded[o] = values[o];
+    magpie_status status = ops_gpu_upload(device, padded, conv->out, false, out);
+    free(padded);
+    return status;
+}
+
+magpie_status ops_gpu_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out) {
+    ops_conv *conv = magpie_alloc(1, sizeof *conv);
+    if (!conv) return MAGPIE_E_NO_MEMORY;
+    *conv = (ops_conv){.in = ops_gpu_padded(source->in),
+                       .out = ops_gpu_padded(source->out),
+                       .side = source->kernel,
+                       .stride = source->stride,
+                       .padding = source->padding,
+                       .channels = source->out,
+                       .relu = source->relu,
+                       .residual = source->residual,
+                       .has_scale = source->scale != NULL};
+    magpie_status status = upload_weight(device, source, conv);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->bias, conv, &conv->bias);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->scale, conv, &conv->scale);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->offset, conv, &conv->offset);
+    if (status == MAGPIE_OK)
+        *out = conv;
+    else
+        ops_gpu_conv_free(conv);
+    return status;
+}
+
+/* ---- maps ---- */
+
+static gpu_arg at(const ops_map *x) { return gpu_at(ops_gpu_buffer(x->handle)); }
+
+static size_t places(const ops_map *x, size_t images) { return images * x->height * x->width; }
+
+static size_t elements(const ops_map *x, size_t images) {
+    return places(x, images) * ops_gpu_padded(x->channels);
+}
+
+magpie_status ops_gpu_map_create(ops_lane *lane, size_t count, ops_map *out) {
+    *out = (ops_map){0};
+    if (count > UINT32_MAX) return magpie_fail(MAGPIE_E_NO_MEMORY, "a map is too large");
+    return ops_gpu_handle(lane, count * gpu_stream_bytes(lane->device->precision), &out->handle);
+}
+
+/* Host memory to the lane's scratch. */
+static magpie_status stage(ops_lane *lane, const void *from, size_t bytes) {
+    magpie_status status = ops_gpu_room(lane, &lane->sums, bytes);
+    return status == MAGPIE_OK ? lane->device->driver->write(lane->queue, lane->sums, 0, from, bytes)
+                               : status;
+}
+
+magpie_status ops_gpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
+                                 size_t width, const float mean[3], const float std[3], ops_map *y) {
+    ops_map_shape(y, 3, height, width);
+    magpie_status status = stage(lane, pixels, places(y, images) * 3);
+    if (status != MAGPIE_OK) return status;
+    return OPS_GPU_RUN(lane, GPU_image_load, 0, ops_gpu_blocks(places(y, images) * PLACE_PADDED, 256), 1, 1,
+                       gpu_at(lane->sums), at(y), gpu_uint(places(y, images)), gpu_float(mean[0]),
+                       gpu_float(mean[1]), gpu_float(mean[2]), gpu_float(std[0]), gpu_float(std[1]),
+                       gpu_float(std[2]));
+}
+
+magpie_status ops_gpu_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
+                               size_t width, ops_map *y) {
+    ops_map_shape(y, 1, height, width);
+    magpie_status status = stage(lane, values, places(y, images) * sizeof *values);
+    if (status != MAGPIE_OK) return status;
+    return OPS_GPU_RUN(lane, GPU_map_load, 0, ops_gpu_blocks(places(y, images) * PLACE_PADDED, 256), 1, 1,
+                       gpu_at(lane->sums), at(y), gpu_uint(places(y, images)));
+}
+
+magpie_status ops_gpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images,
+                           ops_map *y) {
+    const gpu_tile tile = gpu_base_of(lane->device->gpu)->tile;
+    ops_map_shape(y, conv->channels, ops_windows(x->height, conv->side, conv->stride, conv->padding),
+                  ops_windows(x->width, conv->side, conv->stride, conv->padding));
+    const size_t rows = places(y, images);
+    return OPS_GPU_RUN(
+        lane, GPU_conv, 0, ops_gpu_blocks(rows, tile.rows), ops_gpu_blocks(conv->out, tile.columns), 1, at(x),
+        gpu_at(conv->weight), gpu_at(conv->bias), gpu_at(conv->scale), gpu_at(conv->offset), at(y),
+        gpu_uint(rows), gpu_uint(conv->in), gpu_uint(conv->out), gpu_uint(x->height), gpu_uint(x->width),
+        gpu_uint(y->height), gpu_uint(y->width), gpu_uint(conv->side), gpu_uint(conv->stride),
+        gpu_uint(conv->padding), gpu_uint(conv->relu), gpu_uint(conv->residual), gpu_uint(conv->has_scale));
+}
+
+magpie_status ops_gpu_max_pool(ops_lane *lane, const ops_pool_window *window, const ops_map *x, size_t images,
+                               ops_map *y) {
+    ops_map_shape(y, x->channels, ops_windows(x->height, window->height, window->stride_down, window->border),
+                  ops_windows(x->width, window->width, window->stride_across, window->border));
+    return OPS_GPU_RUN(lane, GPU_max_pool, 0, ops_gpu_blocks(elements(y, images), 256), 1, 1, at(x), at(y),
+                       gpu_uint(elements(y, images)), gpu_uint(ops_gpu_padded(x->channels)),
+                       gpu_uint(x->height), gpu_uint(x->width), gpu_uint(y->height), gpu_uint(y->width),
+                       gpu_uint(window->height), gpu_uint(window->width), gpu_uint(window->stride_down),
+                       gpu_uint(window->stride_across), gpu_uint(window->border));
+}
+
+magpie_status ops_gpu_average_pool(ops_lane *lane, const ops_map *x, size_t images, ops_map *y) {
+    ops_map_shape(y, x->channels, ops_windows(x->height, 2, 2, 0), ops_windows(x->width, 2, 2, 0));
+    return OPS_GPU_RUN(lane, GPU_average_pool, 0, ops_gpu_blocks(elements(y, images), 256), 1, 1, at(x),
+                       at(y), gpu_uint(elements(y, images)), gpu_uint(ops_gpu_padded(x->channels)),
+                       gpu_uint(x->height), gpu_uint(x->width), gpu_uint(y->height), gpu_uint(y->width));
+}
+
+/* ---- results ---- */
+
+static magpie_status fetch(ops_lane *lane, magpie_status status, void *out, size_t bytes) {
+    return status == MAGPIE_OK ? lane->device->driver->read(lane->queue, lane->result, 0, out, bytes)
+                               : status;
+}
+
+magpie_status ops_gpu_global_pool(ops_lane *lane, const ops_map *x, size_t images, bool unit, float *out) {
+    const size_t bytes = images * x->channels * sizeof *out;
+    magpie_status status = ops_gpu_room(lane, &lane->result, bytes);
+    if (status == MAGPIE_OK)
+        status = OPS_GPU_RUN(lane, GPU_global_pool, 0, images, 1, 1, at(x), gpu_at(lane->result),
+                             gpu_uint(x->height * x->width), gpu_uint(x->channels),
+                             gpu_uint(ops_gpu_padded(x->channels)), gpu_uint(unit));
+    return fetch(lane, status, out, bytes);
+}
+
+magpie_status ops_gpu_map_rows(ops_lane *lane, const ops_map *x, size_t images, const tensor *position,
+                               ops_tensor *y) {
+    gpu_buffer table;
+    magpie_status status = ops_gpu_table_of(lane->device, position, &table);
+    if (status != MAGPIE_OK) return status;
+    return OPS_GPU_RUN(lane, GPU_map_rows, 0, 1 + x->height * x->width, images, 1, at(x), gpu_at(table),
+                       gpu_at(ops_gpu_buffer(y->handle)), gpu_uint(x->height * x->width),
+                       gpu_uint(x->channels), gpu_uint(ops_gpu_padded(x->channels)));
+}
+
+magpie_status ops_gpu_map_read(ops_lane *lane, const ops_map *x, size_t images, float *out) {
+    const size_t count = places(x, images) * x->channels, bytes = count * sizeof *out;
+    magpie_status status = ops_gpu_room(lane, &lane->result, bytes);
+    if (status == MAGPIE_OK)
+        status =
+            OPS_GPU_RUN(lane, GPU_map_read, 0, ops_gpu_blocks(count, 256), 1, 1, at(x), gpu_at(lane->result),
+                        gpu_uint(count), gpu_uint(x->channels), gpu_uint(ops_gpu_padded(x->channels)));
+    return fetch(lane, status, out, bytes);
+}
+
+magpie_status ops_gpu_map_largest(ops_lane *lane, const ops_map *x, size_t images, float *largest) {
+    float of_groups[LARGEST_GROUPS];
+    magpie_status status = ops_gpu_room(lane, &lane->result, sizeof of_groups);
+    if (status == MAGPIE_OK)
+        status = OPS_GPU_RUN(lane, GPU_map_largest, 0, LARGEST_GROUPS, 1, 1, at(x), gpu_at(lane->result),
+                             gpu_uint(elements(x, images)), gpu_uint(LARGEST_GROUPS));
+    status = fetch(lane, status, of_groups, sizeof of_groups);
+    *largest = 0;
+    for (int i = 0; i < LARGEST_GROUPS && status == MAGPIE_OK; i++)
+        if (of_groups[i] > *largest) *largest = of_groups[i];
+    return status;
+}

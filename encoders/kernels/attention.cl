@@ -1,0 +1,55 @@
+/* attention.cl - softmax(q k^T / sqrt(d)) v of texts of any lengths, without padding. Vaswani et al. 2017, eq. 1; the
+ * softmax in one pass (Milakov and Gimelshein 2018): a running maximum, and what was summed up is scaled when it rises.
+ *
+ * A thread is a row and a head; a group is ATTENTION_ROWS consecutive rows of all texts, so that short texts fill it
+ * as long ones do. Keys and values of all texts that it has rows of go through local memory, a tile a time, and each
+ * thread looks at those of its own text. -DHEAD: d, rounded up; what is beyond d is zero. Bytes: qkv once, and k and v
+ * once more a group; flops: 4 d a pair of row and key. */
+enum { ATTENTION_ROWS = 64, ATTENTION_KEYS = 32 };
+
+/* qkv [rows, 3 heads d]; y [rows, heads d]; first and end [rows]: of the row's text. */
+KERNEL(attention, 64)
+(GLOBAL const stream *qkv, GLOBAL const uint *first, GLOBAL const uint *end, GLOBAL stream *y, uint rows, uint heads,
+ uint d, uint causal, float scale) {
+    LOCAL float keys[ATTENTION_KEYS][HEAD], values[ATTENTION_KEYS][HEAD];
+    const uint row = GROUP(0) * ATTENTION_ROWS + THREAD, head = GROUP(1), hidden = heads * d, last_row = rows - 1;
+    const uint is_row = row < rows;
+    const uint group_first = first[GROUP(0) * ATTENTION_ROWS];
+    const uint group_last = GROUP(0) * ATTENTION_ROWS + ATTENTION_ROWS - 1;
+    const uint group_end = end[group_last < last_row ? group_last : last_row];
+    const uint own_first = is_row ? first[row] : 0, own_end = !is_row ? 0 : causal ? row + 1 : end[row];
+    float q[HEAD], sum[HEAD], largest = -INFINITY, weight = 0;
+    UNROLL for (uint c = 0; c < HEAD; c++) {
+        q[c] = is_row && c < d ? load(qkv, (size_t)row * 3 * hidden + head * d + c) * scale : 0;
+        sum[c] = 0;
+    }
+    for (uint tile = group_first; tile < group_end; tile += ATTENTION_KEYS) {
+        const uint tile_end = tile + ATTENTION_KEYS < group_end ? tile + ATTENTION_KEYS : group_end;
+        BARRIER();
+        for (uint i = THREAD; i < ATTENTION_KEYS * HEAD; i += ATTENTION_ROWS) {
+            const uint key = tile + i / HEAD, c = i % HEAD;
+            const uint is_there = key < tile_end && c < d;
+            const size_t at = (size_t)key * 3 * hidden + hidden + head * d + c;
+            keys[i / HEAD][c] = is_there ? load(qkv, at) : 0;
+            values[i / HEAD][c] = is_there ? load(qkv, at + hidden) : 0;
+        }
+        BARRIER();
+        const uint from = own_first > tile ? own_first : tile, to = own_end < tile_end ? own_end : tile_end;
+        for (uint key = from; key < to; key++) {
+            LOCAL_PTR const float *k = keys[key - tile], *v = values[key - tile];
+            float score = 0;
+            UNROLL for (uint c = 0; c < HEAD; c++) score += q[c] * k[c];
+            if (score > largest) {
+                const float smaller = exp(largest - score);
+                largest = score;
+                weight *= smaller;
+                UNROLL for (uint c = 0; c < HEAD; c++) sum[c] *= smaller;
+            }
+            const float p = exp(score - largest);
+            weight += p;
+            UNROLL for (uint c = 0; c < HEAD; c++) sum[c] += p * v[c];
+        }
+    }
+    if (is_row)
+        for (uint c = 0; c < d; c++) store(y, (size_t)row * hidden + head * d + c, sum[c] / weight);
+}

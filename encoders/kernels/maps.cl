@@ -1,0 +1,111 @@
+/* maps.cl - what is done to feature maps between convolutions, and what becomes of them. Maps are channels-last, their
+ * channels padded to eight with zeros. Bound by memory: every element is read and written once (max_pool reads each as
+ * often as windows overlap, out of the cache). */
+enum { MAPS_THREADS = 256 };
+
+#define MAPS_ELEMENT ((size_t)GROUP(0) * MAPS_THREADS + THREAD)
+
+/* y = (pixels / 255 - mean) / std, of three channels; pixels [places, 3], y [places, 8]. */
+KERNEL(image_load, 256)
+(GLOBAL const u8 *pixels, GLOBAL stream *y, uint places, float mean_r, float mean_g, float mean_b, float std_r,
+ float std_g, float std_b) {
+    const size_t i = MAPS_ELEMENT;
+    if (i >= (size_t)places * 8) return;
+    const uint c = i % 8;
+    float value = 0;
+    if (c < 3)
+        value = ((float)pixels[i / 8 * 3 + c] / 255 - (c == 0 ? mean_r : c == 1 ? mean_g : mean_b)) /
+                (c == 0 ? std_r : c == 1 ? std_g : std_b);
+    store(y, i, value);
+}
+
+/* values [places], one channel; y [places, 8]. */
+KERNEL(map_load, 256)(GLOBAL const float *values, GLOBAL stream *y, uint places) {
+    const size_t i = MAPS_ELEMENT;
+    if (i < (size_t)places * 8) store(y, i, i % 8 == 0 ? values[i / 8] : 0);
+}
+
+/* The largest of each window of down x across; the border is never it. elements: of y. */
+KERNEL(max_pool, 256)
+(GLOBAL const stream *x, GLOBAL stream *y, uint elements, uint channels, uint height, uint width, uint out_height,
+ uint out_width, uint down, uint across, uint stride_down, uint stride_across, uint border) {
+    const size_t i = MAPS_ELEMENT;
+    if (i >= elements) return;
+    const uint c = i % channels, place = i / channels, ow = place % out_width, oh = place / out_width % out_height;
+    const size_t image = place / out_width / out_height;
+    float largest = -INFINITY;
+    for (uint r = 0; r < down; r++)
+        for (uint s = 0; s < across; s++) {
+            const uint h = oh * stride_down + r - border, w = ow * stride_across + s - border; /* huge: outside */
+            if (h < height && w < width)
+                largest = fmax(largest, load(x, ((image * height + h) * width + w) * channels + c));
+        }
+    store(y, i, largest);
+}
+
+/* The mean of each 2 x 2. elements: of y. */
+KERNEL(average_pool, 256)
+(GLOBAL const stream *x, GLOBAL stream *y, uint elements, uint channels, uint height, uint width, uint out_height,
+ uint out_width) {
+    const size_t i = MAPS_ELEMENT;
+    if (i >= elements) return;
+    const uint c = i % channels, place = i / channels, w = place % out_width * 2, h = place / out_width % out_height * 2;
+    const size_t image = place / out_width / out_height, at = ((image * height + h) * width + w) * channels + c;
+    store(y, i,
+          (load(x, at) + load(x, at + channels) + load(x, at + (size_t)width * channels) +
+           load(x, at + ((size_t)width + 1) * channels)) /
+              4);
+}
+
+FUNCTION float mean_of_channel(GLOBAL const stream *x, uint image, uint c, uint places, uint padded) {
+    float sum = 0;
+    for (uint p = 0; p < places; p++) sum += load(x, ((size_t)image * places + p) * padded + c);
+    return sum / (float)places;
+}
+
+/* out [images, channels]: the mean over the map, divided by its Euclidean length where `unit` says so, which is 1e-12
+ * at least (torch.nn.functional.normalize). A group an image. */
+KERNEL(global_pool, 256)
+(GLOBAL const stream *x, GLOBAL float *out, uint places, uint channels, uint padded, uint unit) {
+    LOCAL float scratch[MAPS_THREADS];
+    const size_t to = (size_t)GROUP(0) * channels;
+    float squares = 0;
+    for (uint c = THREAD; c < channels; c += MAPS_THREADS) {
+        const float mean = mean_of_channel(x, GROUP(0), c, places, padded);
+        out[to + c] = mean;
+        squares += mean * mean;
+    }
+    if (!unit) return;
+    const float length = fmax(sqrt(group_sum(scratch, MAPS_THREADS, squares)), 1e-12f);
+    for (uint c = THREAD; c < channels; c += MAPS_THREADS) out[to + c] /= length;
+}
+
+/* y [images, 1 + places, channels]: the mean over the map, then its places, each plus its row of position. A group a
+ * row: images in dimension 1. */
+KERNEL(map_rows, 256)
+(GLOBAL const stream *x, GLOBAL const float *position, GLOBAL stream *y, uint places, uint channels, uint padded) {
+    const uint row = GROUP(0), image = GROUP(1);
+    for (uint c = THREAD; c < channels; c += MAPS_THREADS) {
+        const float value = row ? load(x, ((size_t)image * places + row - 1) * padded + c)
+                                : mean_of_channel(x, image, c, places, padded);
+        store(y, ((size_t)image * (1 + places) + row) * channels + c, value + position[(size_t)row * channels + c]);
+    }
+}
+
+/* out [places, channels] = x [places, padded]; elements: of out. */
+KERNEL(map_read, 256)(GLOBAL const stream *x, GLOBAL float *out, uint elements, uint channels, uint padded) {
+    const size_t i = MAPS_ELEMENT;
+    if (i < elements) out[i] = load(x, i / channels * padded + i % channels);
+}
+
+/* out [groups]: the largest absolute value that the group sees; infinite where one is not a number. */
+KERNEL(map_largest, 256)(GLOBAL const stream *x, GLOBAL float *out, uint elements, uint groups) {
+    LOCAL float scratch[MAPS_THREADS];
+    float largest = 0;
+    for (size_t i = MAPS_ELEMENT; i < elements; i += (size_t)groups * MAPS_THREADS) {
+        const float value = load(x, i);
+        largest = value != value ? INFINITY : fmax(largest, fabs(value));
+    }
+    largest = group_largest(scratch, MAPS_THREADS, largest);
+    if (THREAD == 0) out[GROUP(0)] = largest;
+}

@@ -1,0 +1,51 @@
+/* matmul.cl - y = activation(x W^T + b). x [rows, depth] a stream, W packed as [depth, columns padded to eight], y of
+ * either storage. Behind product.h. Bytes: x once for every TILE_COLUMNS of y, W once for every TILE_ROWS; flops:
+ * 2 rows columns depth. */
+
+/* OPS_IDENTITY, OPS_RELU, OPS_GELU, OPS_QUICK_GELU (ops.h). */
+FUNCTION float activate(float x, uint activation) {
+    if (activation == 1) return fmax(x, 0.0f);
+    if (activation == 2) return x * 0.5f * (1 + erf(x * 0.70710678f));
+    if (activation == 3) return x / (1 + exp(-1.702f * x));
+    return x;
+}
+
+KERNEL(matmul, TILE_THREADS)
+(GLOBAL const stream *x, GLOBAL const stream *weight, GLOBAL const float *bias, GLOBAL void *y, uint rows, uint columns,
+ uint depth, uint padded, uint activation, uint y_is_sum) {
+    LOCAL tile_element a[TILE_ROWS][TILE_A], b[TILE_DEPTH][TILE_B];
+    LOCAL float scratch[TILE_SCRATCH];
+    const uint top = GROUP(0) * TILE_ROWS, left = GROUP(1) * TILE_COLUMNS;
+    tile_sums sums;
+    tile_clear(&sums);
+    for (uint first = 0; first < depth; first += TILE_DEPTH) {
+        const uint k = first + TILE_A_DEPTH;
+        for (uint i = 0; i < TILE_A_CHUNKS; i++) {
+            const uint row = top + TILE_A_ROW(i);
+            LOCAL_PTR tile_element *to = &a[TILE_A_ROW(i)][TILE_A_DEPTH];
+            const size_t at = (size_t)row * depth + k;
+            if (row < rows && k + 8 <= depth && depth % 8 == 0) {
+                tile_chunk(to, x, at);
+            } else {
+                tile_chunk_zero(to);
+                for (uint j = 0; row < rows && k + j < depth && j < 8; j++) tile_element_put(to + j, x, at + j);
+            }
+        }
+        tile_bring_b(b, weight, depth, padded, first, left);
+        BARRIER();
+        tile_multiply(a, b, &sums);
+        BARRIER();
+    }
+    TILE_PUT(sums, scratch, r, c, value, {
+        const uint row = top + r, column = left + c;
+        if (row < rows && column < columns)
+            store_any(y, (size_t)row * columns + column, y_is_sum, activate(value + bias[column], activation));
+    })
+}
+
+/* What follows a product that a library made: y = activation(y + bias), in place. */
+KERNEL(bias_activate, 256)
+(GLOBAL void *y, GLOBAL const float *bias, uint elements, uint columns, uint activation, uint y_is_sum) {
+    const size_t i = (size_t)GROUP(0) * 256 + THREAD;
+    if (i < elements) store_any(y, i, y_is_sum, activate(load_any(y, i, y_is_sum) + bias[i % columns], activation));
+}
