@@ -102,6 +102,25 @@ static void golden_bf16(void **state) {
     magpie_image_encoder_close(encoder);
 }
 
+/* How many pictures PoCL, a GPU by name alone, gets through in a few seconds. */
+static size_t pictures_for_opencl(const subject *s) {
+    const json_t *layers = json_object_get(s->entry, "layers");
+    return s->side < SIDE || json_integer_value(layers) < 50 ? PICTURES : 1;
+}
+
+/* The same values, in both precisions. */
+static void golden_opencl(void **state) {
+    static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16};
+    subject *s = *state;
+    need_opencl();
+    for (int i = 0; i < 2; i++) {
+        magpie_image_encoder *encoder = open_raw(s, MAGPIE_BACKEND_OPENCL, precisions[i]);
+        assert_int_equal(magpie_image_encoder_get_info(encoder)->device.backend, MAGPIE_BACKEND_OPENCL);
+        check_golden(s, encoder, pictures_for_opencl(s));
+        magpie_image_encoder_close(encoder);
+    }
+}
+
 /* ../shared/golden: whole vectors of two of the networks, of the same recipe and the same pictures. */
 static void shared_vectors(void **state) {
     subject *s = *state;
@@ -365,27 +384,27 @@ static void missing_files(void **state) {
 
 /* ---- which tests for which model ---- */
 
-enum { BF16 = 1, ITSELF = 2, REFERENCE = 4, OPTIONS = 8, SHARED = 16, TEXTS = 32 };
+enum { BF16 = 1, ITSELF = 2, REFERENCE = 4, OPTIONS = 8, SHARED = 16, TEXTS = 32, OPENCL = 64 };
 
 /* Golden values for all; what else, as far as time allows. */
 static const struct {
     const char *name;
     unsigned tests;
 } models[] = {
-    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS},
-    {"cifar-resnet32", 0},
-    {"cifar-resnet44", 0},
-    {"cifar-resnet56", BF16 | ITSELF | REFERENCE},
-    {"resnet18", BF16 | ITSELF | REFERENCE | SHARED},
-    {"resnet34", 0},
-    {"resnet50", BF16 | ITSELF | SHARED},
-    {"resnet101", 0},
-    {"resnet152", 0},
-    {"hf-resnet-18", 0},
-    {"hf-resnet-50", BF16},
-    {"clip-small", BF16 | ITSELF | REFERENCE | OPTIONS | TEXTS},
-    {"clip-RN50", BF16 | ITSELF | TEXTS},
-    {"clip-RN101", TEXTS},
+    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS | OPENCL},
+    {"cifar-resnet32", OPENCL},
+    {"cifar-resnet44", OPENCL},
+    {"cifar-resnet56", BF16 | ITSELF | REFERENCE | OPENCL},
+    {"resnet18", BF16 | ITSELF | REFERENCE | SHARED | OPENCL},
+    {"resnet34", OPENCL},
+    {"resnet50", BF16 | ITSELF | SHARED | OPENCL},
+    {"resnet101", OPENCL},
+    {"resnet152", OPENCL},
+    {"hf-resnet-18", OPENCL},
+    {"hf-resnet-50", BF16 | OPENCL},
+    {"clip-small", BF16 | ITSELF | REFERENCE | OPTIONS | TEXTS | OPENCL},
+    {"clip-RN50", BF16 | ITSELF | TEXTS | OPENCL},
+    {"clip-RN101", TEXTS | OPENCL},
 };
 
 static int run_model(const char *name, unsigned wanted) {
@@ -396,6 +415,7 @@ static int run_model(const char *name, unsigned wanted) {
         {0, cmocka_unit_test(describes_itself)},
         {0, cmocka_unit_test(golden_f32)},
         {BF16, cmocka_unit_test(golden_bf16)},
+        {OPENCL, cmocka_unit_test(golden_opencl)},
         {SHARED, cmocka_unit_test(shared_vectors)},
         {ITSELF, cmocka_unit_test(batch_is_single)},
         {ITSELF, cmocka_unit_test(same_bytes_again)},
