@@ -59,7 +59,8 @@ static magpie_status make_plan(const image_pixels *picture, const image_geometry
 }
 
 static bool plan_equal(const axis_plan *a, const axis_plan *b) {
-    return a->in == b->in && a->resized == b->resized && a->first == b->first && a->count == b->count;
+    return a->in == b->in && a->resized == b->resized && a->first == b->first && a->count == b->count &&
+           a->place == b->place;
 }
 
 /* ---- coefficients ---- */
@@ -342,4 +343,71 @@ magpie_status image_resize_whole(image_resizer *resizer, const image_pixels *pic
                            picture->width, picture->height, width, height, IMAGE_GEOMETRY_MAX);
     const plan p = {plan_axis(picture->width, width, width), plan_axis(picture->height, height, height)};
     return resize_planned(resizer, picture, &p, filter, width * 3, out);
+}
+
+/* ---- packed ---- */
+
+enum { PACKED_LARGE = 8 /* times the square, of pixels that count or stand between the passes */ };
+
+static uint32_t *put_axis(const axis_table *table, uint32_t *header, uint32_t *to) {
+    const resize_axis *axis = &table->axis;
+    const size_t coefficients = axis->count * axis->taps;
+    header[0] = (uint32_t)axis->taps;
+    header[1] = (uint32_t)axis->count;
+    header[2] = (uint32_t)table->plan.place;
+    memcpy(to, axis->first, axis->count * sizeof *to);
+    memcpy(to + axis->count, axis->coefficients, coefficients * sizeof *to);
+    return to + axis->count + coefficients;
+}
+
+/* The picture by the resizer's tables. */
+static magpie_status pack_planned(const image_resizer *resizer, const image_pixels *picture,
+                                  image_packed *out) {
+    const axis_table *x = &resizer->x, *y = &resizer->y;
+    const size_t row = (x->end - x->begin) * 3, rows = y->end - y->begin;
+    out->count = IMAGE_PACKED_WORDS + x->axis.count * (1 + x->axis.taps) +
+                 y->axis.count * (1 + y->axis.taps) + (row * rows + 3) / 4;
+    out->between = rows * x->axis.count;
+    magpie_status status = magpie_grow((void **)&out->words, &out->capacity, out->count, sizeof *out->words);
+    if (status != MAGPIE_OK) return status;
+    out->words[IMAGE_PACKED_WIDTH] = (uint32_t)(x->end - x->begin);
+    out->words[IMAGE_PACKED_ROWS] = (uint32_t)rows;
+    uint32_t *to = put_axis(x, out->words + IMAGE_PACKED_X, out->words + IMAGE_PACKED_WORDS);
+    to = put_axis(y, out->words + IMAGE_PACKED_Y, to);
+    out->words[out->count - 1] = 0; /* what the last row leaves of it */
+    for (size_t r = 0; r < rows; r++)
+        memcpy((uint8_t *)to + r * row, picture->data + ((y->begin + r) * picture->width + x->begin) * 3,
+               row);
+    return MAGPIE_OK;
+}
+
+static magpie_status pack_resized(image_resizer *resizer, const image_pixels *picture,
+                                  const image_geometry *geometry, image_packed *out) {
+    const image_geometry same = {.side = geometry->side, .filter = IMAGE_BILINEAR};
+    uint8_t *square = magpie_alloc(geometry->side * geometry->side, 3);
+    if (!square) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = image_resize(resizer, picture, geometry, square);
+    if (status == MAGPIE_OK)
+        status = image_pack(resizer, &(image_pixels){square, geometry->side, geometry->side}, &same, out);
+    free(square);
+    return status;
+}
+
+magpie_status image_pack(image_resizer *resizer, const image_pixels *picture, const image_geometry *geometry,
+                         image_packed *out) {
+    plan p;
+    const axis_table *x = &resizer->x, *y = &resizer->y;
+    const size_t large = PACKED_LARGE * geometry->side * geometry->side;
+    magpie_status status = make_plan(picture, geometry, &p);
+    if (status == MAGPIE_OK) status = make_table(&resizer->x, &p.x, geometry->filter);
+    if (status == MAGPIE_OK) status = make_table(&resizer->y, &p.y, geometry->filter);
+    if (status != MAGPIE_OK) return status;
+    if ((y->end - y->begin) * (x->end - x->begin) > large || (y->end - y->begin) * x->axis.count > large)
+        return pack_resized(resizer, picture, geometry, out);
+    return pack_planned(resizer, picture, out);
+}
+
+void image_packed_free(image_packed *packed) {
+    free(packed->words);
+    *packed = (image_packed){0};
 }

@@ -39,4 +39,30 @@ MAGPIE_CHECK_RESULT magpie_status image_resize_whole(image_resizer *resizer, con
                                                      image_filter filter, size_t width, size_t height,
                                                      uint8_t *out);
 
+/* ---- for a device that resizes by itself ---- */
+
+/* What a packed picture begins with, in words of 32 bits; then, for x and for y, `first` [count] and coefficients
+ * [count, taps] as resize_axis (image_kernels.h) has them, and the source pixels that count, [rows, width, 3] bytes.
+ * The same in kernels/resize.cl. */
+enum {
+    IMAGE_PACKED_WIDTH,
+    IMAGE_PACKED_ROWS,
+    IMAGE_PACKED_X, /* taps, count, and where in the square the first one stands */
+    IMAGE_PACKED_Y = IMAGE_PACKED_X + 3,
+    IMAGE_PACKED_WORDS = IMAGE_PACKED_Y + 3
+};
+
+/* A picture and all that its resizing takes, in one piece. Begins as {0}. */
+typedef struct image_packed {
+    uint32_t *words;
+    size_t count, capacity; /* of words */
+    size_t between;         /* pixels between the two passes: rows x count of x */
+} image_packed;
+
+/* What kernels/resize.cl makes of `out` is what image_resize makes of the picture, to the byte. A picture that is large
+ * beside the square is resized here, and what is packed is the square: the copy would cost more. */
+MAGPIE_CHECK_RESULT magpie_status image_pack(image_resizer *resizer, const image_pixels *picture,
+                                             const image_geometry *geometry, image_packed *out);
+void image_packed_free(image_packed *packed);
+
 #endif

@@ -23,6 +23,8 @@ typedef struct ops_norm ops_norm;     /* gamma, beta, epsilon */
 
 typedef struct ops_conv ops_conv; /* weights of a convolution */
 
+struct image_packed;
+
 typedef enum ops_activation {
     OPS_IDENTITY,
     OPS_RELU,
@@ -178,9 +180,13 @@ struct ops_table {
                           ops_pooling pooling, bool unit, float *out);
 
     /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory. This and
-     * the next four work on the first `images` and set the shape of y. */
+     * the next five work on the first `images` and set the shape of y. */
     magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                 size_t width, const float mean[3], const float std[3], ops_map *y);
+    /* The same of pictures [images] as image_pack (image_resize.h) makes them, which are resized to side x side first;
+     * GPUs' alone, else NULL. */
+    magpie_status (*pictures_load)(ops_lane *lane, const struct image_packed *pictures, size_t images,
+                                   size_t side, const float mean[3], const float std[3], ops_map *y);
     /* y = values, one channel; values [images, height, width], host memory. */
     magpie_status (*map_load)(ops_lane *lane, const float *values, size_t images, size_t height, size_t width,
                               ops_map *y);

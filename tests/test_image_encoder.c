@@ -412,16 +412,11 @@ static int run_model(const char *name, unsigned wanted) {
         unsigned kind; /* 0: for all */
         struct CMUnitTest test;
     } all[] = {
-        {0, cmocka_unit_test(describes_itself)},
-        {0, cmocka_unit_test(golden_f32)},
-        {BF16, cmocka_unit_test(golden_bf16)},
-        {OPENCL, cmocka_unit_test(golden_opencl)},
-        {SHARED, cmocka_unit_test(shared_vectors)},
-        {ITSELF, cmocka_unit_test(batch_is_single)},
-        {ITSELF, cmocka_unit_test(same_bytes_again)},
-        {OPTIONS, cmocka_unit_test(options_agree)},
-        {REFERENCE, cmocka_unit_test(cpu_is_reference)},
-        {TEXTS, cmocka_unit_test(texts)},
+        {0, cmocka_unit_test(describes_itself)},         {0, cmocka_unit_test(golden_f32)},
+        {BF16, cmocka_unit_test(golden_bf16)},           {OPENCL, cmocka_unit_test(golden_opencl)},
+        {SHARED, cmocka_unit_test(shared_vectors)},      {ITSELF, cmocka_unit_test(batch_is_single)},
+        {ITSELF, cmocka_unit_test(same_bytes_again)},    {OPTIONS, cmocka_unit_test(options_agree)},
+        {REFERENCE, cmocka_unit_test(cpu_is_reference)}, {TEXTS, cmocka_unit_test(texts)},
     };
     struct CMUnitTest tests[sizeof all / sizeof *all] = {{0}}; /* cmocka passes over the empty ones */
     char names[sizeof all / sizeof *all][64];

@@ -48,6 +48,8 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(matmul, matmul, 0)                                                                                     \
     K(bias_activate, matmul, 256)                                                                            \
     K(conv, conv, 0)                                                                                         \
+    K(resize_across, resize, 256)                                                                            \
+    K(resize_down, resize, 256)                                                                              \
     K(image_load, maps, 256)                                                                                 \
     K(map_load, maps, 256)                                                                                   \
     K(max_pool, maps, 256)                                                                                   \

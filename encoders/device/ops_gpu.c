@@ -120,7 +120,10 @@ magpie_status ops_gpu_table_of(ops_device *device, const tensor *source, gpu_buf
 }
 
 magpie_status ops_gpu_room(ops_lane *lane, gpu_buffer *buffer, size_t bytes) {
-    return buffer->bytes >= bytes && buffer->handle ? MAGPIE_OK : gpu_arena_take(&lane->arena, bytes, buffer);
+    if (buffer->bytes >= bytes && buffer->handle) return MAGPIE_OK;
+    /* The old one stays in the arena: twice as much, and all old ones together are no more than the new. */
+    if (bytes < 2 * buffer->bytes) bytes = 2 * buffer->bytes;
+    return gpu_arena_take(&lane->arena, bytes, buffer);
 }
 
 magpie_status ops_gpu_handle(ops_lane *lane, size_t bytes, void **handle) {
@@ -404,10 +407,10 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
         .lane_free = lane_free, .tensor_create = tensor_create, .conv_create = ops_gpu_conv_create,          \
         .conv_free = ops_gpu_conv_free, .map_create = ops_gpu_map_create, .rows_load = rows_load,            \
         .embed = embed, .linear = linear, .add_norm = add_norm, .attention = attention, .gather = gather,    \
-        .pool = pool, .image_load = ops_gpu_image_load, .map_load = ops_gpu_map_load, .conv = ops_gpu_conv,  \
-        .max_pool = ops_gpu_max_pool, .average_pool = ops_gpu_average_pool,                                  \
-        .global_pool = ops_gpu_global_pool, .map_rows = ops_gpu_map_rows, .map_read = ops_gpu_map_read,      \
-        .map_largest = ops_gpu_map_largest,                                                                  \
+        .pool = pool, .image_load = ops_gpu_image_load, .pictures_load = ops_gpu_pictures_load,              \
+        .map_load = ops_gpu_map_load, .conv = ops_gpu_conv, .max_pool = ops_gpu_max_pool,                    \
+        .average_pool = ops_gpu_average_pool, .global_pool = ops_gpu_global_pool,                            \
+        .map_rows = ops_gpu_map_rows, .map_read = ops_gpu_map_read, .map_largest = ops_gpu_map_largest,      \
     }
 
 const ops_table ops_opencl = OPS_GPU(&gpu_opencl);

@@ -39,7 +39,7 @@ struct ops_lane {
     size_t texts, starts_capacity;
     uint32_t *staged;
     size_t staged_capacity;
-    gpu_buffer device_starts, first, end, ids, sums, result;
+    gpu_buffer device_starts, first, end, ids, sums, result, between;
 };
 
 /* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */

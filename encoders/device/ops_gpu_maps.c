@@ -1,5 +1,6 @@
 /* ops_gpu_maps.c - the operations on a GPU, on maps of pictures and spectrograms. */
 #include "ops_gpu_maps.h"
+#include "image_resize.h"
 #include "ops_gpu.h"
 
 #include <stdlib.h>
@@ -97,6 +98,49 @@ magpie_status ops_gpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
                        gpu_at(lane->sums), at(y), gpu_uint(places(y, images)), gpu_float(mean[0]),
                        gpu_float(mean[1]), gpu_float(mean[2]), gpu_float(std[0]), gpu_float(std[1]),
                        gpu_float(std[2]));
+}
+
+/* Pictures behind each other into lane->sums, and where each begins, and what is between its passes, into lane->ids. */
+static magpie_status stage_pictures(ops_lane *lane, const image_packed *pictures, size_t images) {
+    const gpu_driver *driver = lane->device->driver;
+    size_t words = 0, between = 0;
+    magpie_status status =
+        magpie_grow((void **)&lane->staged, &lane->staged_capacity, 2 * images, sizeof *lane->staged);
+    if (status != MAGPIE_OK) return status;
+    for (size_t i = 0; i < images; i++) {
+        lane->staged[2 * i] = (uint32_t)words;
+        lane->staged[2 * i + 1] = (uint32_t)between;
+        words += pictures[i].count;
+        between += pictures[i].between;
+    }
+    if (words > UINT32_MAX || between > UINT32_MAX)
+        return magpie_fail(MAGPIE_E_NO_MEMORY, "a batch of pictures is too large");
+    status = ops_gpu_room(lane, &lane->sums, words * sizeof *lane->staged);
+    if (status == MAGPIE_OK) status = ops_gpu_room(lane, &lane->between, between * 3);
+    if (status == MAGPIE_OK) status = ops_gpu_room(lane, &lane->ids, 2 * images * sizeof *lane->staged);
+    if (status == MAGPIE_OK)
+        status = driver->write(lane->queue, lane->ids, 0, lane->staged, 2 * images * sizeof *lane->staged);
+    for (size_t i = 0; i < images && status == MAGPIE_OK; i++)
+        status = driver->write(lane->queue, lane->sums, lane->staged[2 * i] * sizeof *lane->staged,
+                               pictures[i].words, pictures[i].count * sizeof *lane->staged);
+    return status;
+}
+
+magpie_status ops_gpu_pictures_load(ops_lane *lane, const image_packed *pictures, size_t images, size_t side,
+                                    const float mean[3], const float std[3], ops_map *y) {
+    size_t most = 0; /* pixels between the passes of a picture */
+    ops_map_shape(y, 3, side, side);
+    for (size_t i = 0; i < images; i++)
+        if (pictures[i].between > most) most = pictures[i].between;
+    magpie_status status = stage_pictures(lane, pictures, images);
+    if (status == MAGPIE_OK)
+        status = OPS_GPU_RUN(lane, GPU_resize_across, 0, ops_gpu_blocks(most, 256), images, 1,
+                             gpu_at(lane->sums), gpu_at(lane->ids), gpu_at(lane->between));
+    if (status != MAGPIE_OK) return status;
+    return OPS_GPU_RUN(lane, GPU_resize_down, 0, ops_gpu_blocks(side * side, 256), images, 1,
+                       gpu_at(lane->sums), gpu_at(lane->ids), gpu_at(lane->between), at(y), gpu_uint(side),
+                       gpu_float(mean[0]), gpu_float(mean[1]), gpu_float(mean[2]), gpu_float(std[0]),
+                       gpu_float(std[1]), gpu_float(std[2]));
 }
 
 magpie_status ops_gpu_map_load(ops_lane *lane, const float *values, size_t images, size_t height,

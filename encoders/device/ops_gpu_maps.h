@@ -9,6 +9,8 @@ void ops_gpu_conv_free(ops_conv *conv);
 magpie_status ops_gpu_map_create(ops_lane *lane, size_t elements, ops_map *out);
 magpie_status ops_gpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                  size_t width, const float mean[3], const float std[3], ops_map *y);
+magpie_status ops_gpu_pictures_load(ops_lane *lane, const struct image_packed *pictures, size_t images,
+                                    size_t side, const float mean[3], const float std[3], ops_map *y);
 magpie_status ops_gpu_map_load(ops_lane *lane, const float *values, size_t images, size_t height,
                                size_t width, ops_map *y);
 magpie_status ops_gpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images, ops_map *y);
