@@ -209,7 +209,7 @@ unsigned magpie_pool_threads(const magpie_pool *pool);
 void magpie_pool_be_eager(magpie_pool *pool);
 /* Returns when all tasks are done. After the first failure no new task starts; that failure's status and
  * words are returned, on the calling thread. Calls from several threads take turns. Not to be called from
- * inside a task. */
+ * inside a task of the same pool. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task,
                                                   void *context);
 void magpie_pool_free(magpie_pool *pool);

@@ -1,9 +1,11 @@
 /* image_encoder.c - a picture encoder: what its folder says about it, and how many pictures become few batches.
  *
  * A worker decodes its own pictures and runs them through the network alone, on one thread: decoding overlaps with
- * arithmetic without a queue, and there is not one barrier. One picture is run by all threads together. */
+ * arithmetic without a queue, and there is not one barrier. One picture is run by all threads together. On a GPU workers
+ * decode alone, and what runs is a batch (image_batches.h). */
 #include "clip_config.h"
 #include "encoders.h"
+#include "image_batches.h"
 #include "image_calibration.h"
 #include "model_files.h"
 #include "resnet.h"
@@ -29,8 +31,9 @@ struct magpie_image_encoder {
     ops_device *device;
     resnet *network; /* NULL until the weights are packed */
     magpie_pool *pool;
-    resnet_lane *together; /* all threads */
-    struct worker {        /* [threads]; what is in them is made when first needed */
+    image_batches *batches; /* of a GPU, with the network; else NULL */
+    resnet_lane *together;  /* all threads */
+    struct worker {         /* [threads]; what is in them is made when first needed */
         resnet_lane *lane;
         image_decoder *decoder;
         image_resizer *resizer;
@@ -88,11 +91,21 @@ static magpie_status open_weights(magpie_image_encoder *e, const char *directory
     return status;
 }
 
+static magpie_status need_batches(magpie_image_encoder *e) {
+    magpie_device_info info;
+    if (!e->ops->driver || e->batches) return MAGPIE_OK;
+    magpie_status status = magpie_device_describe(e->info.device, &info);
+    return status == MAGPIE_OK
+               ? image_batches_create(e->network, &e->preprocess, e->pool, info.memory, !e->raw, &e->batches)
+               : status;
+}
+
 static magpie_status need_network(magpie_image_encoder *e) {
-    if (e->network) return MAGPIE_OK;
+    if (e->network) return need_batches(e);
     resnet_calibration calibration = {ops_picture_range(e->preprocess.mean, e->preprocess.std), e->largest};
-    return resnet_create(e->ops, e->device, &e->config, e->file, e->largest ? &calibration : NULL, e->pool,
-                         &e->network);
+    magpie_status status = resnet_create(e->ops, e->device, &e->config, e->file,
+                                         e->largest ? &calibration : NULL, e->pool, &e->network);
+    return status == MAGPIE_OK ? need_batches(e) : status;
 }
 
 static magpie_status read_calibration(magpie_image_encoder *e) {
@@ -147,6 +160,7 @@ void magpie_image_encoder_close(magpie_image_encoder *e) {
     }
     free(e->workers);
     resnet_lane_free(e->together);
+    image_batches_free(e->batches);
     resnet_free(e->network);
     if (e->device) e->ops->device_free(e->device);
     safetensors_close(e->file);
@@ -164,16 +178,28 @@ const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_imag
 
 /* ---- pictures to pixels ---- */
 
-static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder,
-                                 image_resizer *resizer, const magpie_media *image, uint8_t *pixels) {
+static magpie_status load_picture(const magpie_image_encoder *e, image_decoder *decoder,
+                                  const magpie_media *image, image_pixels *picture) {
     const image_geometry *geometry = &e->preprocess.geometry;
     /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the bound. */
     size_t shortest = geometry->shortest ? geometry->shortest : geometry->side;
-    image_pixels picture;
     if (e->full_decode) shortest = 0;
-    magpie_status status = image->path ? image_decode_file(decoder, image->path, shortest, &picture)
-                                       : image_decode(decoder, image->bytes, shortest, &picture);
-    return status == MAGPIE_OK ? image_resize(resizer, &picture, geometry, pixels) : status;
+    return image->path ? image_decode_file(decoder, image->path, shortest, picture)
+                       : image_decode(decoder, image->bytes, shortest, picture);
+}
+
+static magpie_status load_pixels(const magpie_image_encoder *e, image_decoder *decoder,
+                                 image_resizer *resizer, const magpie_media *image, uint8_t *pixels) {
+    image_pixels picture;
+    magpie_status status = load_picture(e, decoder, image, &picture);
+    return status == MAGPIE_OK ? image_resize(resizer, &picture, &e->preprocess.geometry, pixels) : status;
+}
+
+static magpie_status load_packed(const magpie_image_encoder *e, image_decoder *decoder,
+                                 image_resizer *resizer, const magpie_media *image, image_packed *packed) {
+    image_pixels picture;
+    magpie_status status = load_picture(e, decoder, image, &picture);
+    return status == MAGPIE_OK ? image_pack(resizer, &picture, &e->preprocess.geometry, packed) : status;
 }
 
 magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_media *image,
@@ -219,12 +245,13 @@ static bool is_of_the_picture(magpie_status status) {
     return status != MAGPIE_E_NO_MEMORY && status != MAGPIE_E_INTERNAL;
 }
 
-/* Picture i into the worker's pixels; *fine false where it has its outcome instead. */
-static magpie_status decode(const call *c, struct worker *w, size_t i, bool *fine) {
+/* Picture i into the worker's pixels or `packed`, if that is not NULL; *fine false where it has its outcome instead. */
+static magpie_status decode(const call *c, struct worker *w, size_t i, image_packed *packed, bool *fine) {
     const magpie_image_encoder *e = c->encoder;
     magpie_status status = prepare_worker(e, w);
     if (status != MAGPIE_OK) return status;
-    magpie_status loaded = load_pixels(e, w->decoder, w->resizer, &c->images[i], w->pixels);
+    magpie_status loaded = packed ? load_packed(e, w->decoder, w->resizer, &c->images[i], packed)
+                                  : load_pixels(e, w->decoder, w->resizer, &c->images[i], w->pixels);
     *fine = loaded == MAGPIE_OK;
     if (!*fine && !(c->outcomes && is_of_the_picture(loaded)))
         return magpie_fail(loaded, "picture %zu: %s", i, magpie_error());
@@ -240,7 +267,7 @@ static magpie_status run(const call *c, resnet_lane *lane, struct worker *w, siz
     const magpie_image_encoder *e = c->encoder;
     const uint8_t *pixels = c->pixels ? c->pixels + i * pixel_bytes(e) : NULL;
     bool fine = true;
-    magpie_status status = pixels ? MAGPIE_OK : decode(c, w, i, &fine);
+    magpie_status status = pixels ? MAGPIE_OK : decode(c, w, i, NULL, &fine);
     if (status != MAGPIE_OK || !fine) return status;
     return resnet_run(lane, pixels ? pixels : w->pixels, 1, &e->preprocess, !e->raw,
                       c->out + i * e->info.dimension);
@@ -262,16 +289,35 @@ static magpie_status run_together(const call *c) {
     return status == MAGPIE_OK ? run(c, e->together, &e->workers[0], 0) : status;
 }
 
+static magpie_status decode_for_batch(void *context, size_t i, unsigned worker, image_packed *out,
+                                      bool *fine) {
+    const call *c = context;
+    return decode(c, &c->encoder->workers[worker], c->first + i, out, fine);
+}
+
+/* n pictures from c->first on, on a GPU. */
+static magpie_status run_batches(call *c, size_t n) {
+    const magpie_image_encoder *e = c->encoder;
+    float *out = c->out + c->first * e->info.dimension;
+    return c->pixels ? image_batches_run_pixels(e->batches, c->pixels + c->first * pixel_bytes(e), n, out)
+                     : image_batches_run(e->batches, decode_for_batch, c, n, out);
+}
+
+static magpie_status run_turn(call *c, size_t n) {
+    const magpie_image_encoder *e = c->encoder;
+    if (e->batches) return run_batches(c, n);
+    return c->n == 1 && !e->no_teams ? run_together(c) : magpie_pool_run(e->pool, n, run_task, c);
+}
+
 static magpie_status encode(call *c) {
     magpie_image_encoder *e = c->encoder;
-    size_t most = (size_t)e->info.threads * A_TURN, n;
     magpie_status status = MAGPIE_OK;
-    for (; c->first < c->n && status == MAGPIE_OK; c->first += n) {
-        n = c->n - c->first < most ? c->n - c->first : most;
+    for (size_t n = 0; c->first < c->n && status == MAGPIE_OK; c->first += n) {
         turns_take(&e->turns);
         status = need_network(e);
-        if (status == MAGPIE_OK)
-            status = c->n == 1 && !e->no_teams ? run_together(c) : magpie_pool_run(e->pool, n, run_task, c);
+        const size_t most = e->batches ? image_batches_turn(e->batches) : (size_t)e->info.threads * A_TURN;
+        n = c->n - c->first < most ? c->n - c->first : most;
+        if (status == MAGPIE_OK) status = run_turn(c, n);
         turns_give(&e->turns);
     }
     return status;

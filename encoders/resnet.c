@@ -418,6 +418,8 @@ void resnet_free(resnet *net) {
     free(net);
 }
 
+const resnet_config *resnet_get_config(const resnet *net) { return &net->config; }
+
 /* ---- lanes ---- */
 
 /* Of the largest map. */
@@ -436,6 +438,8 @@ static size_t room(const resnet *net, size_t images) {
     }
     return most;
 }
+
+size_t resnet_picture_bytes(const resnet *net) { return MAPS * room(net, 1) * sizeof(float); }
 
 static magpie_status create_pooling(resnet_lane *l, size_t images) {
     const resnet *net = l->network;
@@ -581,6 +585,14 @@ magpie_status resnet_run(resnet_lane *l, const uint8_t *pixels, size_t images,
     magpie_status status =
         net->ops->image_load(l->lane, pixels, images, net->config.height, net->config.width, preprocess->mean,
                              preprocess->std, &l->maps[0]);
+    return status == MAGPIE_OK ? run(l, images, unit, out) : status;
+}
+
+magpie_status resnet_run_pictures(resnet_lane *l, const image_packed *pictures, size_t images,
+                                  const image_preprocess *preprocess, bool unit, float *out) {
+    const resnet *net = l->network;
+    magpie_status status = net->ops->pictures_load(l->lane, pictures, images, preprocess->geometry.side,
+                                                   preprocess->mean, preprocess->std, &l->maps[0]);
     return status == MAGPIE_OK ? run(l, images, unit, out) : status;
 }
 

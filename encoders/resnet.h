@@ -63,6 +63,9 @@ MAGPIE_CHECK_RESULT magpie_status resnet_create(const ops_table *ops, ops_device
                                                 const resnet_calibration *calibration, magpie_pool *pool,
                                                 resnet **out);
 void resnet_free(resnet *network);
+const resnet_config *resnet_get_config(const resnet *network);
+/* Memory that a lane takes for one picture's maps, at most. */
+size_t resnet_picture_bytes(const resnet *network);
 
 typedef struct resnet_lane resnet_lane; /* the activations of one batch at a time */
 
@@ -77,6 +80,10 @@ void resnet_lane_record(resnet_lane *lane, float *largest);
 /* pixels [images, height, width, 3] -> out [images, dimension], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status resnet_run(resnet_lane *lane, const uint8_t *pixels, size_t images,
                                              const image_preprocess *preprocess, bool unit, float *out);
+/* Of pictures [images] as image_pack makes them, on a device that resizes by itself (ops_table.pictures_load). */
+MAGPIE_CHECK_RESULT magpie_status resnet_run_pictures(resnet_lane *lane, const image_packed *pictures,
+                                                      size_t images, const image_preprocess *preprocess,
+                                                      bool unit, float *out);
 /* Of one channel: values [images, height, width] -> out [images, dimension], as they leave the network. */
 MAGPIE_CHECK_RESULT magpie_status resnet_run_values(resnet_lane *lane, const float *values, size_t images,
                                                     float *out);

