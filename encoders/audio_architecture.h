@@ -11,7 +11,7 @@
 #include "spectrogram.h"
 
 typedef struct audio_architecture audio_architecture;
-typedef struct audio_lane audio_lane; /* the activations of one window at a time; the network's own */
+typedef struct audio_lane audio_lane; /* the activations of a batch of windows; the network's own */
 
 /* An open folder. Each architecture's own begins with it. */
 typedef struct audio_model {
@@ -29,13 +29,13 @@ struct audio_architecture {
     void (*close)(audio_model *model);
     /* Packs the weights, once; the device must outlive the model. */
     magpie_status (*pack)(audio_model *model, const ops_table *ops, ops_device *device, magpie_pool *pool);
-    /* Of a packed model; `threads` as in ops_table.lane_create. */
-    magpie_status (*lane_create)(audio_model *model, unsigned threads, audio_lane **out);
+    /* Of a packed model, with room for `windows`; `threads` as in ops_table.lane_create. */
+    magpie_status (*lane_create)(audio_model *model, unsigned threads, size_t windows, audio_lane **out);
     void (*lane_free)(audio_lane *lane);
-    /* A window [frames, bands], as spectrogram_window makes it -> out [dimension], as it leaves the
-     * network. */
-    magpie_status (*run)(audio_lane *lane, const float *window, float *out);
-    /* What `run` gave -> out [tags], each 0 to 1. NULL: it has no tags. */
+    /* Windows [n, frames, bands], as spectrogram_window makes them -> out [n, dimension], as they leave the
+     * network; n 1 at least. */
+    magpie_status (*run)(audio_lane *lane, const float *windows, size_t n, float *out);
+    /* What `run` gave of a window -> out [tags], each 0 to 1. NULL: it has no tags. */
     magpie_status (*tell)(audio_lane *lane, const float *vector, float *out);
 };
 

@@ -32,8 +32,11 @@ struct audio_lane {
     audio_ast_model *model;
     ops_lane *lane;
     prenorm_lane *layers;
-    float *values;                 /* [rows, patch x patch]; 0 for our own */
+    float *values;                 /* [windows, rows, patch x patch]; 0 for our own */
     ops_tensor patches, positions; /* of the same rows */
+    size_t *starts, *own,
+        *pairs; /* [windows + 1], [windows, OWN_ROWS], [windows + 1]: where windows begin, which rows
+                                    * are our own, and where those of a window begin among them; one block */
 };
 
 /* ---- opening ---- */
@@ -196,23 +199,47 @@ static void lane_free(audio_lane *l) {
     prenorm_lane_free(l->layers);
     l->model->ops->lane_free(l->lane);
     free(l->values);
+    free(l->starts);
     free(l);
 }
 
-static magpie_status lane_create(audio_model *base, unsigned threads, audio_lane **out) {
+/* Every window has the same positions. */
+static magpie_status load_positions(audio_lane *l, size_t windows) {
+    const audio_ast_model *m = l->model;
+    const size_t each = m->rows * m->layers.width;
+    float *all = magpie_alloc(windows, each * sizeof *all);
+    if (!all) return MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; i < windows; i++) memcpy(all + i * each, m->positions, each * sizeof *all);
+    magpie_status status = m->ops->rows_load(l->lane, all, windows * m->rows, &l->positions);
+    free(all);
+    return status;
+}
+
+static magpie_status count_rows(audio_lane *l, size_t windows) {
+    l->starts = magpie_alloc(2 * (windows + 1) + OWN_ROWS * windows, sizeof *l->starts);
+    if (!l->starts) return MAGPIE_E_NO_MEMORY;
+    l->pairs = l->starts + windows + 1;
+    l->own = l->pairs + windows + 1;
+    for (size_t i = 0; i <= windows; i++) l->starts[i] = i * l->model->rows, l->pairs[i] = i * OWN_ROWS;
+    for (size_t i = 0; i < windows * OWN_ROWS; i++) l->own[i] = i / OWN_ROWS * l->model->rows + i % OWN_ROWS;
+    return MAGPIE_OK;
+}
+
+static magpie_status lane_create(audio_model *base, unsigned threads, size_t windows, audio_lane **out) {
     audio_ast_model *m = (audio_ast_model *)base;
     const ops_table *ops = m->ops;
-    size_t area = m->patch * m->patch;
+    size_t area = m->patch * m->patch, rows = windows * m->rows;
     audio_lane *l = magpie_alloc(1, sizeof *l);
     if (!l) return MAGPIE_E_NO_MEMORY;
     l->model = m;
-    l->values = magpie_alloc(m->rows * area, sizeof *l->values);
-    magpie_status status = l->values ? ops->lane_create(m->device, threads, &l->lane) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = prenorm_lane_create(m->network, l->lane, m->rows, &l->layers);
-    if (status == MAGPIE_OK) status = ops->tensor_create(l->lane, m->rows, area, OPS_STREAM, &l->patches);
+    l->values = magpie_alloc(rows, area * sizeof *l->values);
+    magpie_status status = l->values ? count_rows(l, windows) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = ops->lane_create(m->device, threads, &l->lane);
+    if (status == MAGPIE_OK) status = prenorm_lane_create(m->network, l->lane, rows, &l->layers);
+    if (status == MAGPIE_OK) status = ops->tensor_create(l->lane, rows, area, OPS_STREAM, &l->patches);
     if (status == MAGPIE_OK)
-        status = ops->tensor_create(l->lane, m->rows, m->layers.width, OPS_SUM, &l->positions);
-    if (status == MAGPIE_OK) status = ops->rows_load(l->lane, m->positions, m->rows, &l->positions);
+        status = ops->tensor_create(l->lane, rows, m->layers.width, OPS_SUM, &l->positions);
+    if (status == MAGPIE_OK) status = load_positions(l, windows);
     if (status == MAGPIE_OK)
         *out = l;
     else
@@ -233,17 +260,18 @@ static void cut(const audio_ast_model *m, const float *window, float *values) {
     }
 }
 
-static magpie_status run(audio_lane *l, const float *window, float *out) {
+static magpie_status run(audio_lane *l, const float *windows, size_t n, float *out) {
     const audio_ast_model *m = l->model;
     const ops_table *ops = m->ops;
-    const size_t starts[] = {0, m->rows}, own[OWN_ROWS] = {0, 1}, both[] = {0, OWN_ROWS};
+    const size_t rows = n * m->rows, each = m->rows * m->patch * m->patch;
     ops_tensor *last;
-    cut(m, window, l->values);
-    magpie_status status = ops->rows_load(l->lane, l->values, m->rows, &l->patches);
+    for (size_t i = 0; i < n; i++) cut(m, windows + i * m->frames * m->bands, l->values + i * each);
+    magpie_status status = ops->rows_load(l->lane, l->values, rows, &l->patches);
     if (status == MAGPIE_OK)
-        status = ops->linear(l->lane, m->embedding, &l->patches, m->rows, prenorm_input(l->layers));
-    if (status == MAGPIE_OK) status = prenorm_run(l->layers, starts, 1, &l->positions, own, OWN_ROWS, &last);
-    return status == MAGPIE_OK ? ops->pool(l->lane, last, both, 1, OPS_POOL_MEAN, false, out) : status;
+        status = ops->linear(l->lane, m->embedding, &l->patches, rows, prenorm_input(l->layers));
+    if (status == MAGPIE_OK)
+        status = prenorm_run(l->layers, l->starts, n, &l->positions, l->own, n * OWN_ROWS, &last);
+    return status == MAGPIE_OK ? ops->pool(l->lane, last, l->pairs, n, OPS_POOL_MEAN, false, out) : status;
 }
 
 const audio_architecture audio_ast = {.name = "ast",

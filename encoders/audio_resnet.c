@@ -28,9 +28,10 @@ typedef struct audio_resnet_model {
 struct audio_lane {
     audio_resnet_model *model;
     resnet_lane *lane;
-    float *turned;                     /* [bands, frames] */
-    float *pooled;                     /* [resnet_dimension] */
-    ops_tensor x[PROJECTIONS_MAX + 1]; /* [1, ...], in front of each projection and behind the last */
+    float *turned;                     /* [windows, bands, frames] */
+    float *pooled;                     /* [windows, resnet_dimension] */
+    size_t *rows;                      /* 0 .. windows */
+    ops_tensor x[PROJECTIONS_MAX + 1]; /* [windows, ...], in front of each projection and behind the last */
 };
 
 static magpie_status read_projection(const model_json *config, audio_resnet_model *m) {
@@ -112,20 +113,23 @@ static void lane_free(audio_lane *l) {
     resnet_lane_free(l->lane);
     free(l->turned);
     free(l->pooled);
+    free(l->rows);
     free(l);
 }
 
-static magpie_status lane_create(audio_model *base, unsigned threads, audio_lane **out) {
+static magpie_status lane_create(audio_model *base, unsigned threads, size_t windows, audio_lane **out) {
     audio_resnet_model *m = (audio_resnet_model *)base;
     audio_lane *l = magpie_alloc(1, sizeof *l);
     if (!l) return MAGPIE_E_NO_MEMORY;
     l->model = m;
-    l->turned = magpie_alloc(m->config.height * m->config.width, sizeof *l->turned);
-    l->pooled = magpie_alloc(resnet_dimension(&m->config), sizeof *l->pooled);
-    magpie_status status = l->turned && l->pooled ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = resnet_lane_create(m->network, threads, 1, &l->lane);
+    l->turned = magpie_alloc(windows, m->config.height * m->config.width * sizeof *l->turned);
+    l->pooled = magpie_alloc(windows, resnet_dimension(&m->config) * sizeof *l->pooled);
+    l->rows = magpie_alloc(windows + 1, sizeof *l->rows);
+    magpie_status status = l->turned && l->pooled && l->rows ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+    for (size_t i = 0; status == MAGPIE_OK && i <= windows; i++) l->rows[i] = i;
+    if (status == MAGPIE_OK) status = resnet_lane_create(m->network, threads, windows, &l->lane);
     for (size_t i = 0; m->projections && i <= m->projections && status == MAGPIE_OK; i++)
-        status = m->ops->tensor_create(resnet_lane_ops(l->lane), 1,
+        status = m->ops->tensor_create(resnet_lane_ops(l->lane), windows,
                                        i ? m->widths[i - 1] : resnet_dimension(&m->config),
                                        i < m->projections ? OPS_STREAM : OPS_SUM, &l->x[i]);
     if (status == MAGPIE_OK)
@@ -135,20 +139,24 @@ static magpie_status lane_create(audio_model *base, unsigned threads, audio_lane
     return status;
 }
 
-static magpie_status run(audio_lane *l, const float *window, float *out) {
+static magpie_status run(audio_lane *l, const float *windows, size_t n, float *out) {
     const audio_resnet_model *m = l->model;
     size_t bands = m->config.height, frames = m->config.width;
     ops_lane *lane = resnet_lane_ops(l->lane);
-    for (size_t t = 0; t < frames; t++)
-        for (size_t b = 0; b < bands; b++) l->turned[b * frames + t] = window[t * bands + b];
-    magpie_status status = resnet_run_values(l->lane, l->turned, 1, m->projections ? l->pooled : out);
+    for (size_t i = 0; i < n; i++) {
+        const float *window = windows + i * frames * bands;
+        float *turned = l->turned + i * frames * bands;
+        for (size_t t = 0; t < frames; t++)
+            for (size_t b = 0; b < bands; b++) turned[b * frames + t] = window[t * bands + b];
+    }
+    magpie_status status = resnet_run_values(l->lane, l->turned, n, m->projections ? l->pooled : out);
     if (!m->projections) return status;
-    if (status == MAGPIE_OK) status = m->ops->rows_load(lane, l->pooled, 1, &l->x[0]);
+    if (status == MAGPIE_OK) status = m->ops->rows_load(lane, l->pooled, n, &l->x[0]);
     for (size_t i = 0; i < m->projections && status == MAGPIE_OK; i++)
-        status = m->ops->linear(lane, m->projection[i], &l->x[i], 1, &l->x[i + 1]);
-    return status == MAGPIE_OK ? m->ops->pool(lane, &l->x[m->projections], (const size_t[]){0, 1}, 1,
-                                              OPS_POOL_FIRST, false, out)
-                               : status;
+        status = m->ops->linear(lane, m->projection[i], &l->x[i], n, &l->x[i + 1]);
+    return status == MAGPIE_OK
+               ? m->ops->pool(lane, &l->x[m->projections], l->rows, n, OPS_POOL_FIRST, false, out)
+               : status;
 }
 
 const audio_architecture audio_resnet = {.name = "audio-resnet",

@@ -37,7 +37,7 @@ struct audio_lane {
     audio_vgg_model *model;
     ops_lane *lane;
     ops_map maps[2];
-    float *input;              /* [frames, bands] */
+    float *input;              /* [windows, frames, bands] */
     ops_tensor vector, logits; /* [1, dimension], [1, tags] */
 };
 
@@ -199,14 +199,14 @@ static void lane_free(audio_lane *l) {
     free(l);
 }
 
-static magpie_status lane_create(audio_model *base, unsigned threads, audio_lane **out) {
+static magpie_status lane_create(audio_model *base, unsigned threads, size_t windows, audio_lane **out) {
     audio_vgg_model *m = (audio_vgg_model *)base;
     audio_lane *l = magpie_alloc(1, sizeof *l);
     if (!l) return MAGPIE_E_NO_MEMORY;
     l->model = m;
-    l->input = magpie_alloc(m->heights[0] * m->widths[0], sizeof *l->input);
+    l->input = magpie_alloc(windows, m->heights[0] * m->widths[0] * sizeof *l->input);
     magpie_status status = l->input ? m->ops->lane_create(m->device, threads, &l->lane) : MAGPIE_E_NO_MEMORY;
-    size_t most = ops_map_elements(1, m->filters, m->heights[0], m->widths[0]);
+    size_t most = ops_map_elements(windows, m->filters, m->heights[0], m->widths[0]);
     for (int i = 0; i < 2 && status == MAGPIE_OK; i++)
         status = m->ops->map_create(l->lane, most, &l->maps[i]);
     if (status == MAGPIE_OK)
@@ -219,16 +219,16 @@ static magpie_status lane_create(audio_model *base, unsigned threads, audio_lane
     return status;
 }
 
-static magpie_status run(audio_lane *l, const float *window, float *out) {
+static magpie_status run(audio_lane *l, const float *windows, size_t n, float *out) {
     const audio_vgg_model *m = l->model;
-    size_t n = m->heights[0] * m->widths[0];
-    for (size_t i = 0; i < n; i++) l->input[i] = window[i] * m->input_scale + m->input_offset;
-    magpie_status status = m->ops->map_load(l->lane, l->input, 1, m->heights[0], m->widths[0], &l->maps[0]);
+    size_t values = n * m->heights[0] * m->widths[0];
+    for (size_t i = 0; i < values; i++) l->input[i] = windows[i] * m->input_scale + m->input_offset;
+    magpie_status status = m->ops->map_load(l->lane, l->input, n, m->heights[0], m->widths[0], &l->maps[0]);
     for (size_t i = 0; i < CONVS && status == MAGPIE_OK; i++) {
-        status = m->ops->conv(l->lane, m->convs[i], &l->maps[0], 1, &l->maps[1]);
-        if (status == MAGPIE_OK) status = m->ops->max_pool(l->lane, &pools[i], &l->maps[1], 1, &l->maps[0]);
+        status = m->ops->conv(l->lane, m->convs[i], &l->maps[0], n, &l->maps[1]);
+        if (status == MAGPIE_OK) status = m->ops->max_pool(l->lane, &pools[i], &l->maps[1], n, &l->maps[0]);
     }
-    return status == MAGPIE_OK ? m->ops->map_read(l->lane, &l->maps[0], 1, out) : status;
+    return status == MAGPIE_OK ? m->ops->map_read(l->lane, &l->maps[0], n, out) : status;
 }
 
 static magpie_status tell(audio_lane *l, const float *vector, float *out) {

@@ -174,6 +174,19 @@ static void golden_bf16(void **state) {
     magpie_audio_encoder_close(encoder);
 }
 
+/* The same values on OpenCL, in both precisions. */
+static void golden_opencl(void **state) {
+    static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16};
+    subject *s = *state;
+    need_opencl();
+    for (int i = 0; i < 2; i++) {
+        magpie_audio_encoder *encoder = open_raw(s, MAGPIE_BACKEND_OPENCL, precisions[i]);
+        check_golden(s, encoder, i ? 0 : F32_TOLERANCE);
+        if (!i && magpie_audio_encoder_get_info(encoder)->tags) golden_tags(s, encoder);
+        magpie_audio_encoder_close(encoder);
+    }
+}
+
 static const json_t *labels_of(const subject *s) {
     const json_t *config = json_object_get(json_object_get(s->entry, "files"), "config.json");
     bool tags = strcmp(json_string_value(json_object_get(config, "model_type")), "musicnn-vgg") == 0;
@@ -284,6 +297,59 @@ static void a_bad_sound_is_alone(void **state) {
     free(got);
     free(wanted);
     free(media);
+    remove_files(&f);
+}
+
+/* Sounds of one window and of more than a batch has, and what is no sound, one behind the other: on a GPU their windows
+ * are run together, and the vectors are the CPU's, and those of each alone. */
+static void opencl_batches(void **state) {
+    subject *s = *state;
+    need_opencl();
+    enum { SOUNDS = 20, LONG = 7, BAD = 3, WINDOWS = 19 };
+    files f = write_files(s);
+    const size_t d = s->dimension;
+    const magpie_audio_encoder_info *info = magpie_audio_encoder_get_info(cpu_of(s));
+    const size_t n = (size_t)(WINDOWS * info->window_seconds * (double)s->rate);
+    magpie_media media[SOUNDS];
+    magpie_outcome outcomes[SOUNDS];
+    float *wanted = calloc(SOUNDS, d * sizeof *wanted), *got = calloc(SOUNDS, d * sizeof *got),
+          *alone = calloc(d, sizeof *alone);
+    char path[] = "/tmp/magpie-long-XXXXXX";
+    int16_t *samples = malloc(n * sizeof *samples);
+    assert_true(wanted && got && alone && samples);
+    seeded_sound("noise", samples, n);
+    close(mkstemp(path));
+    write_wav(path, samples, n, (uint32_t)s->rate);
+    for (size_t i = 0; i < SOUNDS; i++) media[i] = f.media[i % f.n];
+    media[LONG] = (magpie_media){.path = path};
+    media[BAD] = (magpie_media){.path = "/nonexistent/sound.wav"};
+    assert_ok(magpie_audio_encoder_encode(cpu_of(s), media, SOUNDS, wanted, outcomes));
+    for (size_t j = 0; j < SOUNDS * d; j++) got[j] = NAN;
+    for (unsigned threads = 1; threads <= 3; threads += 2) {
+        magpie_audio_encoder *gpu =
+            open_encoder(s, (magpie_encoder_options){.device = {MAGPIE_BACKEND_OPENCL, 0},
+                                                     .precision = MAGPIE_PRECISION_F32,
+                                                     .raw = true,
+                                                     .threads = threads});
+        assert_ok(magpie_audio_encoder_encode(gpu, media, SOUNDS, got, outcomes));
+        for (size_t i = 0; i < SOUNDS; i++) {
+            assert_int_equal(outcomes[i].status == MAGPIE_OK, i != BAD);
+            if (i == BAD) {
+                for (size_t j = 0; j < d; j++) assert_true(got[i * d + j] == 0);
+                continue;
+            }
+            check_near("a batch", i, got + i * d, wanted + i * d, d);
+            if (i > LONG) continue;
+            assert_ok(magpie_audio_encoder_encode(gpu, &media[i], 1, alone, NULL));
+            assert_memory_equal(alone, got + i * d, d * sizeof *alone);
+        }
+        magpie_audio_encoder_close(gpu);
+    }
+    unlink(path);
+    free(samples);
+    free(alone);
+    free(got);
+    free(wanted);
     remove_files(&f);
 }
 
@@ -444,7 +510,7 @@ int main(void) {
     int failed = 0;
     /* How many of the tests below: for the large ones those against golden values; the reference is for
      * small ones. */
-    enum { GOLDEN = 3, OWN = 7, ALL = 8 };
+    enum { GOLDEN = 4, OWN = 9, ALL = 10 };
     const struct {
         const char *name;
         size_t tests;
@@ -452,10 +518,11 @@ int main(void) {
                   {"ast-small", ALL},   {"ast-classifier", GOLDEN},  {"ast", GOLDEN}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         const struct CMUnitTest tests[] = {
-            cmocka_unit_test(golden_f32),           cmocka_unit_test(golden_bf16),
-            cmocka_unit_test(describes_itself),     cmocka_unit_test(files_are_samples),
-            cmocka_unit_test(a_bad_sound_is_alone), cmocka_unit_test(long_sounds_are_windows),
-            cmocka_unit_test(odd_samples),          cmocka_unit_test(cpu_is_reference),
+            cmocka_unit_test(golden_f32),        cmocka_unit_test(golden_bf16),
+            cmocka_unit_test(golden_opencl),     cmocka_unit_test(describes_itself),
+            cmocka_unit_test(files_are_samples), cmocka_unit_test(a_bad_sound_is_alone),
+            cmocka_unit_test(opencl_batches),    cmocka_unit_test(long_sounds_are_windows),
+            cmocka_unit_test(odd_samples),       cmocka_unit_test(cpu_is_reference),
         };
         chosen = models[i].name;
         failed += _cmocka_run_group_tests(chosen, tests, models[i].tests, subject_create, subject_free);
