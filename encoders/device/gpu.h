@@ -50,6 +50,9 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(conv, conv, 0)                                                                                         \
     K(resize_across, resize, 256)                                                                            \
     K(resize_down, resize, 256)                                                                              \
+    K(spectrum_fft, spectrogram, 128)                                                                        \
+    K(spectrum_sum, spectrogram, 128)                                                                        \
+    K(gather_bands, spectrogram, 128)                                                                        \
     K(image_load, maps, 256)                                                                                 \
     K(map_load, maps, 256)                                                                                   \
     K(max_pool, maps, 256)                                                                                   \

@@ -40,6 +40,9 @@ struct ops_lane {
     uint32_t *staged;
     size_t staged_capacity;
     gpu_buffer device_starts, first, end, ids, sums, result, between;
+    struct {
+        gpu_buffer window, turns, filters, weights, bins;
+    } spectrogram;
 };
 
 /* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
