@@ -1,8 +1,8 @@
 /* ops_gpu_spectrogram.h - frames of a spectrogram on a GPU. Private to encoders/.
  *
- * No encoder calls it: samples come from decoders on the CPU, a block at a time, which takes several times as long as
- * the CPU's own spectrogram of them (docs/design.md, 41). It is for samples that are on the device or come without
- * decoding. */
+ * No encoder calls it: their samples come out of decoders on the CPU, which take 4 (WAV that is resampled) to 40 times
+ * (Vorbis) as long as the CPU's own spectrogram, and frames are as many bytes as the samples. It is for samples that
+ * need no decoding. */
 #ifndef MAGPIE_OPS_GPU_SPECTROGRAM_H
 #define MAGPIE_OPS_GPU_SPECTROGRAM_H
 
