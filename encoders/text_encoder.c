@@ -159,7 +159,7 @@ static magpie_status need_network(magpie_text_encoder *e) {
 
 magpie_status magpie_text_encoder_open(const char *directory, const magpie_encoder_options *options,
                                        magpie_text_encoder **out) {
-    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_F16, MAGPIE_PRECISION_AUTO};
+    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
     if (!options) options = &defaults;
     if (options->precision == MAGPIE_PRECISION_INT8)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: int8 is for pictures alone; texts have f32 and bf16",
