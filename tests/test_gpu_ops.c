@@ -1,7 +1,7 @@
 /* test_gpu_ops.c - every operation of the backend for GPUs is the reference backend's, over random shapes, in each
  * precision, on every OpenCL device of this machine. Results are poisoned before, and what lies behind them is looked
  * at afterwards. MAGPIE_KERNEL_CHECKS: how many shapes an operation (100; some seconds by PoCL). */
-#include "support.h"
+#include "opencl.h"
 
 #include "device/ops_gpu.h"
 
@@ -476,9 +476,7 @@ static void check_all(void (*check)(pair *), const char *name) {
     const size_t checks = wish ? strtoul(wish, NULL, 10) : 100;
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
                                                   MAGPIE_PRECISION_F16};
-    size_t devices;
-    if (magpie_device_count(MAGPIE_BACKEND_OPENCL, &devices) != MAGPIE_OK || devices == 0)
-        skip_loudly("no OpenCL device: apt-get install pocl-opencl-icd");
+    const size_t devices = need_opencl();
     for (size_t device = 0; device < devices; device++)
         for (int k = 0; k < 3; k++) {
             pair p = {.precision = precisions[k], .dice = {19}, .name = name};
