@@ -3,7 +3,6 @@
 #ifndef MAGPIE_TESTS_GOLDEN_VECTORS_H
 #define MAGPIE_TESTS_GOLDEN_VECTORS_H
 
-#include "encoders.h"
 #include "seeded_model.h"
 
 /* ---- how far apart ---- */
@@ -33,13 +32,6 @@ static inline double length(const float *a, size_t n) {
     double squares = 0;
     for (size_t i = 0; i < n; i++) squares += (double)a[i] * (double)a[i];
     return sqrt(squares);
-}
-
-/* The test is skipped where there is no OpenCL device. */
-static inline void need_opencl(void) {
-    size_t devices;
-    if (magpie_device_count(MAGPIE_BACKEND_OPENCL, &devices) != MAGPIE_OK || devices == 0)
-        skip_loudly("no OpenCL device: apt-get install pocl-opencl-icd");
 }
 
 /* ---- golden values ---- */

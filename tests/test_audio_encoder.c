@@ -2,9 +2,8 @@
  * and musicnn with its own weights; the backends against each other; and an encoder against itself: a file
  * is its samples, many sounds are what each is alone. One group of tests a model, so that its folder is
  * written once. */
-#include "support.h"
+#include "opencl.h"
 
-#include "encoders.h"
 #include "golden_vectors.h"
 #include "test_sounds.h"
 

@@ -1,7 +1,7 @@
 /* test_gpu_resize.c - pictures of any sizes, resized and normalised by kernels/resize.cl, are those of image_resize's
  * reference to the byte, in each precision, on every OpenCL device of this machine. MAGPIE_KERNEL_CHECKS: how many
  * batches (60; some seconds by PoCL). */
-#include "support.h"
+#include "opencl.h"
 
 #include "device/ops_gpu.h"
 #include "image_resize.h"
@@ -133,9 +133,7 @@ static void is_the_reference(void **state) {
                                                   MAGPIE_PRECISION_F16};
     const char *wish = getenv("MAGPIE_KERNEL_CHECKS");
     const size_t checks = wish ? strtoul(wish, NULL, 10) : 60;
-    size_t devices;
-    if (magpie_device_count(MAGPIE_BACKEND_OPENCL, &devices) != MAGPIE_OK || devices == 0)
-        skip_loudly("no OpenCL device: apt-get install pocl-opencl-icd");
+    const size_t devices = need_opencl();
     image_resizer *resizer;
     assert_ok(image_resizer_create(&resizer));
     for (size_t k = 0; k < 3 * devices; k++) {

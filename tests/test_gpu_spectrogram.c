@@ -1,6 +1,6 @@
 /* test_gpu_spectrogram.c - frames by kernels/spectrogram.cl are those of the formula, over random definitions, on every
  * OpenCL device of this machine. MAGPIE_KERNEL_CHECKS: how many (60; some seconds by PoCL). */
-#include "support.h"
+#include "opencl.h"
 
 #include "device/ops_gpu.h"
 #include "device/ops_gpu_spectrogram.h"
@@ -136,9 +136,7 @@ static void is_the_formula(void **state) {
     (void)state;
     const char *wish = getenv("MAGPIE_KERNEL_CHECKS");
     const size_t checks = wish ? strtoul(wish, NULL, 10) : 60;
-    size_t devices;
-    if (magpie_device_count(MAGPIE_BACKEND_OPENCL, &devices) != MAGPIE_OK || devices == 0)
-        skip_loudly("no OpenCL device: apt-get install pocl-opencl-icd");
+    const size_t devices = need_opencl();
     for (size_t index = 0; index < devices; index++) {
         random_state dice = {29};
         ops_device *device;

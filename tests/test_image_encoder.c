@@ -1,9 +1,8 @@
 /* test_image_encoder.c - every family of image networks, on seeded weights, against the framework's values;
  * the backends against each other; and an encoder against itself: a batch is what its pictures are. One group
  * of tests a model, so that its folder is written once and its failures stand together. */
-#include "support.h"
+#include "opencl.h"
 
-#include "encoders.h"
 #include "golden_images.h"
 #include "golden_vectors.h"
 #include "seeded_model.h"

@@ -12,7 +12,7 @@ enum { FRAME_THREADS = 128, FFT_POINTS = 2048 /* complex, at most */, SUM_BLOCK 
 
 FUNCTION float mean_of_frame(GLOBAL const float *samples, uint window, LOCAL_PTR float *scratch) {
     float sum = 0;
-    for (uint i = THREAD; i < window; i += FRAME_THREADS) sum += samples[i];
+    EACH(i, window, FRAME_THREADS) sum += samples[i];
     return group_sum(scratch, FRAME_THREADS, sum) / (float)window;
 }
 
@@ -37,7 +37,7 @@ KERNEL(spectrum_fft, 128)
     GLOBAL const float *frame = samples + (size_t)GROUP(0) * hop;
     const uint log_points = log_n - 1, points = 1u << log_points;
     const float mean = remove_dc ? mean_of_frame(frame, window, scratch) : 0;
-    for (uint i = THREAD; i < points; i += FRAME_THREADS) {
+    EACH(i, points, FRAME_THREADS) {
         uint place = 0; /* i, its bits in reverse */
         for (uint b = 0; b < log_points; b++) place |= (i >> b & 1) << (log_points - 1 - b);
         re[place] = windowed(frame, weights, window, 2 * i, mean, preemphasis);
@@ -46,7 +46,7 @@ KERNEL(spectrum_fft, 128)
     for (uint b = 0; b < log_points; b++) {
         const uint half_way = 1u << b;
         BARRIER();
-        for (uint i = THREAD; i < points / 2; i += FRAME_THREADS) {
+        EACH(i, points / 2, FRAME_THREADS) {
             const uint k = i % half_way, low = 2 * (i - k) + k, high = low + half_way;
             const size_t turn = (size_t)k << (log_n - b); /* of 2 half_way points: k n / half_way / 2, times two */
             const float c = turns[turn], s = turns[turn + 1];
@@ -59,7 +59,7 @@ KERNEL(spectrum_fft, 128)
     }
     BARRIER();
     GLOBAL float *out = bins + (size_t)GROUP(0) * (points + 1);
-    for (uint k = THREAD; k <= points; k += FRAME_THREADS) {
+    EACH(k, points + 1, FRAME_THREADS) {
         const uint a = k % points, b = (points - k) % points;
         const float even_re = (re[a] + re[b]) / 2, even_im = (im[a] - im[b]) / 2;
         const float odd_re = (im[a] + im[b]) / 2, odd_im = (re[b] - re[a]) / 2;
@@ -81,7 +81,7 @@ KERNEL(spectrum_sum, 128)
     uint turn = 0; /* i k mod n */
     for (uint first = 0; first < window; first += SUM_BLOCK) {
         BARRIER();
-        for (uint i = THREAD; i < SUM_BLOCK; i += FRAME_THREADS)
+        EACH(i, SUM_BLOCK, FRAME_THREADS)
             block[i] = windowed(frame, weights, window, first + i, mean, preemphasis);
         BARRIER();
         float block_re = 0, block_im = 0;
