@@ -501,7 +501,8 @@ int main(void) {
     }
     files = golden_images("pictures");
     int failed = 0;
-    for (size_t i = 0; i < 1; i++) failed += run_model(models[i].name, models[i].tests);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        failed += run_model(models[i].name, models[i].tests);
     const struct CMUnitTest folders[] = {
         cmocka_unit_test_setup_teardown(missing_files, subject_create, subject_free),
         cmocka_unit_test_setup_teardown(wrong_configurations, subject_create, subject_free),
