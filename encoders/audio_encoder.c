@@ -428,8 +428,7 @@ magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *e, const magpie_
     magpie_status status = MAGPIE_OK;
     for (; c.first < n && status == MAGPIE_OK; c.first += c.count) {
         c.count = n - c.first < most ? n - c.first : most;
-        c.each =
-            (c.count + threads - 1) / threads; /* that all threads have some */
+        c.each = (c.count + threads - 1) / threads; /* all threads have some */
         if (c.each > e->task) c.each = e->task;
         turns_take(&e->turns);
         status = together ? need_together(e) : need_network(e);

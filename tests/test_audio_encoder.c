@@ -173,17 +173,22 @@ static void golden_bf16(void **state) {
     magpie_audio_encoder_close(encoder);
 }
 
-/* The same values on OpenCL, in both precisions. */
+/* The same values on OpenCL, in both precisions; of a network that takes PoCL 10 s a sound, the first. */
 static void golden_opencl(void **state) {
+    enum { LARGE = 768 /* dimension */ };
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16};
-    subject *s = *state;
+    subject s = **(subject **)state;
     need_opencl();
+    json_t *first = json_pack("[O]", json_array_get(s.features, 0));
+    assert_non_null(first);
+    if (s.dimension >= LARGE) s.features = first;
     for (int i = 0; i < 2; i++) {
-        magpie_audio_encoder *encoder = open_raw(s, MAGPIE_BACKEND_OPENCL, precisions[i]);
-        check_golden(s, encoder, i ? 0 : F32_TOLERANCE);
-        if (!i && magpie_audio_encoder_get_info(encoder)->tags) golden_tags(s, encoder);
+        magpie_audio_encoder *encoder = open_raw(&s, MAGPIE_BACKEND_OPENCL, precisions[i]);
+        check_golden(&s, encoder, i ? 0 : F32_TOLERANCE);
+        if (!i && magpie_audio_encoder_get_info(encoder)->tags) golden_tags(&s, encoder);
         magpie_audio_encoder_close(encoder);
     }
+    json_decref(first);
 }
 
 static const json_t *labels_of(const subject *s) {
