@@ -7,7 +7,7 @@
  * and is called again after http_resume. Its connection sleeps meanwhile.
  *
  * MEMORY. A request owns its body, its JSON and its state, which live until it has been answered. An answer's
- * text is handed over. */
+ * text is handed over, and lives until the client has read it. */
 #ifndef MAGPIE_HTTP_H
 #define MAGPIE_HTTP_H
 
@@ -80,7 +80,7 @@ struct http_request {
     double began, dispatched, waiting_since; /* magpie_seconds() */
     double reading_since;                    /* likewise: the body, or what is left of it */
     size_t received;                         /* bytes of it since then */
-    size_t held;                             /* bytes of the body, as counted */
+    size_t held;                             /* bytes, as counted among the bodies */
     size_t wasted;                           /* bytes that came after the answer */
     bool looked_at;                          /* `take` has seen what is in the body */
     bool malformed;                          /* in its header: nothing behind it is read */

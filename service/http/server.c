@@ -21,6 +21,7 @@ enum {
     VALUE_BYTES = 64,        /* what libmicrohttpd takes for each value of a header beside its bytes */
     LINES_BLOCK = 128 << 10, /* of a body of lines, that a worker is given at once */
     WASTE_MAX = 64 << 20,    /* of a body that is too large, that is read past before the connection is cut */
+    SMALL_ANSWER = 8 << 10,  /* is sent in any case, as all errors are */
     BACKLOG = 4096,
     SPARE_FILES = 64 /* descriptors for what is not a connection */
 };
@@ -84,8 +85,50 @@ static void leave_flight(http_request *r) {
     r->in_flight = false;
 }
 
+/* Whether there is room for them; they are counted in any case. */
+static bool hold(http_request *r, size_t bytes) {
+    r->held += bytes;
+    return atomic_fetch_add(&r->server->bodies, bytes) + bytes <= r->server->options.bodies;
+}
+
+static void release(http_request *r, size_t bytes) {
+    atomic_fetch_sub(&r->server->bodies, bytes);
+    r->held -= bytes;
+}
+
+static void refuse_for_room(http_request *r) {
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+}
+
+bool http_hold(http_request *r, size_t bytes) {
+    if (hold(r, bytes)) return true;
+    refuse_for_room(r);
+    return false;
+}
+
+/* All but the answer. */
+static void let_go(http_request *r) {
+    release(r, r->held);
+    if (r->free_state) r->free_state(r->state);
+    r->free_state = NULL;
+    serving_give_back(&r->view);
+    json_decref(r->json);
+    r->json = NULL;
+    magpie_text_free(&r->body);
+}
+
+/* A client may take its time to read. Where there is no room for that, it is told so instead, unless it wrote. */
+static void hold_answer(http_request *r) {
+    const size_t size = r->answer.size;
+    if (size <= SMALL_ANSWER || hold(r, size) || (r->route->flags & HTTP_WRITES)) return;
+    release(r, size);
+    refuse_for_room(r);
+}
+
 static enum MHD_Result send_answer(http_request *r) {
     leave_flight(r);
+    let_go(r);
+    hold_answer(r);
     struct MHD_Response *response;
     if (r->fixed) {
         response = MHD_create_response_from_buffer(r->fixed->size, (void *)(uintptr_t)r->fixed->data,
@@ -302,19 +345,6 @@ static bool body_is_awaited(http_request *r) {
     return !http_header(r, "Expect") && (!length || strtoull(length, NULL, 10) <= WASTE_MAX);
 }
 
-static void release_body(http_request *r, size_t bytes) {
-    atomic_fetch_sub(&r->server->bodies, bytes);
-    r->held -= bytes;
-}
-
-bool http_hold(http_request *r, size_t bytes) {
-    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
-    r->held += bytes;
-    if (all <= r->server->options.bodies) return true;
-    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
-    return false;
-}
-
 /* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
  * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
@@ -341,24 +371,23 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
     const size_t n = *size;
     *size = 0;
     if (r->answered) return waste_body(r, n);
-    const size_t all = atomic_fetch_add(&r->server->bodies, n) + n;
-    r->held += n;
+    const bool has_room = hold(r, n);
     r->received += n;
     r->looked_at = false;
     connections_set_deadline(r->server->connections, connection_of(r),
                              r->reading_since + r->server->options.header_seconds +
                                  rate_seconds(r, r->received));
-    if (r->body.size + n <= body_limit(r) && all <= r->server->options.bodies) {
+    if (r->body.size + n <= body_limit(r) && has_room) {
         magpie_text_append(&r->body, bytes, n);
         return MHD_YES;
     }
-    if (all > r->server->options.bodies)
+    if (!has_room)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too many bodies at once: try again later");
     else
         refuse_size(r);
     set_deadline(r, r->server->options.header_seconds);
     magpie_text_free(&r->body);
-    release_body(r, r->held);
+    release(r, r->held);
     return MHD_YES;
 }
 
@@ -411,8 +440,9 @@ static void work(http_request *r) {
     if (r->body_is_whole) {
         outcome = r->route->run(r);
     } else {
+        const size_t had = r->body.size;
         outcome = r->route->take(r);
-        release_body(r, r->held - r->body.size);
+        release(r, had - r->body.size);
         r->looked_at = true;
     }
     r->on_worker = false;
@@ -493,12 +523,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     leave_flight(r);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
-    release_body(r, r->held);
+    let_go(r);
     atomic_fetch_sub(&s->begun, 1);
-    if (r->free_state) r->free_state(r->state);
-    serving_give_back(&r->view);
-    json_decref(r->json);
-    magpie_text_free(&r->body);
     magpie_text_free(&r->answer);
     for (size_t i = 0; i < HTTP_QUERY_MAX; i++) free(r->decoded[i]);
     free(r->parameter);

@@ -2,7 +2,7 @@
  *
  * LIMITS stand before work: a request without a route, a key, or room is refused by its header alone. Its body is
  * read past, some time and bytes long, for many a client sends all of it before it reads why. What is in flight
- * is bounded in number and its bodies in bytes; beyond, 429 with Retry-After. A client has a time for its header
+ * is bounded in number, its bodies and the answers that are not read yet in bytes; beyond, 429 with Retry-After. A client has a time for its header
  * and a rate for its body and its answer; one that is slower holds a descriptor that long and no thread ever.
  *
  * FROM OTHER SITES. A browser page of somebody else must not reach a service on this machine: a server that
@@ -31,7 +31,7 @@ typedef struct http_options {
     size_t in_flight; /* requests */
     size_t connections;
     size_t body, media_body;   /* bytes of a request's body */
-    size_t bodies;             /* bytes of all bodies together, and of what is made of them */
+    size_t bodies;             /* bytes of all bodies and large answers together */
     double header_seconds;     /* for a request's header to come */
     double idle_seconds;       /* a connection without a request */
     double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
