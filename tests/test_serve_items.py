@@ -378,6 +378,30 @@ class Users(Case):
         self.assertEqual(self.ask("GET", "/v1/users/ann"), {"id": "ann", "interactions": []})
         self.fails("DELETE", "/v1/users/ann", None, 404, "id")
 
+    def rejects(self, users=()):
+        """Whose lines are there; after some of `users` were added."""
+        with open(self.store + "/import-rejects.jsonl", "a+", encoding="utf-8") as file:
+            for user in users:
+                file.write(json.dumps({"line": 1, "reason": "torn", "id": user, "start": "{"}) + "\n")
+            file.seek(0)
+            return {json.loads(line)["id"] for line in file}
+
+    def test_forgotten_all_at_once(self):
+        """None brings back the lines that another has removed."""
+        users = [f"gone{i}" for i in range(8)]
+        self.rejects(["stays", *users] * 1000)
+        self.like([{"user": user, "item": "a"} for user in users])
+        with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+            answers = list(pool.map(lambda user: self.service.ask("DELETE", "/v1/users/" + user), users))
+        self.assertEqual([answer.status for answer in answers], [200] * 8, [answer.body for answer in answers])
+        self.assertEqual(self.rejects(), {"stays"})
+
+    def test_forgotten_half_way(self):
+        """The store knows nothing of the user any more, but files do."""
+        self.rejects(["half", "other"])
+        self.fails("DELETE", "/v1/users/half", None, 404, "id")
+        self.assertEqual(self.rejects() & {"half", "other"}, {"other"})
+
     def test_long_history(self):
         self.like([{"user": "long", "item": str(i), "time": i + 1} for i in range(3000)])
         newest = self.ask("GET", "/v1/users/long")["interactions"]
