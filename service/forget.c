@@ -56,7 +56,7 @@ static magpie_status forget(void *context, const char *folder, const char *name)
     return magpie_ranker_forget(folder, *(const uint32_t *)context);
 }
 
-magpie_status forget_in_models(uint32_t number) { return rankers_each(forget, &number); }
+magpie_status forget_in_models(uint32_t number) { return storage_file_status(rankers_each(forget, &number)); }
 
 /* One at a time, over all threads and processes: two would each write what the other left out. The lock is on the
  * store's folder, as that of those who write index files. */
@@ -74,5 +74,5 @@ magpie_status forget_in_files(const char *user) {
     if (status == MAGPIE_OK) status = scrub_rejects(user);
     if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
     if (lock >= 0) close(lock);
-    return status;
+    return storage_file_status(status);
 }

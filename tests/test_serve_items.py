@@ -470,6 +470,18 @@ class Refused(unittest.TestCase):
         self.all_are(service, [403] * 6)
         service.end()
 
+    def test_files_that_cannot_be_written(self):
+        """That the place for pictures is gone is not that the item is; and where it was is for the log alone."""
+        model = write_model("image", self.folder + "/model")
+        write_picture(self.folder + "/p.png", 1)
+        service = Service(self.store, "--create", "--image-model", model)
+        os.symlink(self.folder + "/nowhere", self.store + "/media")
+        answer = service.post("/v1/items", {"id": "p", "image": b64(self.folder + "/p.png")})
+        self.assertEqual((answer.status, answer.json()["error"]["code"]), (500, "internal"))
+        self.assertNotIn(self.folder, answer.body.decode())
+        self.assertIn(self.store + "/media", service.logged())
+        service.end()
+
     def test_another_model(self):
         models = [write_model("image", f"{self.folder}/{i}", i) for i in (1, 2)]
         write_picture(self.folder + "/p.png", 1)
