@@ -340,6 +340,15 @@ class Lines(Case):
             self.refused(answer, 413)
             self.assertIn("too many lines", answer.json()["error"]["message"])
 
+    def test_answered_before_the_last_line(self):
+        """What is read past is not in flight."""
+        with self.service.open_socket() as sock:
+            sock.sendall(LINES_HEAD.replace(b"/items", b"/items?wait=x"))
+            sock.sendall(chunks(b"{}\n" * 10000000, MIB))  # more than is on its way: the first ones were looked at
+            self.assertEqual(self.service.get("/v1/stats").status, 200)
+            sock.sendall(b"0\r\n\r\n")
+            self.refused(read_answer(sock), 400, "wait")
+
     def test_a_line_that_never_ends(self):
         lines = b'{"id": "c", "text": "red"}\n"' + b"x" * 5 * MIB + b'"\n{"id": "d", "text": "red"}\n'
         with self.service.open_socket() as sock:
@@ -406,7 +415,8 @@ class Slow(Case):
         for start in (b"G", b"GET / HTTP/1.1\r\nX-Slow: ", body + b"Content-Length: 900000\r\n\r\n",
                       body + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
                       lines + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
-                      refused + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n"):
+                      refused + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
+                      LINES_HEAD.replace(b"/items", b"/items?wait=x") + b"80000\r\n" + b"\n" * 0x40000):
             with self.service.open_socket() as sock:
                 sock.sendall(start)
                 self.assertEqual(self.drip(sock, b" " if start != b"G" else b"E"), b"")

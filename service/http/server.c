@@ -362,6 +362,7 @@ static void answer_at_once(http_request *r) {
 
 /* What was answered already is read past, so that the client gets to read why; in the time that it had then. */
 static enum MHD_Result waste_body(http_request *r, size_t n) {
+    leave_flight(r);
     if ((r->wasted += n) <= WASTE_MAX) return MHD_YES;
     answer_at_once(r);
     return MHD_NO;
@@ -428,6 +429,7 @@ void http_resume(http_request *r) {
     http_server *s = r->server; /* the request may be gone once it is resumed */
     r->received = 0;
     r->reading_since = magpie_seconds();
+    set_deadline(r, s->options.header_seconds); /* it may have been answered with more of its body to come */
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&s->asleep, 1);
 }
