@@ -171,6 +171,10 @@ class Requests(Case):
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:80"):
             self.assertEqual(self.raw(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").status, 200)
         self.refused(self.service.post("/v1/search", b"{}", **{"Sec-Fetch-Site": "cross-site"}), 403)
+        other = Service(os.path.join(self.folder.name, "other"), "--create", "--host", "0x7f.1")
+        for name, status in (("evil.example", 403), ("localhost", 200), ("0x7f.1", 200)):
+            self.assertEqual(other.get("/healthz", Host=name).status, status, name)
+        other.end()
 
     def test_json(self):
         vector = [1.0] * 4

@@ -157,16 +157,11 @@ static bool is_loopback_name(const char *host, const char *ours) {
     return false;
 }
 
-static bool listens_to_loopback(const http_options *options) {
-    return strcmp(options->host, "localhost") == 0 || strncmp(options->host, "127.", 4) == 0 ||
-           strcmp(options->host, "::1") == 0;
-}
-
 /* 403 for a page of another site; see "from other sites". */
 static bool check_site(http_request *r) {
     const http_options *options = &r->server->options;
     const char *host = http_header(r, "Host"), *site = http_header(r, "Sec-Fetch-Site");
-    if (host && listens_to_loopback(options) && !is_loopback_name(host, options->host)) {
+    if (host && r->server->is_loopback && !is_loopback_name(host, options->host)) {
         http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL,
                    "this service answers to localhost alone, not to %.100s", host);
         return false;
@@ -550,7 +545,15 @@ static void on_connection(void *context, struct MHD_Connection *one, void **sock
 
 /* ---- the server ---------------------------------------------------------------------------------------- */
 
-static magpie_status open_socket(const http_options *options, int *out, uint16_t *port) {
+static bool is_loopback(const struct sockaddr_storage *address) {
+    if (address->ss_family != AF_INET6)
+        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
+static magpie_status open_socket(http_server *s) {
+    const http_options *options = &s->options;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     char service[8];
@@ -573,9 +576,10 @@ static magpie_status open_socket(const http_options *options, int *out, uint16_t
         if (fd >= 0) close(fd);
         return magpie_fail_errno(error, "cannot listen to %s, port %u", options->host, options->port);
     }
-    *out = fd;
-    *port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                : ((struct sockaddr_in *)&address)->sin_port);
+    s->listening = fd;
+    s->is_loopback = is_loopback(&address);
+    s->port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                  : ((struct sockaddr_in *)&address)->sin_port);
     return MAGPIE_OK;
 }
 
@@ -604,19 +608,17 @@ static size_t leave_escaped(void *context, struct MHD_Connection *connection, ch
 }
 
 static magpie_status start_daemon(http_server *s) {
-    int fd = -1;
-    magpie_status status = open_socket(&s->options, &fd, &s->port);
+    magpie_status status = open_socket(s);
     if (status != MAGPIE_OK) return status;
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, s->port, NULL, NULL,
-        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_THREAD_POOL_SIZE,
+        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)s->listening, MHD_OPTION_THREAD_POOL_SIZE,
         s->options.threads, MHD_OPTION_CONNECTION_LIMIT, connection_limit(&s->options),
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
-    s->listening = fd;
     if (s->daemon) return MAGPIE_OK;
-    close(fd);
+    close(s->listening);
     return magpie_fail(MAGPIE_E_INTERNAL, "cannot start the server on %s, port %u", s->options.host, s->port);
 }
 

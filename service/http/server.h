@@ -45,6 +45,7 @@ typedef struct http_options {
 struct http_server {
     http_options options;
     uint16_t port;
+    bool is_loopback; /* the address that it listens to */
     struct MHD_Daemon *daemon;
     serving_source *source;
     const http_keys *keys; /* NULL: everybody may do everything */
