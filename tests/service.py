@@ -28,7 +28,8 @@ class Service:
     """`magpie serve` at a free port, until `end`."""
 
     def __init__(self, store, *arguments, env=None):
-        self.log = tempfile.TemporaryFile("w+")  # pylint: disable=consider-using-with
+        # Appended to, for whoever reads it here moves the place of both.
+        self.log = tempfile.TemporaryFile("a+")  # pylint: disable=consider-using-with
         command = [binary(), "serve", "--store", store, "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, env={**os.environ, **NO_MODELS, **(env or {})},
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)

@@ -6,8 +6,10 @@
  * and a rate for its body and its answer; one that is slower holds a descriptor that long and no thread ever.
  *
  * FROM OTHER SITES. A browser page of somebody else must not reach a service on this machine: a server that
- * listens to loopback answers only those who call it by a loopback name (DNS rebinding), bodies need their own
- * Content-Type (which makes a browser ask first), and nobody is allowed across unless --cors says so. */
+ * listens to loopback answers only those who call it by a loopback name (DNS rebinding). JSON and lines need
+ * their own Content-Type, which makes a browser ask first, and nobody is allowed across unless --cors says so. A
+ * form, which the search takes too, is sent without asking: what a browser says of it (Sec-Fetch-Site) is what
+ * stops that one. */
 #ifndef MAGPIE_SERVER_H
 #define MAGPIE_SERVER_H
 
