@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import select
+import signal
 import socket
 import sys
 import tempfile
@@ -401,6 +402,11 @@ class Leaving(Case):
 class Slow(Case):
     arguments = ("--header-timeout", 1, "--idle-timeout", 1)
 
+    def until(self, holds):
+        until = time.monotonic() + TIMEOUT
+        while not holds():
+            self.assertLess(time.monotonic(), until)
+
     def drip(self, sock, text):
         """A byte now and then, until it is cut; what was answered."""
         until = time.monotonic() + TIMEOUT
@@ -425,6 +431,28 @@ class Slow(Case):
                 sock.sendall(start)
                 self.assertEqual(self.drip(sock, b" " if start != b"G" else b"E"), b"")
                 self.lives()
+
+    def test_end_waits_for_no_slow_client(self):
+        """While the others are answered it is cut, and what they asked is in the log."""
+        service = Service(os.path.join(self.folder.name, "ending"), "--create", "--header-timeout", 1)
+        head = (f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {MIB}\r\n\r\n").encode()
+        slow, first, last = (service.open_socket() for _ in range(3))
+        slow.sendall(head)
+        for sock in (first, last):  # so much of a body that there is time for the rest
+            sock.sendall(head.replace(b"\r\n\r\n", b"\r\nX-Request-Id: in-time\r\n\r\n") + b" " * (MIB - 1))
+        self.until(lambda: service.get("/v1/stats").json()["connections"] >= 4)
+        service.process.send_signal(signal.SIGTERM)
+        self.until(lambda: "ending" in service.logged())
+        self.assertEqual(self.drip(slow, b" "), b"")
+        first.sendall(b" ")
+        self.assertEqual(read_answer(first).status, 400)
+        self.until(lambda: "in-time" in service.logged())
+        last.sendall(b" ")
+        self.assertEqual(read_answer(last).status, 400)
+        for sock in (slow, first, last):
+            sock.close()
+        service.end()
 
     def test_idle_ones_hold_nobody(self):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

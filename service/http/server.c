@@ -639,7 +639,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     return status;
 }
 
-static const struct timespec moment = {.tv_nsec = 2000000};
+static const struct timespec moment = {.tv_nsec = 10000000};
 
 /* MHD_quiesce_daemon would do, but that it ends the process where a thread of the pool takes the socket out of
  * its set at the same moment. So its number is given to what never becomes ready, which closes the socket. */
@@ -654,7 +654,11 @@ void http_server_drain(http_server *s, double seconds) {
     const double until = magpie_seconds() + seconds;
     atomic_store(&s->draining, true);
     stop_listening(s);
-    while (atomic_load(&s->begun) && magpie_seconds() < until) nanosleep(&moment, NULL);
+    while (atomic_load(&s->begun) && magpie_seconds() < until) {
+        connections_cut(s->connections);
+        access_log_flush(s->log);
+        nanosleep(&moment, NULL);
+    }
 }
 
 void http_server_stop(http_server *s) {
