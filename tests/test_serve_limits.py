@@ -385,6 +385,23 @@ class Lines(Case):
         self.assertEqual(self.service.get("/v1/stats").status, 200)
 
 
+class Stalled(unittest.TestCase):
+    def test_a_log_that_nobody_reads(self):
+        """Requests are answered, and the end comes; what was read of it are whole lines."""
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkfifo(folder + "/log")
+            log = os.open(folder + "/log", os.O_RDONLY | os.O_NONBLOCK)
+            service = Service(folder + "/store", "--create", "--access-log", folder + "/log")
+            connection = service.connect()
+            for _ in range(2000):  # 2 MB of lines
+                self.assertEqual(service.ask("GET", "/" + "x" * 1000 + "/y", connection=connection).status, 404)
+            connection.close()
+            service.end()
+            read = b"".join(iter(lambda: os.read(log, MIB), b""))
+            os.close(log)
+            self.assertGreater(len([json.loads(line) for line in read.split(b"\n")[:-1]]), 10)
+
+
 class Leaving(Case):
     # It may be only by the idle time that libmicrohttpd sees that a client has left in the middle of a body.
     arguments = ("--idle-timeout", 1)
