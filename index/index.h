@@ -127,8 +127,9 @@ typedef struct magpie_store_stats {
     uint64_t vectors[MAGPIE_SPACES];
     size_t dimension[MAGPIE_SPACES]; /* 0: not bound */
     char model[MAGPIE_SPACES][128], fingerprint[MAGPIE_SPACES][128];
-    uint64_t users, interactions; /* users that are there; all interactions of theirs */
-    uint64_t file_bytes;          /* used in data.mdb */
+    uint64_t users, interactions;   /* users that are there; all interactions of theirs */
+    uint64_t interactions_sequence; /* another one after every commit that wrote or deleted one of these */
+    uint64_t file_bytes;            /* used in data.mdb */
     uint64_t map_bytes;
 } magpie_store_stats;
 

@@ -432,6 +432,8 @@ static magpie_status read_stats(magpie_store *store, MDB_txn *txn, magpie_store_
     if (status == MAGPIE_OK) status = magpie_store_entries(store, txn, MAGPIE_TABLE_USERS, &out->users);
     if (status == MAGPIE_OK)
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_INTERACTIONS, &out->interactions);
+    if (status == MAGPIE_OK)
+        status = magpie_store_number(store, txn, "interactions", &out->interactions_sequence);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
         magpie_space_binding state;
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_VECTORS + s, &out->vectors[s]);

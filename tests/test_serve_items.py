@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import Service  # noqa: E402
+from service import TIMEOUT, Service  # noqa: E402
 from sample import item, model_or_skip, run, run_json, write_model, write_picture, write_sound  # noqa: E402
 
 MODEL = model_or_skip()
@@ -401,6 +401,14 @@ class Users(Case):
         self.rejects(["half", "other"])
         self.fails("DELETE", "/v1/users/half", None, 404, "id")
         self.assertEqual(self.rejects() & {"half", "other"}, {"other"})
+
+    def test_likes_that_are_taken_back(self):
+        """They are no more and no fewer than they were, and yet what is popular is another."""
+        for weight, popular in ((1, True), (-1, False), (1, True)):
+            self.like([{"user": f"fan{i}", "item": "a hit", "weight": weight} for i in range(50)])
+            until = time.monotonic() + TIMEOUT
+            while popular != ("a hit" in [hit["id"] for hit in self.ask("POST", "/v1/recommend", {"user": "?"})["hits"]]):
+                self.assertLess(time.monotonic(), until, "the recommender is never opened anew")
 
     def test_long_history(self):
         self.like([{"user": "long", "item": str(i), "time": i + 1} for i in range(3000)])

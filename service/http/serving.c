@@ -24,7 +24,7 @@ struct serving_source {
     uint64_t wanted, done; /* rounds of taking in what was written: asked for, and ended */
     bool reload, ending, failed;
     char why[512];                   /* the last failure of a round */
-    uint64_t sequence, interactions; /* of the store, at the last round */
+    uint64_t sequence, interactions; /* of the store, at the last round: what changes with each of them */
     bool unsaved;                    /* indexes hold what their files do not */
     bool reopen;                     /* the recommender, whatever there is of it */
     uint64_t tries;                  /* to open one */
@@ -260,7 +260,7 @@ static magpie_status refresh_indexes(serving_source *s, bool asked) {
     pthread_mutex_lock(&s->lock);
     s->unsaved |= changed;
     s->sequence = stats.sequence;
-    s->interactions = stats.interactions;
+    s->interactions = stats.interactions_sequence;
     pthread_mutex_unlock(&s->lock);
     return MAGPIE_OK;
 }
