@@ -459,6 +459,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
             status = open_index(s->current.store, i, &s->current.index[i]);
     if (status == MAGPIE_OK) {
         s->sequence = stats.sequence;
+        s->interactions = stats.interactions_sequence;
         s->spaces = s->current.models->spaces;
         status = start_threads(s);
     }
