@@ -314,6 +314,9 @@ class Changes(Served):
         sequence = run_json("stats", "--store", store)["sequence"]
         until(lambda: self.caught_up(service, sequence), "the index takes it in")
         files = {name: os.stat(f"{store}/{name}").st_mtime_ns for name in os.listdir(store) if not name.endswith(".mdb")}
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(TIMEOUT)
+        self.assertNotIn("not saved", service.logged())  # it was not tried
         service.end()
         after = {name: os.stat(f"{store}/{name}").st_mtime_ns for name in os.listdir(store) if not name.endswith(".mdb")}
         self.assertEqual(after, files)

@@ -25,6 +25,7 @@ struct serving_source {
     bool reload, ending, failed;
     char why[512];                   /* the last failure of a round */
     uint64_t sequence, interactions; /* of the store, at the last round: what changes with each of them */
+    bool saves;                      /* index files are ours to write */
     bool unsaved;                    /* indexes hold what their files do not */
     bool reopen;                     /* the recommender, whatever there is of it */
     uint64_t tries;                  /* to open one */
@@ -258,7 +259,7 @@ static magpie_status refresh_indexes(serving_source *s, bool asked) {
         status = refresh_index(s, &stats, i);
     if (status != MAGPIE_OK) return status;
     pthread_mutex_lock(&s->lock);
-    s->unsaved |= changed;
+    s->unsaved |= changed && s->saves;
     s->sequence = stats.sequence;
     s->interactions = stats.interactions_sequence;
     pthread_mutex_unlock(&s->lock);
@@ -356,13 +357,18 @@ static void renew_recommender(serving_source *s) {
     pthread_cond_broadcast(&s->changed);
 }
 
-static void save_indexes(serving_source *s) {
+/* Whether all are. */
+static bool save_indexes(serving_source *s) {
     serving view;
+    bool all = true;
     serving_take(s, &view);
-    for (unsigned i = 0; i < MAGPIE_SPACES; i++)
-        if (view.index[i] && magpie_index_save(view.index[i]->index) != MAGPIE_OK)
-            say_failure(s, "an index was not saved, and will be caught up from the store at the next start");
+    for (unsigned i = 0; i < MAGPIE_SPACES; i++) {
+        if (!view.index[i] || magpie_index_save(view.index[i]->index) == MAGPIE_OK) continue;
+        say_failure(s, "an index was not saved; until it is, it is caught up from the store at a start");
+        all = false;
+    }
     serving_give_back(&view);
+    return all;
 }
 
 static void *keep_tended(void *argument) {
@@ -373,8 +379,9 @@ static void *keep_tended(void *argument) {
         if (s->unsaved && magpie_seconds() - s->saved > save_every) {
             s->unsaved = false;
             pthread_mutex_unlock(&s->lock);
-            save_indexes(s);
+            const bool saved = save_indexes(s);
             pthread_mutex_lock(&s->lock);
+            s->unsaved |= !saved;
             s->saved = magpie_seconds();
         }
         if (!s->ending && !needs_recommender(s)) wait_a_while(s);
@@ -448,6 +455,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
     if (!s) return MAGPIE_E_NO_MEMORY;
     s->options = *options;
     s->saved = magpie_seconds();
+    s->saves = mode != STORAGE_READ;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     model_without_teams();
@@ -474,6 +482,6 @@ void serving_close(serving_source *s) {
     if (!s) return;
     end_thread(s, s->fresh);
     end_thread(s, s->tended);
-    if (s->unsaved) save_indexes(s);
+    if (s->unsaved) (void)save_indexes(s);
     free_source(s);
 }
