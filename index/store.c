@@ -292,10 +292,10 @@ static magpie_status compare_space(magpie_store *store, MDB_txn *txn, magpie_spa
     if (is_model(&state, model)) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_MISMATCH,
-        "the %s space of %s was made by the model %s (%zu dimensions, fingerprint %s), not by %s (%zu, %s): "
+        "the %s space was made by the model %s (%zu dimensions, fingerprint %s), not by %s (%zu, %s): "
         "use that model, or make a new store",
-        magpie_space_name(space), store->environment.directory, state.model, state.dimension,
-        state.fingerprint, model->model, model->dimension, model->fingerprint);
+        magpie_space_name(space), state.model, state.dimension, state.fingerprint, model->model,
+        model->dimension, model->fingerprint);
 }
 
 static magpie_status validate_model(magpie_space space, const magpie_space_model *model) {

@@ -501,6 +501,7 @@ class Refused(unittest.TestCase):
         for body in (picture, [picture, {"id": "q"}]):
             answer = service.post("/v1/items", body)
             self.assertEqual((answer.status, answer.json()["error"]["code"]), (409, "conflict"))
+            self.assertNotIn(self.folder, answer.json()["error"]["message"])
         self.assertEqual(service.ask("DELETE", "/v1/items/p").status, 200)  # which needs no model
         service.end()
         self.assertEqual(os.listdir(self.store + "/media"), [])

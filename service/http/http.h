@@ -142,7 +142,7 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
 http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field);
 unsigned http_status_of(magpie_status status);
 /* What a client is told of a failure in these words: those that may speak of files and folders of this
- * machine are for the log. */
+ * machine are for the log. Those of a store or an index that is busy or another model's name none. */
 const char *http_words(http_request *r, unsigned status, const char *words);
 const char *http_code_of(unsigned status); /* "not_found" */
 

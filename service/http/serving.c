@@ -23,7 +23,6 @@ struct serving_source {
     serving current;
     uint64_t wanted, done; /* rounds of taking in what was written: asked for, and ended */
     bool reload, ending, failed;
-    char why[512];                   /* the last failure of a round */
     uint64_t sequence, interactions; /* of the store, at the last round: what changes with each of them */
     bool saves;                      /* index files are ours to write */
     bool unsaved;                    /* indexes hold what their files do not */
@@ -277,9 +276,11 @@ static magpie_status refresh_models(serving_source *s, bool reload) {
     heads_store now;
     served_models *new;
     magpie_status status = heads_read_store(s->current.store, &now);
-    if (status != MAGPIE_OK || (!reload && !are_outdated(s, &now))) return status;
-    s->spaces = now;
-    status = open_models(s, &new);
+    if (status == MAGPIE_OK && !reload && !are_outdated(s, &now)) return status;
+    if (status == MAGPIE_OK) {
+        s->spaces = now;
+        status = open_models(s, &new);
+    }
     if (status == MAGPIE_OK) {
         replace_models(s, new);
         s->options.log("info", "models were opened anew");
@@ -318,7 +319,6 @@ static void *keep_fresh(void *argument) {
         magpie_status status = take_in(s, asked, reload);
         pthread_mutex_lock(&s->lock);
         s->failed = status != MAGPIE_OK;
-        if (s->failed) snprintf(s->why, sizeof s->why, "%s", magpie_error());
         s->done = round;
         pthread_cond_broadcast(&s->changed);
         if (s->wanted == s->done && !s->reload && !s->ending) wait_a_while(s);
@@ -418,7 +418,8 @@ magpie_status serving_catch_up(serving_source *s) {
     const uint64_t round = ++s->wanted;
     pthread_cond_broadcast(&s->changed);
     while (s->done < round && !s->ending) pthread_cond_wait(&s->changed, &s->lock);
-    if (s->failed) status = magpie_fail(MAGPIE_E_BUSY, "%s", s->why);
+    if (s->failed)
+        status = magpie_fail(MAGPIE_E_BUSY, "models and indexes are not up to date; the log has the reason");
     pthread_mutex_unlock(&s->lock);
     return status;
 }
