@@ -58,8 +58,8 @@ static magpie_status forget(void *context, const char *folder, const char *name)
 
 magpie_status forget_in_models(uint32_t number) { return storage_file_status(rankers_each(forget, &number)); }
 
-/* One at a time, over all threads and processes: two would each write what the other left out. The lock is on the
- * store's folder, as that of those who write index files. */
+/* One at a time, over all threads and processes: two would each write what the other left out. The lock is on
+ * the store's folder, as that of those who write index files. */
 static magpie_status lock_store(int *lock) {
     const char *directory = storage_directory();
     *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

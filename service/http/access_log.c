@@ -1,7 +1,8 @@
 /* access_log.c - see access_log.h.
  *
- * Whoever reads it may stop to: a pipe is full then, and who wrote to it would wait with the lock held, and behind
- * it all connections. So no more is written than is taken at once, and what does not fit here meanwhile is lost. */
+ * Whoever reads it may stop to: a pipe is full then, and who wrote to it would wait with the lock held, and
+ * behind it all connections. So no more is written than is taken at once, and what does not fit here
+ * meanwhile is lost. */
 #include "access_log.h"
 #include "../item.h"
 #include "keys.h"
@@ -44,8 +45,8 @@ magpie_status access_log_open(const char *path, access_log **out) {
     return magpie_fail_errno(errno, "cannot write %s", path);
 }
 
-/* With the lock held. What cannot be written is lost: a full disk must not stop a search. A pipe that is ready takes
- * PIPE_BUF bytes. */
+/* With the lock held. What cannot be written is lost: a full disk must not stop a search. A pipe that is
+ * ready takes PIPE_BUF bytes. */
 static void write_lines(access_log *log) {
     magpie_text *lines = &log->lines;
     struct pollfd ready = {.fd = log->file, .events = POLLOUT};

@@ -2,8 +2,8 @@
  *
  * A block is what came while the one before was written, so a client that is faster than the encoders is
  * held up by its connection, and what waits here stays small. Answers gather until the last line has come,
- * for HTTP has them behind the body; that bounds how many lines one request may have, for they may have a part
- * of what all bodies may. */
+ * for HTTP has them behind the body; that bounds how many lines one request may have, for they may have a
+ * part of what all bodies may. */
 #include "handlers.h"
 #include "item_json.h"
 #include "server.h"

@@ -117,7 +117,7 @@ static void let_go(http_request *r) {
     magpie_text_free(&r->body);
 }
 
-/* A client may take its time to read. Where there is no room for that, it is told so instead, unless it wrote. */
+/* A client may take its time to read. Where there is no room for that it is told so, unless it wrote. */
 static void hold_answer(http_request *r) {
     const size_t size = r->answer.size;
     if (size <= SMALL_ANSWER || hold(r, size) || (r->route->flags & HTTP_WRITES)) return;
@@ -358,6 +358,7 @@ static void answer_at_once(http_request *r) {
 /* What was answered already is read past, so that the client gets to read why; in the time that it had then. */
 static enum MHD_Result waste_body(http_request *r, size_t n) {
     leave_flight(r);
+    let_go(r);
     if ((r->wasted += n) <= WASTE_MAX) return MHD_YES;
     answer_at_once(r);
     return MHD_NO;
@@ -382,8 +383,7 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
     else
         refuse_size(r);
     set_deadline(r, r->server->options.header_seconds);
-    magpie_text_free(&r->body);
-    release(r, r->held);
+    let_go(r);
     return MHD_YES;
 }
 

@@ -2,14 +2,15 @@
  *
  * LIMITS stand before work: a request without a route, a key, or room is refused by its header alone. Its body is
  * read past, some time and bytes long, for many a client sends all of it before it reads why. What is in flight
- * is bounded in number, its bodies and the answers that are not read yet in bytes; beyond, 429 with Retry-After. A client has a time for its header
- * and a rate for its body and its answer; one that is slower holds a descriptor that long and no thread ever.
+ * is bounded in number, its bodies and the answers that are not read yet in bytes; beyond, 429 with
+ * Retry-After. A client has a time for its header and a rate for its body and its answer; one that is slower
+ * holds a descriptor that long and no thread ever.
  *
  * FROM OTHER SITES. A browser page of somebody else must not reach a service on this machine: a server that
  * listens to loopback answers only those who call it by a loopback name (DNS rebinding). JSON and lines need
- * their own Content-Type, which makes a browser ask first, and nobody is allowed across unless --cors says so. A
- * form, which the search takes too, is sent without asking: what a browser says of it (Sec-Fetch-Site) is what
- * stops that one. */
+ * their own Content-Type, which makes a browser ask first, and nobody is allowed across unless --cors says
+ * so. A form, which the search takes too, is sent without asking: what the browser says of it
+ * (Sec-Fetch-Site) is what stops that one. */
 #ifndef MAGPIE_SERVER_H
 #define MAGPIE_SERVER_H
 
