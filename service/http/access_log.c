@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { GATHERED_MAX = 64 << 10, WAITING_MAX = 1 << 20 /* bytes that nobody takes */ };
@@ -45,15 +46,21 @@ magpie_status access_log_open(const char *path, access_log **out) {
     return magpie_fail_errno(errno, "cannot write %s", path);
 }
 
-/* With the lock held. What cannot be written is lost: a full disk must not stop a search. A pipe that is
- * ready takes PIPE_BUF bytes. */
+/* What it takes at once when it is ready: a pipe so much, a file all. */
+static size_t piece_of(int file) {
+    struct stat st;
+    return fstat(file, &st) == 0 && S_ISREG(st.st_mode) ? SIZE_MAX : PIPE_BUF;
+}
+
+/* With the lock held. What cannot be written is lost: a full disk must not stop a search. */
 static void write_lines(access_log *log) {
     magpie_text *lines = &log->lines;
     struct pollfd ready = {.fd = log->file, .events = POLLOUT};
+    const size_t most = piece_of(log->file);
     size_t at = 0;
     while (at < lines->size && poll(&ready, 1, 0) > 0) {
         const size_t rest = lines->size - at;
-        ssize_t n = write(log->file, lines->data + at, rest < PIPE_BUF ? rest : PIPE_BUF);
+        ssize_t n = write(log->file, lines->data + at, rest < most ? rest : most);
         at = n > 0 ? at + (size_t)n : lines->size;
     }
     if (!at) return;
