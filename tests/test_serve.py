@@ -12,7 +12,7 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from one_space import JointStore  # noqa: E402
+from one_space import JointStore, write_heads  # noqa: E402
 from sample import NO_MODELS, Case, item, run, run_json, write_catalogue, write_model, write_picture, write_sound  # noqa: E402
 from service import TIMEOUT, Answer, Service  # noqa: E402
 
@@ -304,6 +304,26 @@ class Changes(Served):
         service.end()
         second.end()
         self.assertEqual(run_json("check", "--store", store)["problems"], [])
+
+    def test_another_process_fuses(self):
+        """Fused vectors come to be of another width by heads that the service was not given: items are found by items."""
+        store, one = f"{self.folder}/fused", item(0)["id"]
+        run_json("ingest", f"{self.folder}/catalogue.jsonl", "--store", store, *self.models)
+        service = self.serve(store=store)
+        spaces = service.get("/v1/stats").json()["spaces"]
+        inputs = {name: spaces[name]["dimension"] for name in ("text", "image", "audio")}
+        for dimension in (2, 16):
+            heads = f"{self.folder}/heads-{dimension}"
+            write_heads(heads, inputs, dict.fromkeys(inputs, 1), dimension)
+            run_json("fuse", "--store", store, *self.models, "--fusion-model", heads)
+            sequence = run_json("stats", "--store", store)["sequence"]
+            until(lambda: self.caught_up(service, sequence), "the index is opened anew")
+            similar = service.get(f"/v1/items/{one.replace('/', '%2F')}/similar").json()["hits"]
+            self.same(similar, self.command("--item", one, store=store))
+            self.same(self.hits({"query": [{"item": one}, {"item": item(3)["id"], "weight": -0.5}]}, service),
+                      self.command("--item", one, "--not-item", item(3)["id"], store=store))
+            self.assertEqual(service.post("/v1/search", {"query": "red cat"}).status, 409)
+        service.end()
 
     def test_read_only(self):
         """Nothing is written, though another process changes the store; and there may be a place where nobody may."""

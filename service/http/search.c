@@ -211,18 +211,14 @@ static bool choose_fusion(http_request *r, search *s) {
     const served_models *models = r->view.models;
     query *q = &s->json.query;
     const bool heads = s->explain || query_needs_encoder(q);
-    q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : models->mixer;
+    q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : s->index->mixer;
     magpie_status status = MAGPIE_OK;
     if (heads && s->space == MAGPIE_SPACE_FUSED && !q->fusion) {
         http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, s->explain ? "explain" : "query",
                    "the service has no model that fills the fused space: see --model");
         return false;
     }
-    if (heads)
-        status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
-    else if (s->space == MAGPIE_SPACE_FUSED && !q->fusion)
-        status =
-            magpie_fail(MAGPIE_E_BUSY, "the service is taking in the store's first vectors: search again");
+    if (heads) status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
     if (status != MAGPIE_OK) http_failure(r, status, NULL);
     return status == MAGPIE_OK;
 }
