@@ -136,6 +136,21 @@ class Search(Served):
         self.assertEqual(self.hits({"query": "dog", "explain": True, "filter": {"must": [
             {"key": "price", "range": {"lt": -1}}]}}), [])
 
+    def test_explain_where_nothing_is_a_sum(self):
+        """In a store without heads a picture is compared with pictures: nothing to explain, by service and command."""
+        store, catalogue = f"{self.folder}/plain", f"{self.folder}/plain.jsonl"
+        models = ("--model", self.joint, "--image-model", write_model("image", f"{self.folder}/pictures"))
+        write_catalogue(catalogue, [self.make_item(i) for i in range(6)])
+        run_json("ingest", catalogue, "--store", store, *models)
+        picture = f"{self.folder}/new.png"
+        service = Service(store, *models)
+        query = {"query": {"image": in_base64(picture)}}
+        self.assertEqual(len(self.hits(query, service)), 3)
+        answer = service.post("/v1/search", {**query, "explain": True})
+        self.assertEqual((answer.status, answer.json()["error"]["field"]), (422, "space"))
+        service.end()
+        self.fails(1, "explain", "search", "--store", store, *models, "--image", picture, "--explain")
+
     def test_vector(self):
         code, out, err = run("encode", "--modality", "text", *self.models, stdin='{"id": "q", "text": "red cat"}\n')
         self.assertEqual(code, 0, err)

@@ -33,7 +33,7 @@ enum { START, READ, ENCODED }; /* r->step */
 
 typedef struct search {
     query_json json;
-    magpie_space space; /* MAGPIE_SPACES: as the query is */
+    magpie_space space; /* until the query is read MAGPIE_SPACES: as that is */
     size_t k, offset;
     double least; /* score; -INFINITY: any */
     unsigned fields;
@@ -165,8 +165,8 @@ static bool read_request(http_request *r, search *s) {
         return false;
     }
     if (body && !query_json_weigh(r, &s->json, json_object_get(body, "weights"))) return false;
-    const bool fused = s->space == MAGPIE_SPACES || s->space == MAGPIE_SPACE_FUSED;
-    if (fused || (query_is_single(&s->json.query) && !s->explain)) return true;
+    if (s->space == MAGPIE_SPACES) s->space = query_space(&s->json.query, &r->view.models->spaces);
+    if (s->space == MAGPIE_SPACE_FUSED || (query_is_single(&s->json.query) && !s->explain)) return true;
     http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, "space",
                s->explain ? "only in the fused space a score is a sum that can be explained"
                           : "this space takes one thing that is wanted; a mix is for the fused space");
@@ -177,9 +177,8 @@ static bool read_request(http_request *r, search *s) {
 
 /* The index of the space that is asked; where texts alone fill the fused space, that is the texts' too. */
 static bool choose_space(http_request *r, search *s) {
-    const served_models *models = r->view.models;
-    if (s->space == MAGPIE_SPACES) s->space = query_space(&s->json.query, &models->spaces);
-    if (s->space == MAGPIE_SPACE_TEXT && !r->view.index[s->space] && heads_text_alone(&models->spaces))
+    if (s->space == MAGPIE_SPACE_TEXT && !r->view.index[s->space] &&
+        heads_text_alone(&r->view.models->spaces))
         s->space = MAGPIE_SPACE_FUSED;
     s->index = r->view.index[s->space];
     if (s->index) return true;
@@ -410,7 +409,7 @@ static http_outcome finish(http_request *r, search *s) {
 
 static bool may_take_long(const http_request *r, const search *s) {
     magpie_index_stats stats;
-    const served_index *index = r->view.index[s->space == MAGPIE_SPACES ? MAGPIE_SPACE_FUSED : s->space];
+    const served_index *index = r->view.index[s->space];
     if (s->filter || s->user.size || s->offset + s->k > DEEP) return true;
     if (!index) return false;
     magpie_index_get_stats(index->index, &stats);
@@ -485,5 +484,6 @@ http_outcome search_similar(http_request *r) {
     strcpy(s->json.names[0], "id");
     s->json.query.parts = s->json.parts;
     s->json.query.count = 1;
+    s->space = MAGPIE_SPACE_FUSED;
     return may_take_long(r, s) ? http_move_to_worker(r) : finish(r, s);
 }
