@@ -101,8 +101,16 @@ struct http_request {
 const char *http_query(http_request *r, const char *name);
 /* The same as a whole number from `least` to `most`; answers 400 and returns false where it is none. */
 bool http_query_number(http_request *r, const char *name, size_t least, size_t most, size_t *value);
-/* The body as JSON, the request's; NULL, and 400 has been answered, where it is none. */
+/* The body as JSON, the request's; NULL, and 400 has been answered, where it is none, or that there is no room. */
 json_t *http_json(http_request *r);
+/* The same of any text, of the caller's; it is held by the request (http_hold). NULL: *error says why, unless it
+ * has been answered that there is no room. */
+json_t *http_parse(http_request *r, magpie_string text, json_error_t *error);
+/* To be called once, before there are threads: http_parse counts by what it sets. */
+void http_count_json(void);
+/* After a tree of so many bytes has been freed: the allocator would keep them, for each thread that had a tree. A large
+ * one's go back to the system. */
+void http_trim(size_t bytes);
 /* What is wrong with JSON: 400, or 422 where it is a number that is too large for us. */
 http_outcome http_bad_json(http_request *r, const json_error_t *error, const char *field);
 /* A header of the request; NULL: it is not there. */
@@ -149,6 +157,8 @@ const char *http_code_of(unsigned status); /* "not_found" */
 /* Counts bytes that the request needs besides its body until it is answered; 429, and false, where all
  * requests together have too many. */
 bool http_hold(http_request *r, size_t bytes);
+/* Some of them are needed no more. */
+void http_release(http_request *r, size_t bytes);
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 

@@ -138,9 +138,9 @@ static bool read_form(http_request *r, search *s) {
                                   image ? "image" : "audio");
         } else if (part.name.size == 7 && memcmp(part.name.data, "request", 7) == 0 && !r->json) {
             json_error_t error;
-            r->json = json_loadb(part.bytes.data, part.bytes.size, JSON_REJECT_DUPLICATES, &error);
+            r->json = http_parse(r, part.bytes, &error);
             fine = r->json && read_body(r, r->json, s);
-            if (!r->json) http_bad_json(r, &error, "request");
+            if (!r->json && !r->answered) http_bad_json(r, &error, "request");
         } else {
             http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "body",
                        "the fields of a form are request, image and audio");

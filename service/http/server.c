@@ -302,7 +302,7 @@ static bool body_is_awaited(http_request *r) {
     return !http_header(r, "Expect") && (!length || strtoull(length, NULL, 10) <= WASTE_MAX);
 }
 
-static void release_body(http_request *r, size_t bytes) {
+void http_release(http_request *r, size_t bytes) {
     atomic_fetch_sub(&r->server->bodies, bytes);
     r->held -= bytes;
 }
@@ -358,7 +358,7 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
         refuse_size(r);
     set_deadline(r, r->server->options.header_seconds);
     magpie_text_free(&r->body);
-    release_body(r, r->held);
+    http_release(r, r->held);
     return MHD_YES;
 }
 
@@ -403,6 +403,13 @@ void http_resume(http_request *r) {
     atomic_fetch_sub(&s->asleep, 1);
 }
 
+/* Not on a connection's thread: a tree may have millions of values. */
+static void free_json(http_request *r) {
+    json_decref(r->json);
+    r->json = NULL;
+    http_trim(r->held);
+}
+
 /* On a worker's thread. */
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
@@ -412,10 +419,11 @@ static void work(http_request *r) {
         outcome = r->route->run(r);
     } else {
         outcome = r->route->take(r);
-        release_body(r, r->held - r->body.size);
+        http_release(r, r->held - r->body.size);
         r->looked_at = true;
     }
     r->on_worker = false;
+    if (outcome == HTTP_DONE && r->json) free_json(r);
     if (outcome == HTTP_WAIT)
         r->submit(r); /* its connection is asleep already */
     else
@@ -493,7 +501,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     leave_flight(r);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
-    release_body(r, r->held);
+    http_release(r, r->held);
     atomic_fetch_sub(&s->begun, 1);
     if (r->free_state) r->free_state(r->state);
     serving_give_back(&r->view);
