@@ -191,6 +191,9 @@ class Search(Served):
             path = f"/v1/items/{one.replace('/', '%2F')}/similar?k=6"
             self.same(self.service.get(path).json()["hits"], self.command("--item", one, "-k", "6"))
             self.assertNotIn(one, [hit["id"] for hit in self.service.get(path).json()["hits"]])
+            # What is remembered of it is not the answer to a body that says the same.
+            for body in (f"similar 6 {path[:-4]}", f"6 {path[:-4]}", path[:-4], path):
+                self.assertEqual(self.service.post("/v1/search", body.encode()).status, 400)
         self.assertEqual(self.service.get("/v1/items/nobody/similar").status, 404)
         for k in ("0", "-1", "x", "", "1e1", "99999999999999999999"):
             self.assertEqual(self.service.get(f"/v1/items/a/similar?k={k}").status, 400)

@@ -433,7 +433,9 @@ static bool give_remembered(http_request *r, search *s, magpie_string request) {
         of[2 + i] = stats.sequence + 1;
     }
     if (status != MAGPIE_OK) return false;
-    const lru_key moment = lru_hash(0, (magpie_string){(const char *)of, sizeof of});
+    /* A body may say what a path does, and is another request. */
+    const lru_key moment =
+        lru_hash((uint64_t)(uintptr_t)r->route, (magpie_string){(const char *)of, sizeof of});
     s->key = lru_hash(moment.of[0], request);
     s->has_key = true;
     magpie_text out = {0};
@@ -474,7 +476,7 @@ http_outcome search_similar(http_request *r) {
     if (s) return finish(r, s);
     if (!(s = begin(r)) || !http_query_number(r, "k", 1, r->server->options.k_most, &s->k)) return HTTP_DONE;
     magpie_text request = {0};
-    magpie_text_printf(&request, "similar %zu %s", s->k, r->path);
+    magpie_text_printf(&request, "%zu %s", s->k, r->path);
     const bool remembered =
         !request.failed && give_remembered(r, s, (magpie_string){request.data, request.size});
     magpie_text_free(&request);
