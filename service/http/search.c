@@ -253,7 +253,8 @@ static int compare_ranked(const void *a, const void *b) {
     return (x->at > y->at) - (x->at < y->at);
 }
 
-/* By relevance alone where there is no recommender: its failure is none of a search. */
+/* By relevance alone where there is no recommender; where there is one, a search fails as it does (the fused vectors
+ * are being made anew, say). */
 static magpie_status mix(http_request *r, const search *s, ranked *out) {
     const served_index *fused = r->view.index[MAGPIE_SPACE_FUSED];
     const float w = (float)s->user_weight, best = s->count ? s->hits[0].score : 0,
