@@ -127,7 +127,11 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
 bool http_get_bool(http_request *r, json_t *object, const char *path, const char *name, bool *out);
 /* 400 where it has a member of no name in `names`, which ends with NULL: a misspelt one is not lost. */
 bool http_check_names(http_request *r, json_t *object, const char *path, const char *const *names);
-/* A picture or a sound: base64 or a data: URL of it, decoded, *bytes to be freed with free(). */
+/* A picture or a sound of at most about `limit` bytes: base64 or a data: URL of it, decoded, *bytes to be freed with
+ * free(). */
+MAGPIE_CHECK_RESULT magpie_status http_decode_media(const json_t *value, size_t limit, unsigned char **bytes,
+                                                    size_t *size);
+/* The same of a part of a request; 400 with the field's name. */
 bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
                     size_t *size);
 /* The member "filter", parsed, the caller's. */

@@ -1,5 +1,6 @@
 /* request.c - reading a request, and answering it: see http.h. */
 #include "base64.h"
+#include "media_type.h"
 #include "server.h"
 
 #include <malloc.h>
@@ -279,14 +280,19 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
     return true;
 }
 
+magpie_status http_decode_media(const json_t *value, size_t limit, unsigned char **bytes, size_t *size) {
+    const magpie_string text = {json_string_value(value), json_string_length(value)};
+    if (!text.size) return magpie_fail(MAGPIE_E_INPUT, "base64 or a data: URL is wanted");
+    if (http_base64_room(text.size) > limit + 1024) /* a data: URL has some words in front */
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "it is larger than %zu bytes", limit);
+    *bytes = malloc(http_base64_room(text.size) + 1);
+    return *bytes ? http_base64_decode(text, *bytes, size)
+                  : magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
+}
+
 bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
                     size_t *size) {
-    const magpie_string text = {json_string_value(value), json_string_length(value)};
-    magpie_status status = MAGPIE_OK;
-    if (!json_is_string(value)) return misfit(r, "", field, "base64 or a data: URL");
-    if (!(*bytes = malloc(http_base64_room(text.size) + 1)))
-        status = magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
-    if (status == MAGPIE_OK) status = http_base64_decode(text, *bytes, size);
+    magpie_status status = http_decode_media(value, SOUND_BYTES_MAX, bytes, size);
     if (status != MAGPIE_OK) http_failure(r, magpie_fail(status, "%s: %s", field, magpie_error()), field);
     return status == MAGPIE_OK;
 }
