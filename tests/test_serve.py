@@ -500,6 +500,8 @@ class Metrics(Served):
         for body in ("dog", "cat", "dog"):
             self.hits({"query": body})
         self.service.get("/nowhere")
+        counted = b'path="/v1/search",status="2xx"} 3\n'
+        until(lambda: counted in self.service.get("/metrics").body, "a request is counted when its answer has gone")
         answer = self.service.get("/metrics")
         self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
         types, helped, samples, family = {}, set(), {}, None
