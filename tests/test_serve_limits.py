@@ -296,6 +296,22 @@ class Requests(Case):
         assert len(file.read(length)) == length
         return status
 
+    def test_values_that_take_more_than_their_text(self):
+        """"{}" has two bytes, and 200 in memory."""
+        many = b"[" + b"{}," * 100000 + b"{}]"
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        form = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"user": %b}\r\n--b--\r\n' % many
+        lines = LINES_HEAD + chunks(b'{"id": "a"}\n' + many + b"\n", 100000) + b"0\r\n\r\n"
+        for ask in 5 * (lambda: self.service.post("/v1/search", many), lambda: self.raw(lines),
+                        lambda: self.service.post("/v1/search", form, **kind)):
+            while (answer := ask()).status == 429:
+                pass  # the one before has been answered, and is about to go
+            self.refused(answer, 413)
+        lines = (many[:30001] + b"{}]\n") * 20  # each has room, and leaves it to the next
+        answer = self.raw(LINES_HEAD + chunks(lines, 100000) + b"0\r\n\r\n")
+        self.assertEqual(len(answer.body.splitlines()), 20)
+        self.refused(self.service.post("/v1/search", b" " * MIB), 400)  # all is given back
+
     def test_too_many_bodies(self):
         """4 MiB of bodies may be there at once."""
         head = f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {MIB}\r\n\r\n"

@@ -48,7 +48,8 @@ static bool is_blank(magpie_string line) {
 
 static void read_line(http_request *r, magpie_string line, write_one *one) {
     json_error_t error;
-    json_t *item = json_loadb(line.data, line.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    const size_t held = r->held;
+    json_t *item = http_parse(r, line, &error);
     if (!item)
         write_one_fail(one,
                        magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text));
@@ -57,6 +58,8 @@ static void read_line(http_request *r, magpie_string line, write_one *one) {
     else
         item_json_read(r, item, one);
     json_decref(item);
+    http_trim(r->held - held);
+    http_release(r, r->held - held);
 }
 
 static bool add_line(http_request *r, item_lines *l, magpie_string line) {
@@ -71,7 +74,7 @@ static bool add_line(http_request *r, item_lines *l, magpie_string line) {
     else
         read_line(r, line, one);
     l->task.bytes += one->line.size;
-    return true;
+    return !r->answered;
 }
 
 /* Of a line that has not ended yet. */

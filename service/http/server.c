@@ -91,7 +91,7 @@ static bool hold(http_request *r, size_t bytes) {
     return atomic_fetch_add(&r->server->bodies, bytes) + bytes <= r->server->options.bodies;
 }
 
-static void release(http_request *r, size_t bytes) {
+void http_release(http_request *r, size_t bytes) {
     atomic_fetch_sub(&r->server->bodies, bytes);
     r->held -= bytes;
 }
@@ -108,7 +108,7 @@ bool http_hold(http_request *r, size_t bytes) {
 
 /* All but the answer. */
 static void let_go(http_request *r) {
-    release(r, r->held);
+    http_release(r, r->held);
     if (r->free_state) r->free_state(r->state);
     r->free_state = NULL;
     serving_give_back(&r->view);
@@ -121,7 +121,7 @@ static void let_go(http_request *r) {
 static void hold_answer(http_request *r) {
     const size_t size = r->answer.size;
     if (size <= SMALL_ANSWER || hold(r, size) || (r->route->flags & HTTP_WRITES)) return;
-    release(r, size);
+    http_release(r, size);
     refuse_for_room(r);
 }
 
@@ -429,6 +429,13 @@ void http_resume(http_request *r) {
     atomic_fetch_sub(&s->asleep, 1);
 }
 
+/* Not on a connection's thread: a tree may have millions of values. */
+static void free_json(http_request *r) {
+    json_decref(r->json);
+    r->json = NULL;
+    http_trim(r->held);
+}
+
 /* On a worker's thread. */
 static void work(http_request *r) {
     r->stage[HTTP_QUEUE] += magpie_seconds() - r->waiting_since;
@@ -439,10 +446,11 @@ static void work(http_request *r) {
     } else {
         const size_t had = r->body.size;
         outcome = r->route->take(r);
-        release(r, had - r->body.size);
+        http_release(r, had - r->body.size);
         r->looked_at = true;
     }
     r->on_worker = false;
+    if (outcome == HTTP_DONE && r->json) free_json(r);
     if (outcome == HTTP_WAIT)
         r->submit(r); /* its connection is asleep already */
     else

@@ -34,7 +34,7 @@ typedef struct http_options {
     size_t in_flight; /* requests */
     size_t connections;
     size_t body, media_body;   /* bytes of a request's body */
-    size_t bodies;             /* bytes of all bodies and large answers together */
+    size_t bodies;             /* bytes of all bodies, their JSON and large answers together */
     double header_seconds;     /* for a request's header to come */
     double idle_seconds;       /* a connection without a request */
     double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */

@@ -43,7 +43,6 @@ static void close_models(served_models *m) {
     for (unsigned i = 0; i < SENSES; i++) batcher_free(m->batchers[i]);
     for (unsigned i = 0; i < SENSES; i++) model_close(&m->encoders[i]);
     magpie_fusion_close(m->fusion);
-    magpie_fusion_close(m->mixer);
     lru_free(m->vectors);
     free(m);
 }
@@ -103,13 +102,9 @@ static magpie_status open_encoders(served_models *m) {
 }
 
 static magpie_status open_fusion(served_models *m) {
-    const magpie_space_binding *fused = &m->spaces.of[MAGPIE_SPACE_FUSED];
-    magpie_status status = MAGPIE_OK;
     bool any = m->folders.fusion;
     for (unsigned i = 0; i < SENSES; i++) any |= m->folders.of[i] != NULL;
-    if (any) status = heads_open(&m->folders, m->encoders, &m->spaces, false, &m->fusion);
-    if (status == MAGPIE_OK && fused->dimension) status = query_open_mixer(fused, &m->mixer);
-    return status;
+    return any ? heads_open(&m->folders, m->encoders, &m->spaces, false, &m->fusion) : MAGPIE_OK;
 }
 
 static magpie_status open_models(const serving_source *s, served_models **out) {
@@ -143,6 +138,7 @@ static magpie_status open_models(const serving_source *s, served_models **out) {
 static void close_index(served_index *i) {
     if (!i || atomic_fetch_sub(&i->uses, 1) > 1) return;
     magpie_index_close(i->index);
+    magpie_fusion_close(i->mixer);
     free(i);
 }
 
@@ -151,6 +147,7 @@ static magpie_status open_index(magpie_store *store, magpie_space space, served_
     if (!i) return MAGPIE_E_NO_MEMORY;
     atomic_init(&i->uses, 1);
     magpie_status status = storage_open_index(store, space, &i->index);
+    if (status == MAGPIE_OK) status = query_open_mixer(magpie_index_get_binding(i->index), &i->mixer);
     if (status == MAGPIE_OK)
         *out = i;
     else
