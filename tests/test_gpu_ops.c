@@ -172,6 +172,35 @@ static void check_linear(pair *p) {
     free(values);
 }
 
+/* Of a product by the driver. The reference: a linear whose weight is the identity. */
+static void check_bias_activate(pair *p) {
+    const size_t rows = any_size(p, 150), columns = some_size(p, 300), elements = rows * columns;
+    const ops_storage storage = below(p, 2) ? OPS_SUM : OPS_STREAM;
+    const ops_activation activation = (ops_activation)below(p, 4);
+    ops_tensor x[2], y[2];
+    gpu_buffer device_bias;
+    float *identity = calloc(columns * columns, sizeof *identity), *bias = numbers(p, columns),
+          *values = load_tensors(p, rows, columns, storage, &x[0], &x[1]);
+    assert_non_null(identity);
+    for (size_t i = 0; i < columns; i++) identity[i * columns + i] = 1;
+    const tensor w = tensor_of(identity, columns, columns), b = tensor_of(bias, columns, 0);
+    const ops_linear_source source = {
+        .parts = 1, .weight = {&w}, .bias = {&b}, .activation = activation, .output = storage};
+    ops_linear *linear;
+    take_tensors(p, rows, columns, storage, &y[0], &y[1]);
+    assert_ok(p->reference.ops->linear_create(p->reference.device, &source, &linear));
+    assert_ok(p->reference.ops->linear(p->reference.lane, linear, &x[0], rows, &y[0]));
+    p->reference.ops->linear_free(linear);
+    assert_ok(ops_gpu_upload(p->gpu.device, bias, columns, false, &device_bias));
+    assert_ok(OPS_GPU_RUN(p->gpu.lane, GPU_bias_activate, 0, ops_gpu_blocks(elements, 2048), 1, 1,
+                          gpu_at(ops_gpu_buffer(x[1].handle)), gpu_at(device_bias), gpu_uint(elements),
+                          gpu_uint(columns), gpu_uint(activation), gpu_uint(storage)));
+    assert_same_rows(p, &y[0], &x[1], rows);
+    free(identity);
+    free(bias);
+    free(values);
+}
+
 static void check_add_norm(pair *p) {
     const size_t rows = any_size(p, 60), columns = 2 + any_size(p, 400);
     const bool has_residual = below(p, 3), in_place = below(p, 2);
@@ -502,6 +531,7 @@ static void check_all(void (*check)(pair *), const char *name) {
         check_all(check_##name, #name);                                                                      \
     }
 CHECK(linear)
+CHECK(bias_activate)
 CHECK(add_norm)
 CHECK(embed)
 CHECK(attention)
@@ -514,10 +544,10 @@ CHECK(map_rows)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),    cmocka_unit_test(add_norm),   cmocka_unit_test(embed),
-        cmocka_unit_test(attention), cmocka_unit_test(gather),     cmocka_unit_test(pool),
-        cmocka_unit_test(conv),      cmocka_unit_test(image_load), cmocka_unit_test(pools),
-        cmocka_unit_test(map_rows),
+        cmocka_unit_test(linear), cmocka_unit_test(bias_activate), cmocka_unit_test(add_norm),
+        cmocka_unit_test(embed),  cmocka_unit_test(attention),     cmocka_unit_test(gather),
+        cmocka_unit_test(pool),   cmocka_unit_test(conv),          cmocka_unit_test(image_load),
+        cmocka_unit_test(pools),  cmocka_unit_test(map_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 1 << 24, HEAD_MAX = 64 };
+enum { ROWS_MAX = 1 << 24, HEAD_MAX = 64, BIAS_GROUP = 256 * 8 /* elements: kernels/matmul.cl */ };
 
 /* ---- devices ---- */
 
@@ -352,7 +352,7 @@ static magpie_status linear_product(ops_lane *lane, const ops_linear *l, const o
     if (!driver->product || rows == 0) return MAGPIE_E_UNSUPPORTED;
     magpie_status status = driver->product(lane->queue, &product);
     if (status != MAGPIE_OK || is_all) return status;
-    return OPS_GPU_RUN(lane, GPU_bias_activate, 0, ops_gpu_blocks(rows * l->out, 256), 1, 1, at(y),
+    return OPS_GPU_RUN(lane, GPU_bias_activate, 0, ops_gpu_blocks(rows * l->out, BIAS_GROUP), 1, 1, at(y),
                        gpu_at(l->bias), gpu_uint(rows * l->out), gpu_uint(l->out), gpu_uint(l->activation),
                        gpu_uint(is_sum));
 }
