@@ -40,12 +40,12 @@ class Layer(nn.Module):
 class MiniLM(nn.Module):
     def __init__(self):
         super().__init__()
-        self.word, self.position, self.type = nn.Embedding(30522, HIDDEN), nn.Embedding(512, HIDDEN), nn.Embedding(2, HIDDEN)
+        self.word, self.position, self.kind = nn.Embedding(30522, HIDDEN), nn.Embedding(512, HIDDEN), nn.Embedding(2, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, 1e-12)
         self.layers = nn.Sequential(*(Layer() for _ in range(LAYERS)))
 
     def forward(self, ids):
-        x = self.norm(self.word(ids) + self.position.weight[:ids.shape[1]] + self.type.weight[0])
+        x = self.norm(self.word(ids) + self.position.weight[:ids.shape[1]] + self.kind.weight[0])
         return F.normalize(self.layers(x).float().mean(1), dim=1)
 
 
