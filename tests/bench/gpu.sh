@@ -12,7 +12,7 @@ results=${MAGPIE_GPU_RESULTS:-tests/bench/results}/cuda-$(tr -c 'A-Za-z0-9\n' - 
 model=${MAGPIE_MODEL_DIR:-$(scripts/fetch-model)}
 build=${1:-build/release}
 export MAGPIE_MODEL_DIR=$model MAGPIE_TEST_GPU=cuda MAGPIE_KERNEL_CHECKS=${MAGPIE_KERNEL_CHECKS:-1000}
-tests=(test_gpu_ops test_text_encoder test_clip_text test_image_encoder)
+mapfile -t tests < <(grep -lE '"(opencl|test_gpu)\.h"' tests/test_*.c | xargs -n 1 basename -s .c) # they obey MAGPIE_TEST_GPU
 
 if [ $# = 0 ]; then
     scripts/packages test
@@ -28,7 +28,8 @@ report() {
     "$build/service/magpie" devices
     for test in "${tests[@]}"; do
         printf '%s: ' "$test"
-        if "$build/tests/$test" >"$log" 2>&1; then echo "passed, $(grep -c '\[       OK \]' "$log") tests, $(grep -c SKIPPED: "$log" || true) skipped"
+        SECONDS=0
+        if "$build/tests/$test" >"$log" 2>&1; then echo "passed, $(grep -c '\[       OK \]' "$log") tests, $(grep -c SKIPPED: "$log" || true) skipped, $SECONDS s"
         else echo FAILED; grep -a 'ERROR\|instead of\|FAILED' "$log" | head -n 20; failed=1; fi
     done
     "$build/tests/gpu_bench" cuda "$model" || failed=1
