@@ -72,6 +72,15 @@ typedef struct gpu_about {
     bool is_cpu;      /* OpenCL on the processor: a device, but no reason to prefer it */
 } gpu_about;
 
+/* y = x W + bias, or relu of it; with `add`, y + x W + bias. At least one row. */
+typedef struct gpu_product {
+    gpu_buffer x, weight, bias,
+        y; /* [rows, depth], [depth, padded], [columns] as y's or {0}, [rows, columns] */
+    size_t rows, columns, depth, padded;
+    bool y_is_sum; /* f32; else a stream, as x and the weight are */
+    bool relu, add;
+} gpu_product;
+
 struct gpu_driver {
     const char *name;
     /* Says what there is: *count devices. MAGPIE_E_UNSUPPORTED, with the reason, where the library is not. */
@@ -94,10 +103,9 @@ struct gpu_driver {
     /* `head`: -DHEAD of kernels that want it, else 0. */
     magpie_status (*launch)(gpu_queue *q, gpu_kernel kernel, unsigned head, const size_t groups[3],
                             const gpu_arg *args, size_t count);
-    /* y = x W by a library of the device's: x [rows, depth], W [depth, padded], y [rows, columns] of `y_storage`; no
-     * bias. MAGPIE_E_UNSUPPORTED without words where there is none; a NULL entry, likewise. */
-    magpie_status (*product)(gpu_queue *q, gpu_buffer x, gpu_buffer weight, gpu_buffer y, size_t rows,
-                             size_t columns, size_t depth, size_t padded, bool y_is_sum);
+    /* By a library of the device's. MAGPIE_E_UNSUPPORTED without words where there is none, or none for this product;
+     * a NULL entry, likewise. */
+    magpie_status (*product)(gpu_queue *q, const gpu_product *product);
 };
 
 typedef struct gpu_base {
@@ -145,5 +153,17 @@ typedef struct gpu_source {
     magpie_string text;
 } gpu_source;
 extern const gpu_source gpu_sources[];
+#ifdef MAGPIE_CUDA
+/* What nvcc made of it, by file, STREAM_BITS and HEAD: "norm-16-0.fatbin", "attention-16-32.fatbin"; likewise. */
+extern const gpu_source gpu_images[];
+#endif
+
+/* A function of a library that is opened at run time, and where the pointer to it goes. */
+typedef struct gpu_symbol {
+    const char *name;
+    void *to;
+} gpu_symbol;
+/* NULL; else the name of the first that the library does not have. */
+const char *gpu_symbols(void *handle, const gpu_symbol *symbols, size_t count);
 
 #endif
