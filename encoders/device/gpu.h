@@ -58,7 +58,15 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(map_largest, maps, 256)                                                                                \
     K(topk_scores, topk, 0)                                                                                  \
     K(topk_select, topk, 256)                                                                                \
-    K(topk_merge, topk, 256)
+    K(topk_merge, topk, 256)                                                                                 \
+    K(neumf_product, neumf, 64)                                                                              \
+    K(neumf_first, neumf, 256)                                                                               \
+    K(neumf_logits, neumf, 256)                                                                              \
+    K(neumf_loss, neumf, 256)                                                                                \
+    K(neumf_gmf, neumf, 256)                                                                                 \
+    K(neumf_user_half, neumf, 256)                                                                           \
+    K(neumf_scatter, neumf, 256)                                                                             \
+    K(neumf_adam, neumf, 256)
 
 #define GPU_KERNEL_NAME(name, file, threads) GPU_##name,
 typedef enum gpu_kernel { GPU_KERNELS(GPU_KERNEL_NAME) GPU_KERNEL_COUNT } gpu_kernel;
