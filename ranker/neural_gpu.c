@@ -72,7 +72,7 @@ void neural_lane_product(neural_lane *lane, const neural_product *p) {
 enum {
     USERS = 1 << 10,   /* at a time */
     NUMBERS = 1 << 22, /* of the first layer, at a time */
-    PAIRS = 1 << 18,   /* at most, at a time */
+    PAIRS = 1 << 16,   /* at most, at a time */
     ITEMS = 1 << 12    /* whose vectors are made at a time */
 };
 

@@ -133,8 +133,8 @@ typedef struct magpie_ranker_options {
     /* no parameters of the model, and not in the table */
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
-    /* That trains, with the same numbers but for rounding; what is left on the CPU: all but mf, gmf, mlp and neumf,
-     * MAGPIE_E_UNSUPPORTED for a GPU that is named. */
+    /* What trains mf, gmf, mlp and neumf; drawing, validation and all other kinds stay on the CPU. Other devices
+     * round otherwise, so the same bytes are one device's. MAGPIE_E_UNSUPPORTED: a GPU for a kind that has none. */
     magpie_device device;
     bool resume;   /* go on from DIRECTORY/training.state, if it is there and was made of the same */
     bool validate; /* set likes aside and measure, whatever the kind and the patience: to compare options */

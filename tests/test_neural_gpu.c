@@ -142,7 +142,7 @@ static void scores(void **state) {
         check_ranker(&r, kinds[i % 5]);
         check_many(&r, kinds[(i + 2) % 5], random_below(&r, 40), random_below(&r, 70));
     }
-    check_many(&r, MAGPIE_RANKER_NEUMF, 1100, 3); /* more users than at a time */
+    check_many(&r, MAGPIE_RANKER_NEUMF, 1030, 70); /* more users, and pairs, than at a time */
 }
 
 /* ---- a step ---- */
