@@ -80,7 +80,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_device_count(magpie_backend backend, si
 
 typedef struct magpie_device_info {
     magpie_device device;
-    char name[128], driver[128]; /* driver: and its version */
+    char name[128], driver[256]; /* driver: and its version */
     size_t memory;               /* bytes */
     bool is_cpu;                 /* OpenCL on a processor */
 } magpie_device_info;

@@ -3,7 +3,7 @@
  * Texts are tokenised by all workers, then packed into batches of about BATCH_TOKENS tokens, and the batches
  * are shared out: a worker runs its batch alone, on one thread, so there is not one barrier between the first
  * layer and the last. Where there are too few tokens to go round, one batch is run by all threads together
- * instead. */
+ * instead. A GPU has two lanes and large batches: one is copied while the other is computed. */
 #include "encoders.h"
 #include "model_files.h"
 #include "model_kind.h"
@@ -18,7 +18,10 @@ enum {
     BATCH_TOKENS =
         256, /* of a batch: high enough for full speed, low enough that activations stay in the cache */
     TOGETHER_TOKENS = 48, /* up to this many tokens a worker, all threads compute one batch */
-    BLOCK_TEXTS = 1024    /* encoded in one turn; bounds the memory for ids */
+    BLOCK_TEXTS = 1024,   /* encoded in one turn; bounds the memory for ids */
+    GPU_LANES = 2,
+    GPU_BATCH_TOKENS = 16384,
+    GPU_BLOCK_TEXTS = 8192
 };
 
 struct magpie_text_encoder {
@@ -31,16 +34,19 @@ struct magpie_text_encoder {
     const ops_table *ops;
     ops_device *device;
     bool packed; /* the weights are */
-    magpie_pool *pool;
-    text_lane *together; /* all threads */
-    text_lane **lanes;   /* [threads], one thread each; made when first needed */
-    magpie_block block;  /* of the four below */
-    int32_t *ids;        /* [BLOCK_TEXTS, max_tokens] */
-    size_t *counts;      /* [BLOCK_TEXTS] */
-    size_t *batches;     /* [BLOCK_TEXTS + 1]: first text of each batch */
-    struct scratch {     /* [threads] */
-        int32_t *ids;    /* [lane rows], without gaps */
-        size_t *starts;  /* [lane rows + 1]: a text has a token at least */
+    size_t batch_tokens, block_texts;
+    magpie_pool *pool;    /* that tokenises, and packs */
+    magpie_pool *runners; /* of batches: the pool itself, or a GPU's lanes */
+    unsigned lane_count;  /* threads of the runners */
+    text_lane *together;  /* all threads */
+    text_lane **lanes;    /* [lane_count]; made when first needed */
+    magpie_block block;   /* of the four below */
+    int32_t *ids;         /* [block_texts, max_tokens] */
+    size_t *counts;       /* [block_texts] */
+    size_t *batches;      /* [block_texts + 1]: first text of each batch */
+    struct scratch {      /* [lane_count] */
+        int32_t *ids;     /* [lane rows], without gaps */
+        size_t *starts;   /* [lane rows + 1]: a text has a token at least */
     } * scratch;
 };
 
@@ -124,19 +130,36 @@ magpie_status text_model_check_ids(const char *directory, size_t tokens, size_t 
 /* ---- opening ---- */
 
 static size_t lane_rows(const magpie_text_encoder *e) {
-    return e->info.max_tokens > BATCH_TOKENS ? e->info.max_tokens : BATCH_TOKENS;
+    return e->info.max_tokens > e->batch_tokens ? e->info.max_tokens : e->batch_tokens;
 }
 
-static void layout(magpie_text_encoder *e, unsigned threads) {
-    e->ids = magpie_carve(&e->block, BLOCK_TEXTS * e->info.max_tokens, sizeof *e->ids);
-    e->counts = magpie_carve(&e->block, BLOCK_TEXTS, sizeof *e->counts);
-    e->batches = magpie_carve(&e->block, BLOCK_TEXTS + 1, sizeof *e->batches);
-    e->scratch = magpie_carve(&e->block, threads, sizeof *e->scratch);
-    for (unsigned i = 0; i < threads; i++) {
+static void layout(magpie_text_encoder *e) {
+    e->ids = magpie_carve(&e->block, e->block_texts * e->info.max_tokens, sizeof *e->ids);
+    e->counts = magpie_carve(&e->block, e->block_texts, sizeof *e->counts);
+    e->batches = magpie_carve(&e->block, e->block_texts + 1, sizeof *e->batches);
+    e->scratch = magpie_carve(&e->block, e->lane_count, sizeof *e->scratch);
+    for (unsigned i = 0; i < e->lane_count; i++) {
         int32_t *ids = magpie_carve(&e->block, lane_rows(e), sizeof *ids);
         size_t *starts = magpie_carve(&e->block, lane_rows(e) + 1, sizeof *starts);
         if (e->scratch) e->scratch[i] = (struct scratch){ids, starts};
     }
+}
+
+/* Who runs batches, and of what size. */
+static magpie_status make_lanes(magpie_text_encoder *e) {
+    const bool is_gpu = e->ops->driver != NULL;
+    e->batch_tokens = is_gpu ? GPU_BATCH_TOKENS : BATCH_TOKENS;
+    e->block_texts = is_gpu ? GPU_BLOCK_TEXTS : BLOCK_TEXTS;
+    e->runners = e->pool;
+    magpie_status status = is_gpu ? magpie_pool_create(GPU_LANES, &e->runners) : MAGPIE_OK;
+    if (status != MAGPIE_OK) return e->runners = NULL, status;
+    e->lane_count = magpie_pool_threads(e->runners);
+    layout(e);
+    status = magpie_block_alloc(&e->block);
+    if (status != MAGPIE_OK) return status;
+    layout(e);
+    e->lanes = magpie_alloc(e->lane_count, sizeof(text_lane *));
+    return e->lanes ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
 }
 
 static magpie_status open_model(magpie_text_encoder *e, const char *directory) {
@@ -159,7 +182,7 @@ static magpie_status need_network(magpie_text_encoder *e) {
 
 magpie_status magpie_text_encoder_open(const char *directory, const magpie_encoder_options *options,
                                        magpie_text_encoder **out) {
-    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_F16, MAGPIE_PRECISION_AUTO};
+    static const magpie_encoder_options defaults = {.precision = MAGPIE_PRECISION_AUTO};
     if (!options) options = &defaults;
     if (options->precision == MAGPIE_PRECISION_INT8)
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s: int8 is for pictures alone; texts have f32 and bf16",
@@ -176,13 +199,8 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
     if (status == MAGPIE_OK) status = magpie_pool_create(options->threads, &e->pool);
     if (status == MAGPIE_OK) status = ops_open(&e->info.device, options->precision, &e->ops, &e->device);
     if (status == MAGPIE_OK) {
-        unsigned threads = magpie_pool_threads(e->pool);
-        fill_info(e, threads);
-        layout(e, threads);
-        status = magpie_block_alloc(&e->block);
-        if (status == MAGPIE_OK) layout(e, threads);
-        e->lanes = magpie_alloc(threads, sizeof(text_lane *));
-        if (!e->lanes) status = MAGPIE_E_NO_MEMORY;
+        fill_info(e, magpie_pool_threads(e->pool));
+        status = make_lanes(e);
     }
     if (status == MAGPIE_OK && !options->defer_weights) status = need_network(e);
     if (status == MAGPIE_OK)
@@ -194,12 +212,13 @@ magpie_status magpie_text_encoder_open(const char *directory, const magpie_encod
 
 void magpie_text_encoder_close(magpie_text_encoder *e) {
     if (!e) return;
-    for (unsigned i = 0; e->lanes && i < e->info.threads; i++) e->architecture->lane_free(e->lanes[i]);
+    for (unsigned i = 0; e->lanes && i < e->lane_count; i++) e->architecture->lane_free(e->lanes[i]);
     free(e->lanes);
     if (e->together) e->architecture->lane_free(e->together);
     magpie_block_free(&e->block);
     if (e->model) e->architecture->close(e->model);
     if (e->device) e->ops->device_free(e->device);
+    if (e->runners != e->pool) magpie_pool_free(e->runners);
     magpie_pool_free(e->pool);
     free(e->name);
     free(e->query_prefix);
@@ -313,15 +332,15 @@ static magpie_status run_together(const call *c) {
     return status == MAGPIE_OK ? run_batch(c, e->together, &e->scratch[0], 0, c->n) : status;
 }
 
-/* Consecutive texts of `all` tokens: one batch a worker, alike, where that is no more than BATCH_TOKENS each; a little
+/* Consecutive texts of `all` tokens: one batch a lane, alike, where that is no more than batch_tokens each; a little
  * one left over would take as long as they do. */
 static size_t cut_batches(const magpie_text_encoder *e, size_t n, size_t all) {
-    const size_t threads = e->info.threads;
-    const bool few = all <= threads * BATCH_TOKENS;
+    const size_t lanes = e->lane_count;
+    const bool few = all <= lanes * e->batch_tokens;
     size_t batches = 0, seen = 0, tokens = 0;
     for (size_t i = 0; i < n; i++) {
-        const bool has_share = few && (2 * seen + e->counts[i]) * threads >= 2 * batches * all;
-        if (i == 0 || has_share || tokens + e->counts[i] > BATCH_TOKENS) {
+        const bool has_share = few && (2 * seen + e->counts[i]) * lanes >= 2 * batches * all;
+        if (i == 0 || has_share || tokens + e->counts[i] > e->batch_tokens) {
             e->batches[batches++] = i;
             tokens = 0;
         }
@@ -334,23 +353,24 @@ static size_t cut_batches(const magpie_text_encoder *e, size_t n, size_t all) {
 
 static magpie_status encode_block(call *c) {
     magpie_text_encoder *e = c->encoder;
-    size_t tokens = 0, threads = e->info.threads;
+    size_t tokens = 0;
     magpie_status status =
         c->texts ? magpie_pool_run(e->pool, (c->n + TEXTS_A_TASK - 1) / TEXTS_A_TASK, tokenize_task, c)
                  : take_tokens(c);
     if (status != MAGPIE_OK) return status;
     for (size_t i = 0; i < c->n; i++) tokens += e->counts[i];
-    if (!e->no_teams && tokens <= lane_rows(e) && (c->n == 1 || tokens <= TOGETHER_TOKENS * threads))
+    if (!e->no_teams && !e->ops->driver && tokens <= lane_rows(e) &&
+        (c->n == 1 || tokens <= TOGETHER_TOKENS * e->lane_count))
         return run_together(c);
     c->batches = cut_batches(e, c->n, tokens);
-    return magpie_pool_run(e->pool, c->batches, batch_task, c);
+    return magpie_pool_run(e->runners, c->batches, batch_task, c);
 }
 
 static magpie_status encode_blocks(call c, size_t n, float *out) {
     magpie_text_encoder *e = c.encoder;
     magpie_status status = MAGPIE_OK;
-    for (; c.first < n && status == MAGPIE_OK; c.first += BLOCK_TEXTS) {
-        c.n = n - c.first < BLOCK_TEXTS ? n - c.first : BLOCK_TEXTS;
+    for (; c.first < n && status == MAGPIE_OK; c.first += e->block_texts) {
+        c.n = n - c.first < e->block_texts ? n - c.first : e->block_texts;
         c.out = out + c.first * e->info.dimension;
         turns_take(&e->turns);
         status = need_network(e);

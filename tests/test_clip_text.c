@@ -3,7 +3,7 @@
  *
  * The model is tiny and made here: its weights are computed from their names (golden/clip_text.py does the same), its
  * vocabulary is golden/clip. */
-#include "support.h"
+#include "opencl.h"
 
 #include "clip_config.h"
 #include "encoders.h"
@@ -296,6 +296,17 @@ static void check_golden(const char *activation, magpie_backend backend, magpie_
                   magpie_backend_name(backend), magpie_precision_name(precision), *difference, *angle);
 }
 
+static void golden_opencl(void **state) {
+    (void)state;
+    need_opencl();
+    double difference, angle;
+    write_text("open_clip_config.json", OPEN_CLIP("true"));
+    check_golden("quick_gelu", MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32, &difference, &angle);
+    assert_true(difference < 1e-4);
+    check_golden("quick_gelu", MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16, &difference, &angle);
+    assert_true(angle > 0.999);
+}
+
 static void golden(void **state) {
     (void)state;
     static const char *const activations[] = {"quick_gelu", "gelu"};
@@ -524,6 +535,7 @@ static void senses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(golden, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(golden_opencl, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(other_names, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(cpu_is_reference, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(batch_is_single, make_folder, remove_folder),

@@ -1,8 +1,6 @@
 /* test_text_encoder.c - the text encoder against the framework's values, against its own reference backend, and
  * against itself: a batch is what its texts are. */
-#include "support.h"
-
-#include "encoders.h"
+#include "opencl.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -69,21 +67,21 @@ static double smallest_cosine(const float *a, const float *b, size_t n, size_t d
 }
 
 /* ../shared/golden: 64 texts, whole vectors. */
-static void check_shared_golden(magpie_precision precision) {
+static void check_shared_golden(magpie_backend backend, magpie_precision precision) {
     char *texts = shared_golden("text.json"), *vectors = shared_golden("text_embeddings.emb.npy");
     if (!texts || !vectors) {
         free(texts);
         free(vectors);
         skip_loudly("no ../shared/golden beside the repository");
     }
-    magpie_text_encoder *encoder = open_encoder(MAGPIE_BACKEND_CPU, precision);
+    magpie_text_encoder *encoder = open_encoder(backend, precision);
     golden g = read_golden(texts);
     size_t d = magpie_text_encoder_get_info(encoder)->dimension;
     float *wanted = read_npy(vectors, g.n * d), *got = encode(encoder, g.texts, g.n);
     double difference = largest_difference(got, wanted, g.n * d),
            cosine = smallest_cosine(got, wanted, g.n, d);
-    print_message("%s against %zu golden vectors: largest difference %.2g, smallest cosine %.7f\n",
-                  magpie_precision_name(precision), g.n, difference, cosine);
+    print_message("%s in %s against %zu golden vectors: largest difference %.2g, smallest cosine %.7f\n",
+                  magpie_backend_name(backend), magpie_precision_name(precision), g.n, difference, cosine);
     if (precision == MAGPIE_PRECISION_F32) assert_true(difference < 1e-4);
     assert_true(cosine > 0.9995);
     free(got);
@@ -96,12 +94,20 @@ static void check_shared_golden(magpie_precision precision) {
 
 static void shared_golden_f32(void **state) {
     (void)state;
-    check_shared_golden(MAGPIE_PRECISION_F32);
+    check_shared_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32);
 }
 
 static void shared_golden_bf16(void **state) {
     (void)state;
-    check_shared_golden(MAGPIE_PRECISION_BF16);
+    check_shared_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16);
+}
+
+static void shared_golden_opencl(void **state) {
+    (void)state;
+    need_opencl();
+    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32);
+    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16);
+    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F16);
 }
 
 /* Our own values: ten texts, the first coordinates. Every backend and precision. */
@@ -130,6 +136,14 @@ static void own_golden(void **state) {
     check_own_golden(MAGPIE_BACKEND_REFERENCE, MAGPIE_PRECISION_F32, 2e-6);
     check_own_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32, 1e-5);
     check_own_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16, 1e-2);
+}
+
+static void own_golden_opencl(void **state) {
+    (void)state;
+    need_opencl();
+    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32, 1e-5);
+    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16, 1e-2);
+    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F16, 2e-3);
 }
 
 /* Texts of all lengths out of a small vocabulary, the same each time. */
@@ -445,6 +459,8 @@ int main(void) {
         cmocka_unit_test(own_golden),
         cmocka_unit_test(shared_golden_f32),
         cmocka_unit_test(shared_golden_bf16),
+        cmocka_unit_test(own_golden_opencl),
+        cmocka_unit_test(shared_golden_opencl),
         cmocka_unit_test(batch_is_single),
         cmocka_unit_test(cpu_is_reference),
         cmocka_unit_test(prefixes_and_limits),

@@ -78,7 +78,7 @@ typedef struct gpu_tile {
 
 typedef struct gpu_about {
     char name[128];
-    char driver[128]; /* and version */
+    char driver[256]; /* and version */
     size_t memory;    /* bytes */
     bool is_cpu;      /* OpenCL on the processor: a device, but no reason to prefer it */
 } gpu_about;

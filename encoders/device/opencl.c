@@ -186,7 +186,7 @@ static magpie_status about(size_t index, gpu_about *out) {
     if (status != MAGPIE_OK) return status;
     cl_device_type type = 0;
     cl_ulong memory = 0;
-    char version[64], driver[48];
+    char version[128], driver[64];
     info_string(device, CL_DEVICE_NAME, out->name, sizeof out->name);
     info_string(device, CL_DEVICE_VERSION, version, sizeof version);
     info_string(device, CL_DRIVER_VERSION, driver, sizeof driver);
@@ -377,7 +377,7 @@ static void add_source(recipe *r, size_t i, const char *name) {
 
 static recipe make_recipe(const gpu *g, const char *file, unsigned head) {
     recipe r = {.hash = 1};
-    char name[64], device[128], version[128], driver[128];
+    char name[64], device[256], version[128], driver[64];
     snprintf(r.options, sizeof r.options, "-cl-std=CL1.2 -DSTREAM_BITS=%u -DHEAD=%u",
              gpu_stream_bits(g->base.precision), head);
     snprintf(name, sizeof name, "%s.cl", file);

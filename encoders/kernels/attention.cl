@@ -26,7 +26,7 @@ KERNEL(attention, 64)
     for (uint tile = group_first; tile < group_end; tile += ATTENTION_KEYS) {
         const uint tile_end = tile + ATTENTION_KEYS < group_end ? tile + ATTENTION_KEYS : group_end;
         BARRIER();
-        for (uint i = THREAD; i < ATTENTION_KEYS * HEAD; i += ATTENTION_ROWS) {
+        EACH(i, ATTENTION_KEYS * HEAD, ATTENTION_ROWS) {
             const uint key = tile + i / HEAD, c = i % HEAD;
             const uint is_there = key < tile_end && c < d;
             const size_t at = (size_t)key * 3 * hidden + hidden + head * d + c;

@@ -17,7 +17,7 @@ KERNEL(conv, TILE_THREADS)
     LOCAL int window_top[TILE_ROWS], window_left[TILE_ROWS];
     LOCAL uint picture[TILE_ROWS]; /* its first place in x */
     const uint top = GROUP(0) * TILE_ROWS, left = GROUP(1) * TILE_COLUMNS, depth = side * side * in;
-    for (uint r = THREAD; r < TILE_ROWS; r += TILE_THREADS) {
+    EACH(r, TILE_ROWS, TILE_THREADS) {
         const uint row = top + r, image = row / (out_height * out_width), place = row % (out_height * out_width);
         window_top[r] = row < rows ? (int)(place / out_width * stride) - (int)padding : CONV_OUTSIDE;
         window_left[r] = (int)(place % out_width * stride) - (int)padding;

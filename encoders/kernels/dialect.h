@@ -13,6 +13,10 @@
  *     BARRIER()               all threads of the group, and what they wrote to local memory
  *     group_sum, group_largest   over one value a thread; all get it. `scratch` [threads]; the order of the sum is one
  *
+ *     EACH(c, n, THREADS)     the statement for every c below n that is the thread's: THREAD, THREAD + THREADS, ... The
+ *                             loop is the same for all threads and the condition inside of it: PoCL 3.1 stores past n
+ *                             where a loop begins at THREAD
+ *
  * 32 bits count rows and columns, size_t counts elements. */
 #ifdef __OPENCL_VERSION__
 #define KERNEL(name, threads) __kernel __attribute__((reqd_work_group_size(threads, 1, 1))) void name
@@ -57,6 +61,10 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned long long u64;
 #endif
+
+#define EACH(c, n, threads)                                                                                            \
+    for (uint c##_begin = 0, c = THREAD; c##_begin < (n); c##_begin += (threads), c += (threads))                      \
+        if (c < (n))
 
 /* To nearest, ties to even; what is not a number stays one. */
 FUNCTION u16 bf16_from_float(float f) {

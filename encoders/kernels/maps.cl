@@ -70,14 +70,14 @@ KERNEL(global_pool, 256)
     LOCAL float scratch[MAPS_THREADS];
     const size_t to = (size_t)GROUP(0) * channels;
     float squares = 0;
-    for (uint c = THREAD; c < channels; c += MAPS_THREADS) {
+    EACH(c, channels, MAPS_THREADS) {
         const float mean = mean_of_channel(x, GROUP(0), c, places, padded);
         out[to + c] = mean;
         squares += mean * mean;
     }
     if (!unit) return;
     const float length = fmax(sqrt(group_sum(scratch, MAPS_THREADS, squares)), 1e-12f);
-    for (uint c = THREAD; c < channels; c += MAPS_THREADS) out[to + c] /= length;
+    EACH(c, channels, MAPS_THREADS) out[to + c] /= length;
 }
 
 /* y [images, 1 + places, channels]: the mean over the map, then its places, each plus its row of position. A group a
@@ -85,7 +85,7 @@ KERNEL(global_pool, 256)
 KERNEL(map_rows, 256)
 (GLOBAL const stream *x, GLOBAL const float *position, GLOBAL stream *y, uint places, uint channels, uint padded) {
     const uint row = GROUP(0), image = GROUP(1);
-    for (uint c = THREAD; c < channels; c += MAPS_THREADS) {
+    EACH(c, channels, MAPS_THREADS) {
         const float value = row ? load(x, ((size_t)image * places + row - 1) * padded + c)
                                 : mean_of_channel(x, image, c, places, padded);
         store(y, ((size_t)image * (1 + places) + row) * channels + c, value + position[(size_t)row * channels + c]);
@@ -102,9 +102,9 @@ KERNEL(map_read, 256)(GLOBAL const stream *x, GLOBAL float *out, uint elements, 
 KERNEL(map_largest, 256)(GLOBAL const stream *x, GLOBAL float *out, uint elements, uint groups) {
     LOCAL float scratch[MAPS_THREADS];
     float largest = 0;
-    for (size_t i = MAPS_ELEMENT; i < elements; i += (size_t)groups * MAPS_THREADS) {
-        const float value = load(x, i);
-        largest = value != value ? INFINITY : fmax(largest, fabs(value));
+    for (size_t begin = (size_t)GROUP(0) * MAPS_THREADS; begin < elements; begin += (size_t)groups * MAPS_THREADS) {
+        const float value = begin + THREAD < elements ? load(x, begin + THREAD) : 0;
+        largest = fmax(largest, value != value ? INFINITY : fabs(value));
     }
     largest = group_largest(scratch, MAPS_THREADS, largest);
     if (THREAD == 0) out[GROUP(0)] = largest;

@@ -11,9 +11,9 @@ FUNCTION void normalise(GLOBAL const float *x, size_t at, uint columns, GLOBAL c
                         LOCAL_PTR float *scratch) {
     const float mean = group_sum(scratch, NORM_THREADS, sum) / (float)columns;
     float squares = 0;
-    for (uint c = THREAD; c < columns; c += NORM_THREADS) squares += (x[at + c] - mean) * (x[at + c] - mean);
+    EACH(c, columns, NORM_THREADS) squares += (x[at + c] - mean) * (x[at + c] - mean);
     const float scale = RSQRT(group_sum(scratch, NORM_THREADS, squares) / (float)columns + epsilon);
-    for (uint c = THREAD; c < columns; c += NORM_THREADS)
+    EACH(c, columns, NORM_THREADS)
         store_any(y, to + c, y_is_sum, (x[at + c] - mean) * scale * gamma[c] + beta[c]);
 }
 
@@ -24,7 +24,7 @@ KERNEL(add_norm, 128)
     LOCAL float scratch[NORM_THREADS];
     const size_t at = (size_t)GROUP(0) * columns;
     float sum = 0;
-    for (uint c = THREAD; c < columns; c += NORM_THREADS) {
+    EACH(c, columns, NORM_THREADS) {
         float value = x[at + c];
         if (has_residual) x[at + c] = value += load_any(residual, at + c, residual_is_sum);
         sum += value;
@@ -43,7 +43,7 @@ KERNEL(embed, 128)
     const size_t at = (size_t)row * columns, word_at = (size_t)ids[row] * columns,
                  position_at = (size_t)(row - first[row]) * columns;
     float sum = 0;
-    for (uint c = THREAD; c < columns; c += NORM_THREADS) {
+    EACH(c, columns, NORM_THREADS) {
         float value = word[word_at + c] + position[position_at + c];
         if (has_type) value += type[c];
         sums[at + c] = value;

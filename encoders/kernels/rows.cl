@@ -10,7 +10,7 @@ KERNEL(rows_load, 128)(GLOBAL const float *values, GLOBAL void *y, uint elements
 /* y[i] = x[rows[i]]; a group a row. */
 KERNEL(gather, 128)(GLOBAL const void *x, GLOBAL const uint *rows, GLOBAL void *y, uint columns, uint is_sum) {
     const size_t from = (size_t)rows[GROUP(0)] * columns, to = (size_t)GROUP(0) * columns;
-    for (uint c = THREAD; c < columns; c += ROWS_THREADS) store_any(y, to + c, is_sum, load_any(x, from + c, is_sum));
+    EACH(c, columns, ROWS_THREADS) store_any(y, to + c, is_sum, load_any(x, from + c, is_sum));
 }
 
 /* out[t] = the mean of the rows starts[t] .. starts[t + 1] - 1, or the first of them, divided by its Euclidean length
@@ -21,7 +21,7 @@ KERNEL(pool, 128)
     const uint first = starts[GROUP(0)], count = mean ? starts[GROUP(0) + 1] - first : 1;
     const size_t to = (size_t)GROUP(0) * columns;
     float squares = 0;
-    for (uint c = THREAD; c < columns; c += ROWS_THREADS) {
+    EACH(c, columns, ROWS_THREADS) {
         float sum = 0;
         for (uint r = 0; r < count; r++) sum += load_any(x, (size_t)(first + r) * columns + c, is_sum);
         sum /= (float)count;
@@ -30,5 +30,5 @@ KERNEL(pool, 128)
     }
     if (!unit) return;
     const float length = fmax(sqrt(group_sum(scratch, ROWS_THREADS, squares)), 1e-12f);
-    for (uint c = THREAD; c < columns; c += ROWS_THREADS) out[to + c] /= length;
+    EACH(c, columns, ROWS_THREADS) out[to + c] /= length;
 }
