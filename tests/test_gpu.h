@@ -1,4 +1,5 @@
-/* test_gpu.h - the device that tests of kernels run on: the first of OpenCL's, a processor where there is no other. */
+/* test_gpu.h - the device that tests of kernels run on: the first of OpenCL's, a processor where there is no other; with
+ * MAGPIE_TEST_GPU=cuda the first of CUDA's. */
 #ifndef MAGPIE_TEST_GPU_H
 #define MAGPIE_TEST_GPU_H
 
@@ -6,14 +7,20 @@
 
 #include "device/gpu.h"
 
-/* NULL where there is none: then the test is to be skipped, which is said here. */
-static inline gpu *test_gpu_open(magpie_precision precision) {
-    gpu *g = NULL;
+/* Skips the test, out loud, where there is none. */
+static inline magpie_device test_gpu_device(void) {
+    const char *wish = getenv("MAGPIE_TEST_GPU");
+    const bool cuda = wish && strcmp(wish, "cuda") == 0;
+    const magpie_device device = {cuda ? MAGPIE_BACKEND_CUDA : MAGPIE_BACKEND_OPENCL, 0};
     size_t count;
-    if (magpie_device_count(MAGPIE_BACKEND_OPENCL, &count) != MAGPIE_OK || count == 0)
-        print_message("SKIPPED: no OpenCL device: %s\n", magpie_error());
-    else
-        assert_ok(gpu_open((magpie_device){MAGPIE_BACKEND_OPENCL, 0}, precision, &g));
+    if (magpie_device_count(device.backend, &count) != MAGPIE_OK || count == 0)
+        skip_loudly(cuda ? "no CUDA device" : "no OpenCL device: apt-get install pocl-opencl-icd");
+    return device;
+}
+
+static inline gpu *test_gpu_open(magpie_precision precision) {
+    gpu *g;
+    assert_ok(gpu_open(test_gpu_device(), precision, &g));
     return g;
 }
 

@@ -5,14 +5,6 @@
 
 #include "neural_gpu.h"
 
-static const magpie_device opencl = {MAGPIE_BACKEND_OPENCL, 0};
-
-static bool skip_is_due(void) {
-    gpu *g = test_gpu_open(MAGPIE_PRECISION_F32);
-    if (g) gpu_base_of(g)->driver->close(g);
-    return g == NULL;
-}
-
 /* Widths, numbers of layers and of factors of all kinds, odd ones too. */
 static magpie_ranker_options random_options(random_state *r, magpie_ranker_kind kind) {
     magpie_ranker_options o = magpie_ranker_defaults(kind);
@@ -56,7 +48,7 @@ static void check_ranker(random_state *r, magpie_ranker_kind kind) {
         const size_t n = listed ? items : items + 9;
         assert_ok(magpie_ranker_use_device(ranker, (magpie_device){MAGPIE_BACKEND_CPU, 0}));
         assert_ok(magpie_ranker_score(ranker, &user, listed ? asked : NULL, n, want));
-        assert_ok(magpie_ranker_use_device(ranker, opencl));
+        assert_ok(magpie_ranker_use_device(ranker, test_gpu_device()));
         assert_ok(magpie_ranker_score(ranker, &user, listed ? asked : NULL, n, got));
         for (size_t i = 0; i < n; i++)
             assert_close(magpie_ranker_kind_name(kind), i, (double)got[i], (double)want[i],
@@ -100,7 +92,7 @@ static void check_many(random_state *r, magpie_ranker_kind kind, size_t users, s
     neural_gpu *g;
     random_fill(r, net->base, items * net->shape.base, 0.5);
     assert_ok(ranker->model->prepare(ranker, NULL));
-    assert_ok(neural_gpu_open(net, opencl, &g));
+    assert_ok(neural_gpu_open(net, test_gpu_device(), &g));
     const size_t n = neural_gpu_vector(&net->shape), width = net->shape.layers ? net->shape.width[0] : 0;
     float *vectors = random_new(r, users * n, 0.5), *halves = random_new(r, users * width, 0.5);
     float *scores[2];
@@ -135,7 +127,7 @@ static void check_many(random_state *r, magpie_ranker_kind kind, size_t users, s
 static void scores(void **state) {
     (void)state;
     random_state r = {41};
-    if (skip_is_due()) skip();
+    (void)test_gpu_device();
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF, MAGPIE_RANKER_MLP,
                                                MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MAGPIE};
     for (size_t i = test_gpu_checks(); i-- > 0;) {
@@ -292,7 +284,7 @@ static void check_steps(random_state *r, magpie_ranker_kind kind, magpie_ranker_
     neural_gpu_training *t;
     const bool fixed_out = kind == MAGPIE_RANKER_MF;
     make(&b, r, kind, loss);
-    assert_ok(neural_gpu_train_open(b.net, opencl, b.count * b.most, b.pairs, fixed_out, &t));
+    assert_ok(neural_gpu_train_open(b.net, test_gpu_device(), b.count * b.most, b.pairs, fixed_out, &t));
     for (size_t step = 1; step <= 3; step++) {
         name_rows(&b, r);
         check_step(&b, t, step, fixed_out);
@@ -304,7 +296,7 @@ static void check_steps(random_state *r, magpie_ranker_kind kind, magpie_ranker_
 static void steps(void **state) {
     (void)state;
     random_state r = {43};
-    if (skip_is_due()) skip();
+    (void)test_gpu_device();
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF,
                                                MAGPIE_RANKER_MLP};
     static const magpie_ranker_loss losses[] = {MAGPIE_RANKER_BCE, MAGPIE_RANKER_BPR, MAGPIE_RANKER_SOFTMAX};
@@ -317,13 +309,13 @@ static void the_same_bytes(void **state) {
     batch b[2];
     const neural_adam adam = {.rate = 0.01f, .correct_first = 10, .correct_second = 1000};
     double loss[2];
-    if (skip_is_due()) skip();
+    (void)test_gpu_device();
     for (int again = 0; again < 2; again++) {
         random_state r = {47};
         neural_gpu_training *t;
         make(&b[again], &r, MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_BCE);
-        assert_ok(neural_gpu_train_open(b[again].net, opencl, b[again].count * b[again].most, b[again].pairs,
-                                        false, &t));
+        assert_ok(neural_gpu_train_open(b[again].net, test_gpu_device(), b[again].count * b[again].most,
+                                        b[again].pairs, false, &t));
         for (int step = 0; step < 4; step++) {
             name_rows(&b[again], &r);
             assert_ok(neural_gpu_train_step(t, b[again].parts, b[again].count, &b[again].options, &adam,
@@ -347,12 +339,12 @@ static void what_is_not_there(void **state) {
     batch b;
     random_state r = {53};
     neural_gpu_training *t;
-    if (skip_is_due()) skip();
+    (void)test_gpu_device();
     make(&b, &r, MAGPIE_RANKER_MAGPIE, MAGPIE_RANKER_SOFTMAX);
-    assert_int_equal(neural_gpu_train_open(b.net, opencl, 8, 2, false, &t), MAGPIE_E_UNSUPPORTED);
+    assert_int_equal(neural_gpu_train_open(b.net, test_gpu_device(), 8, 2, false, &t), MAGPIE_E_UNSUPPORTED);
     assert_ok(neural_gpu_train_open(b.net, (magpie_device){MAGPIE_BACKEND_CPU, 0}, 8, 2, false, &t));
     assert_null(t);
-    assert_int_equal(magpie_ranker_use_device(b.ranker, (magpie_device){MAGPIE_BACKEND_OPENCL, 999}),
+    assert_int_equal(magpie_ranker_use_device(b.ranker, (magpie_device){test_gpu_device().backend, 999}),
                      MAGPIE_E_NOT_FOUND);
     clear(&b);
 }

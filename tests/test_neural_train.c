@@ -268,31 +268,29 @@ static void stopped_and_resumed(void **state) {
 /* The same there, and what is learned is the CPU's, about; another device does not go on with it. */
 static void on_a_device(void **state) {
     (void)state;
-    gpu *g = test_gpu_open(MAGPIE_PRECISION_F32);
-    if (!g) skip();
-    gpu_base_of(g)->driver->close(g);
+    const magpie_device device = test_gpu_device();
     world *w = make_world();
     for (size_t k = 0; k < 4; k++) {
         magpie_ranker_options o = quick(all_kinds[k]);
         magpie_ranker_report there, here;
         o.patience = 0;
         assert_ok(magpie_ranker_train(&w->likes, NULL, &o, folder, NULL, NULL, &here));
-        o.device.backend = MAGPIE_BACKEND_OPENCL;
+        o.device = device;
         assert_ok(magpie_ranker_train(&w->likes, NULL, &o, folder, NULL, NULL, &there));
         assert_true(fabs(there.loss - here.loss) < 0.01 * here.loss);
         o = quick(all_kinds[k]);
-        o.device.backend = MAGPIE_BACKEND_OPENCL;
+        o.device = device;
         check_stopped(w, o);
     }
     magpie_ranker_options o = quick(MAGPIE_RANKER_NEUMF);
     stopper s = {1, false};
     assert_int_equal(magpie_ranker_train(&w->likes, &w->content, &o, other, stop, &s, NULL),
                      MAGPIE_E_CANCELLED);
-    o.device.backend = MAGPIE_BACKEND_OPENCL;
+    o.device = device;
     o.resume = true;
     assert_int_equal(train(w, &o, other), MAGPIE_E_MISMATCH);
     o = quick(MAGPIE_RANKER_MAGPIE);
-    o.device.backend = MAGPIE_BACKEND_OPENCL;
+    o.device = device;
     assert_int_equal(train(w, &o, other), MAGPIE_E_UNSUPPORTED);
     free(w);
 }

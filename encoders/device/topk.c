@@ -13,6 +13,8 @@ magpie_status gpu_topk_room(gpu_arena *arena, size_t queries, size_t block, size
     if (k == 0 || k > GPU_TOPK_MAX)
         return magpie_fail(MAGPIE_E_ARGUMENT, "the first %zu: 1 to %d can be found on a device", k,
                            GPU_TOPK_MAX);
+    if (queries > UINT16_MAX)
+        return magpie_fail(MAGPIE_E_ARGUMENT, "%zu queries at a time: %d at most", queries, UINT16_MAX);
     *out = (gpu_topk){.queries = queries, .block = block, .k = k, .slices = blocks_of(block, SLICE)};
     magpie_status status = gpu_arena_take(arena, queries * block * sizeof(float), &out->scores);
     if (status == MAGPIE_OK)

@@ -32,14 +32,14 @@ KERNEL(neumf_product, 64)
     UNROLL for (int i = 0; i < 4; i++) sums[i] = F8_ZERO;
     for (uint first = begin; first < end; first += PRODUCT_DEPTH) {
         /* Neighbours bring what lies side by side. */
-        for (uint i = THREAD; i < PRODUCT_ROWS * PRODUCT_DEPTH; i += PRODUCT_THREADS) {
+        EACH(i, PRODUCT_ROWS * PRODUCT_DEPTH, PRODUCT_THREADS) {
             const uint r = a_across == 1 ? i / PRODUCT_DEPTH : i % PRODUCT_ROWS,
                        k = a_across == 1 ? i % PRODUCT_DEPTH : i / PRODUCT_ROWS;
             a_tile[r][k] = top + r < rows && first + k < end
                                ? a[a_at + (size_t)(top + r) * a_down + (size_t)(first + k) * a_across]
                                : 0;
         }
-        for (uint i = THREAD; i < PRODUCT_COLUMNS * PRODUCT_DEPTH; i += PRODUCT_THREADS) {
+        EACH(i, PRODUCT_COLUMNS * PRODUCT_DEPTH, PRODUCT_THREADS) {
             const uint o = b_across == 1 ? i % PRODUCT_COLUMNS : i / PRODUCT_DEPTH,
                        k = b_across == 1 ? i / PRODUCT_COLUMNS : i % PRODUCT_DEPTH;
             b_tile[k][o] = left + o < columns && first + k < end

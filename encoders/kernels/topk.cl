@@ -56,7 +56,7 @@ FUNCTION void topk_sort(LOCAL_PTR u64 *keys) {
     for (uint size = 2; size <= TOPK_ALL; size *= 2)
         for (uint step = size / 2; step > 0; step /= 2) {
             BARRIER();
-            for (uint i = THREAD; i < TOPK_ALL / 2; i += TOPK_THREADS) {
+            EACH(i, TOPK_ALL / 2, TOPK_THREADS) {
                 const uint at = 2 * i - (i & (step - 1));
                 const u64 one = keys[at], other = keys[at + step];
                 if ((one < other) == ((at & size) == 0)) {
@@ -71,12 +71,12 @@ FUNCTION void topk_sort(LOCAL_PTR u64 *keys) {
 /* Takes those that wait in among the best. */
 FUNCTION void topk_take(LOCAL_PTR u64 *keys) {
     topk_sort(keys);
-    for (uint i = TOPK_BEST + THREAD; i < TOPK_ALL; i += TOPK_THREADS) keys[i] = 0;
+    EACH(i, TOPK_WAITING * TOPK_THREADS, TOPK_THREADS) keys[TOPK_BEST + i] = 0;
     BARRIER();
 }
 
 FUNCTION void topk_begin(LOCAL_PTR u64 *keys, LOCAL_PTR uint *full) {
-    for (uint i = THREAD; i < TOPK_ALL; i += TOPK_THREADS) keys[i] = 0;
+    EACH(i, TOPK_ALL, TOPK_THREADS) keys[i] = 0;
     if (THREAD == 0) *full = 0;
     BARRIER();
 }
@@ -111,7 +111,7 @@ KERNEL(topk_select, 256)
         waiting = topk_offer(best, &full, waiting, i < end ? topk_key(scores[from + i], first + i) : 0, k);
     }
     topk_take(best);
-    for (uint i = THREAD; i < k; i += TOPK_THREADS) keys[to + i] = best[i];
+    EACH(i, k, TOPK_THREADS) keys[to + i] = best[i];
 }
 
 /* best [queries, k]: of what it has, from blocks before, and of keys [queries, slices, k]. Queries in dimension 0. */
@@ -128,5 +128,5 @@ KERNEL(topk_merge, 256)(GLOBAL u64 *best, GLOBAL const u64 *keys, uint slices, u
         waiting = topk_offer(merged, &full, waiting, key, k);
     }
     topk_take(merged);
-    for (uint i = THREAD; i < k; i += TOPK_THREADS) best[to + i] = merged[i];
+    EACH(i, k, TOPK_THREADS) best[to + i] = merged[i];
 }
