@@ -68,27 +68,21 @@ FUNCTION void topk_sort(LOCAL_PTR u64 *keys) {
     BARRIER();
 }
 
-/* Takes those that wait in among the best. */
-FUNCTION void topk_take(LOCAL_PTR u64 *keys) {
-    topk_sort(keys);
-    EACH(i, TOPK_WAITING * TOPK_THREADS, TOPK_THREADS) keys[TOPK_BEST + i] = 0;
-    BARRIER();
-}
-
 FUNCTION void topk_begin(LOCAL_PTR u64 *keys, LOCAL_PTR uint *full) {
     EACH(i, TOPK_ALL, TOPK_THREADS) keys[i] = 0;
     if (THREAD == 0) *full = 0;
     BARRIER();
 }
 
-/* What is not below the k-th best so far waits; once a thread has no more room, all are taken in. All threads come
- * here together; returns how many of the thread's wait. */
-FUNCTION uint topk_offer(LOCAL_PTR u64 *keys, LOCAL_PTR uint *full, uint waiting, u64 key, uint k) {
+/* What is above the k-th best so far waits; once a thread has no more room, and in the end, those that wait are taken
+ * in. All threads come here together; returns how many of the thread's wait. */
+FUNCTION uint topk_offer(LOCAL_PTR u64 *keys, LOCAL_PTR uint *full, uint waiting, u64 key, uint k, uint is_last) {
     if (key > keys[k - 1]) keys[TOPK_BEST + waiting++ * TOPK_THREADS + THREAD] = key;
-    if (waiting == TOPK_WAITING) *full = 1;
+    if (waiting == TOPK_WAITING || is_last) *full = 1;
     BARRIER();
     if (*full) {
-        topk_take(keys);
+        topk_sort(keys);
+        EACH(i, TOPK_WAITING * TOPK_THREADS, TOPK_THREADS) keys[TOPK_BEST + i] = 0;
         if (THREAD == 0) *full = 0;
         waiting = 0;
     }
@@ -106,11 +100,11 @@ KERNEL(topk_select, 256)
     const size_t to = ((size_t)GROUP(1) * slices + GROUP(0)) * k, from = (size_t)GROUP(1) * count;
     uint waiting = 0;
     topk_begin(best, &full);
-    for (uint at = begin; at < end; at += TOPK_THREADS) {
+    for (uint at = begin; at < end + TOPK_THREADS; at += TOPK_THREADS) { /* and once more, of none */
         const uint i = at + THREAD;
-        waiting = topk_offer(best, &full, waiting, i < end ? topk_key(scores[from + i], first + i) : 0, k);
+        const u64 key = i < end ? topk_key(scores[from + i], first + i) : 0;
+        waiting = topk_offer(best, &full, waiting, key, k, at >= end);
     }
-    topk_take(best);
     EACH(i, k, TOPK_THREADS) keys[to + i] = best[i];
 }
 
@@ -122,11 +116,10 @@ KERNEL(topk_merge, 256)(GLOBAL u64 *best, GLOBAL const u64 *keys, uint slices, u
     const uint all = (1 + slices) * k;
     uint waiting = 0;
     topk_begin(merged, &full);
-    for (uint at = 0; at < all; at += TOPK_THREADS) {
+    for (uint at = 0; at < all + TOPK_THREADS; at += TOPK_THREADS) {
         const uint i = at + THREAD;
         const u64 key = i < k ? best[to + i] : i < all ? keys[from + i - k] : 0;
-        waiting = topk_offer(merged, &full, waiting, key, k);
+        waiting = topk_offer(merged, &full, waiting, key, k, at >= all);
     }
-    topk_take(merged);
     EACH(i, k, TOPK_THREADS) best[to + i] = merged[i];
 }
