@@ -1,8 +1,8 @@
 /* neural_gpu.c - see neural_gpu.h: queues, products, and scores.
  *
- * An item's vector is [gmf | base | bias], its bias -INFINITY where it is not known; one such stands behind all, for
- * items that have come since. Pairs go through the tower some thousands at a time, so that what is between its layers
- * stays in the device's cache. */
+ * An item's vector is [gmf | base | bias], its bias -INFINITY where it is not known; one such stands
+ * behind all, for items that have come since. Pairs go through the tower some thousands at a time, so that
+ * what is between its layers stays in the device's cache. */
 #include "neural_gpu.h"
 
 #include <pthread.h>

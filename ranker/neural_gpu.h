@@ -1,6 +1,7 @@
-/* neural_gpu.h - the networks of neural.h on a GPU, by the kernels of encoders/kernels/neumf.cl, all in f32: scores of
- * many users and items (neural_gpu.c), and steps of training (neural_gpu_train.c). Both are what the CPU makes of the
- * same numbers, but for rounding: sums are in another order, which is always the same. Private to ranker/. */
+/* neural_gpu.h - the networks of neural.h on a GPU, by the kernels of encoders/kernels/neumf.cl, all in
+ * f32: scores of many users and items (neural_gpu.c), and steps of training (neural_gpu_train.c). Both are
+ * what the CPU makes of the same numbers, but for rounding: sums are in another order, which is always the
+ * same. Private to ranker/. */
 #ifndef MAGPIE_NEURAL_GPU_H
 #define MAGPIE_NEURAL_GPU_H
 
@@ -59,12 +60,13 @@ typedef struct neural_gpu neural_gpu;
 MAGPIE_CHECK_RESULT magpie_status neural_gpu_open(const neural *net, magpie_device device, neural_gpu **out);
 void neural_gpu_close(neural_gpu *g); /* takes NULL */
 
-/* Numbers of a user's vector: what is multiplied with [gmf | base] of an item, and what is added to all scores. */
+/* Numbers of a user's vector: what is multiplied with [gmf | base] of an item, and what is added to all
+ * scores. */
 static inline size_t neural_gpu_vector(const neural_shape *s) { return s->gmf + s->base + 1; }
 
-/* scores [users, each] of items [users, each], or of items 0 .. each - 1 where that is NULL; an item that is not
- * known scores -INFINITY. vectors [users, neural_gpu_vector]: x_gmf times a, base.c's times its strength, the
- * constant; halves [users, width 0]: x_mlp U + c_0. From any thread. */
+/* scores [users, each] of items [users, each], or of items 0 .. each - 1 where that is NULL; an item that
+ * is not known scores -INFINITY. vectors [users, neural_gpu_vector]: x_gmf times a, base.c's times its
+ * strength, the constant; halves [users, width 0]: x_mlp U + c_0. From any thread. */
 MAGPIE_CHECK_RESULT magpie_status neural_gpu_score(neural_gpu *g, const float *vectors, const float *halves,
                                                    size_t users, const uint32_t *items, size_t each,
                                                    float *scores);
@@ -73,9 +75,9 @@ MAGPIE_CHECK_RESULT magpie_status neural_gpu_score(neural_gpu *g, const float *v
 
 typedef struct neural_gpu_training neural_gpu_training;
 
-/* With tables and moments as the network has them, for steps of at most so many likes; *out is NULL where the device
- * is the CPU. MAGPIE_E_UNSUPPORTED: magpie, whose rows are made of more than tables. `fixed_out`: out.gmf learns
- * nothing (mf). */
+/* With tables and moments as the network has them, for steps of at most so many likes; *out is NULL where
+ * the device is the CPU. MAGPIE_E_UNSUPPORTED: magpie, whose rows are made of more than tables.
+ * `fixed_out`: out.gmf learns nothing (mf). */
 MAGPIE_CHECK_RESULT magpie_status neural_gpu_train_open(const neural *net, magpie_device device, size_t likes,
                                                         size_t pairs, bool fixed_out,
                                                         neural_gpu_training **out);

@@ -1,8 +1,10 @@
-/* neural_gpu_train.c - a step of training on a device: see neural_gpu.h, and neural_part.c for the same on the CPU.
+/* neural_gpu_train.c - a step of training on a device: see neural_gpu.h, and neural_part.c for the same on
+ * the CPU.
  *
- * Tables, moments and dense numbers stay on the device; of a step, the numbers of rows go in and the losses come out.
- * Slopes are slot by slot; which slots are of one row is found here, by sorting, and a row's are summed in the order
- * of slots. The dense numbers' slopes are summed over a slice of the pairs each, and the slices by Adam's kernel. */
+ * Tables, moments and dense numbers stay on the device; of a step, the numbers of rows go in and the
+ * losses come out. Slopes are slot by slot; which slots are of one row is found here, by sorting, and a
+ * row's are summed in the order of slots. The dense numbers' slopes are summed over a slice of the pairs
+ * each, and the slices by Adam's kernel. */
 #include "neural_gpu.h"
 
 #include <stdlib.h>
@@ -233,7 +235,8 @@ static void run_loss(neural_gpu_training *t, const neural_options *o) {
 
 /* ---- backwards ---- */
 
-/* Slopes of the dense numbers from `at` on: x^T y, of x [n, rows] (NULL: ones, one column) and y [n, columns]. */
+/* Slopes of the dense numbers from `at` on: x^T y, of x [n, rows] (NULL: ones, one column) and y [n,
+ * columns]. */
 static void slope_of_dense(neural_gpu_training *t, size_t at, const neural_matrix *x, size_t rows,
                            neural_matrix y, size_t columns, size_t n) {
     const neural_matrix ones = {t->one, 0, 0, 0};

@@ -147,8 +147,8 @@ static void set_landmarks(trainer *t) {
 
 /* ---- the trainer ---- */
 
-/* What decides how a training goes: likes, those set aside too, content, options, the device, and the first numbers,
- * which are the seed's and of models that it begins from. */
+/* What decides how a training goes: likes, those set aside too, content, options, the device, and the
+ * first numbers, which are the seed's and of models that it begins from. */
 static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *training) {
     const magpie_likes *likes = training->likes;
     const magpie_ranker_content *content = training->content;

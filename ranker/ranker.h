@@ -133,8 +133,9 @@ typedef struct magpie_ranker_options {
     /* no parameters of the model, and not in the table */
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
-    /* What trains mf, gmf, mlp and neumf; drawing, validation and all other kinds stay on the CPU. Other devices
-     * round otherwise, so the same bytes are one device's. MAGPIE_E_UNSUPPORTED: a GPU for a kind that has none. */
+    /* What trains mf, gmf, mlp and neumf; drawing, validation and all other kinds stay on the CPU. Other
+     * devices round otherwise, so the same bytes are one device's. MAGPIE_E_UNSUPPORTED: a GPU is named for
+     * another kind. */
     magpie_device device;
     bool resume;   /* go on from DIRECTORY/training.state, if it is there and was made of the same */
     bool validate; /* set likes aside and measure, whatever the kind and the patience: to compare options */
@@ -224,8 +225,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_open(const char *directory,
 void magpie_ranker_close(magpie_ranker *ranker);
 const magpie_ranker_info *magpie_ranker_get_info(const magpie_ranker *ranker);
 
-/* Has a device score from now on, in f32, what is the same as the CPU's but for rounding: networks. Other models stay
- * on the CPU. Before the ranker is shared; MAGPIE_E_UNSUPPORTED and others: the device cannot be opened. */
+/* A device scores from now on, in f32: the CPU's scores but for rounding. Networks alone; other models stay on
+ * the CPU. Before the ranker is shared. MAGPIE_E_UNSUPPORTED, MAGPIE_E_NOT_FOUND: there is no such device. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ranker_use_device(magpie_ranker *ranker, magpie_device device);
 
 /* scores [n] of `items` [n], or of items 0 .. n-1 where that is NULL. An item that the model knows nothing of

@@ -1,5 +1,5 @@
-/* test_gpu.h - the device that tests of kernels run on: the first of OpenCL's, a processor where there is no other; with
- * MAGPIE_TEST_GPU=cuda the first of CUDA's. */
+/* test_gpu.h - the device that tests of kernels run on: the first of OpenCL's, a processor where there is
+ * no other; with MAGPIE_TEST_GPU=cuda the first of CUDA's. */
 #ifndef MAGPIE_TEST_GPU_H
 #define MAGPIE_TEST_GPU_H
 

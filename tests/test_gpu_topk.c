@@ -1,6 +1,6 @@
-/* test_gpu_topk.c - the k best that a device finds are those of sorting all scores, to the last bit and in order, over
- * random shapes, in every precision, block by block. Numbers are small whole ones: sums are exact, and many scores
- * are alike, so rows decide. */
+/* test_gpu_topk.c - the k best that a device finds are those of sorting all scores, to the last bit and in
+ * order, over random shapes, in every precision, block by block. Numbers are small whole ones: sums are
+ * exact, and many scores are alike, so rows decide. */
 #include "test_gpu.h"
 
 #include <math.h>

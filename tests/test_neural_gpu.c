@@ -1,5 +1,5 @@
-/* test_neural_gpu.c - a device scores as the CPU does, and what it makes of a step of training are the CPU's slopes,
- * moments and moves, over random networks and batches; and the same bytes, when asked again. */
+/* test_neural_gpu.c - a device scores as the CPU does, and what it makes of a step of training are the
+ * CPU's slopes, moments and moves, over random networks and batches; and the same bytes, when asked again. */
 #include "test_gpu.h"
 #include "test_neural.h"
 

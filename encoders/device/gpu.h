@@ -1,4 +1,4 @@
-/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/.
+/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/ and ranker/.
  *
  * A driver is one way to reach devices: OpenCL (device/opencl.c) or CUDA (device/cuda.c). Each opens its library at
  * run time, and a machine without it has no such devices, in words. Kernels (encoders/kernels/) are one text for both:

@@ -20,12 +20,13 @@ typedef struct gpu_topk {
     gpu_buffer keys, best; /* topk.cl: [queries, slices, k], [queries, k] */
 } gpu_topk;
 
-/* For `queries` queries at most (65,535), of `block` vectors at a time. MAGPIE_E_ARGUMENT: k is 0 or above GPU_TOPK_MAX. */
+/* For `queries` queries at most (65,535), of `block` vectors at a time. MAGPIE_E_ARGUMENT: k is 0 or above
+ * GPU_TOPK_MAX. */
 MAGPIE_CHECK_RESULT magpie_status gpu_topk_room(gpu_arena *arena, size_t queries, size_t block, size_t k,
                                                 gpu_topk *out);
 MAGPIE_CHECK_RESULT magpie_status gpu_topk_begin(gpu_queue *q, const gpu_topk *search);
-/* queries [n, d] and vectors [count, d] in the precision of the device's streams; rows are first .. first+count-1,
- * below UINT32_MAX. */
+/* queries [n, d] and vectors [count, d] in the precision of the device's streams; rows are first ..
+ * first+count-1, below UINT32_MAX. */
 MAGPIE_CHECK_RESULT magpie_status gpu_topk_add(gpu_queue *q, const gpu_topk *search, gpu_buffer queries,
                                                size_t n, gpu_buffer vectors, size_t count, size_t d,
                                                size_t first);
