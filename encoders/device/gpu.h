@@ -1,4 +1,4 @@
-/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/.
+/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/ and ranker/.
  *
  * A driver is one way to reach devices: OpenCL (device/opencl.c) or CUDA (device/cuda.c). Each opens its library at
  * run time, and a machine without it has no such devices, in words. Kernels (encoders/kernels/) are one text for both:
@@ -55,7 +55,18 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(global_pool, maps, 256)                                                                                \
     K(map_rows, maps, 256)                                                                                   \
     K(map_read, maps, 256)                                                                                   \
-    K(map_largest, maps, 256)
+    K(map_largest, maps, 256)                                                                                \
+    K(topk_scores, topk, 0)                                                                                  \
+    K(topk_select, topk, 256)                                                                                \
+    K(topk_merge, topk, 256)                                                                                 \
+    K(neumf_product, neumf, 64)                                                                              \
+    K(neumf_first, neumf, 256)                                                                               \
+    K(neumf_logits, neumf, 256)                                                                              \
+    K(neumf_loss, neumf, 256)                                                                                \
+    K(neumf_gmf, neumf, 256)                                                                                 \
+    K(neumf_user_half, neumf, 256)                                                                           \
+    K(neumf_scatter, neumf, 256)                                                                             \
+    K(neumf_adam, neumf, 256)
 
 #define GPU_KERNEL_NAME(name, file, threads) GPU_##name,
 typedef enum gpu_kernel { GPU_KERNELS(GPU_KERNEL_NAME) GPU_KERNEL_COUNT } gpu_kernel;
@@ -116,6 +127,13 @@ typedef struct gpu_base {
 } gpu_base;
 
 static inline gpu_base *gpu_base_of(gpu *g) { return (gpu_base *)g; }
+static inline const gpu_base *gpu_of(gpu_queue *q) { return *(const gpu_base **)q; }
+static inline const gpu_driver *gpu_driver_of(gpu_queue *q) { return gpu_of(q)->driver; }
+
+/* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
+#define GPU_RUN(q, kernel, x, y, z, ...)                                                                     \
+    gpu_driver_of(q)->launch(q, kernel, 0, (const size_t[3]){x, y, z}, (const gpu_arg[]){__VA_ARGS__},       \
+                             sizeof((const gpu_arg[]){__VA_ARGS__}) / sizeof(gpu_arg))
 
 extern const gpu_driver gpu_opencl;
 #ifdef MAGPIE_CUDA
@@ -146,6 +164,9 @@ typedef struct gpu_arena {
 
 MAGPIE_CHECK_RESULT magpie_status gpu_arena_take(gpu_arena *arena, size_t bytes, gpu_buffer *out);
 void gpu_arena_free(gpu_arena *arena);
+
+/* Opens what `device` names, AUTO being magpie_device_choose's; *out is NULL where that is the CPU. */
+MAGPIE_CHECK_RESULT magpie_status gpu_open(magpie_device device, magpie_precision precision, gpu **out);
 
 /* The source of a file of encoders/kernels/, as it is embedded; ends with {NULL}. */
 typedef struct gpu_source {

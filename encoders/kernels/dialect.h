@@ -33,6 +33,7 @@
 #define RSQRT(x) (1 / sqrt(x))
 typedef uchar u8;
 typedef ushort u16;
+typedef ulong u64;
 #else
 #define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name
 #define FUNCTION static __device__ __forceinline__
@@ -58,6 +59,7 @@ typedef ushort u16;
 typedef unsigned int uint;
 typedef unsigned char u8;
 typedef unsigned short u16;
+typedef unsigned long long u64;
 #endif
 
 #define EACH(c, n, threads)                                                                                            \
