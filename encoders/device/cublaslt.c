@@ -1,12 +1,12 @@
 /* cublaslt.c - matrix products by cuBLASLt.
  *
- * Ours are row-major, the library's column-major; so it is asked for the transposed y^T = W^T x^T, whose matrices are
- * the same memory: W^T [columns, depth] with `padded` between columns, x^T [depth, rows], y^T [columns, rows]. Its
- * bias is one number a row of y^T: a column of y.
+ * Ours are row-major, the library's column-major; so it is asked for the transposed y^T = W^T x^T, whose
+ * matrices are the same memory: W^T [columns, depth] with `padded` between columns, x^T [depth, rows], y^T
+ * [columns, rows]. Its bias is one number a row of y^T: a column of y.
  *
- * Sums are f32. CUBLAS_COMPUTE_32F does not turn f32 into TF32, and where a sum is cut up, the parts are kept in f32
- * (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE), so they are added up in one order. Bias and what is added are of y's type, as
- * cublasLt.h wants it (CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE). */
+ * Sums are f32. CUBLAS_COMPUTE_32F does not turn f32 into TF32, and where a sum is cut up, the parts are
+ * kept in f32 (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE), so they are added up in one order. Bias and what is
+ * added are of y's type, as cublasLt.h wants it (CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE). */
 #include "cublaslt.h"
 
 #include <cublasLt.h>

@@ -1,5 +1,6 @@
-/* cublaslt.h - matrix products by cuBLASLt, for device/cuda.c, whose it is. The library is libcublasLt.so of CUDA's
- * toolkit, opened when the first product is asked for; a machine without it multiplies by kernels of ours. */
+/* cublaslt.h - matrix products by cuBLASLt, for device/cuda.c, whose it is. The library is libcublasLt.so
+ * of CUDA's toolkit, opened when the first product is asked for; a machine without it multiplies by kernels
+ * of ours. */
 #ifndef MAGPIE_CUBLASLT_H
 #define MAGPIE_CUBLASLT_H
 
@@ -12,8 +13,8 @@ typedef struct cublaslt
 
 enum { CUBLASLT_WORKSPACE = 32 << 20 /* bytes; what NVIDIA recommends for Hopper (cublasSetWorkspace) */ };
 
-/* The device's context is current, here and below. NULL: there is no such library here, or it does not take this
- * device. */
+/* The device's context is current, here and below. NULL: there is no such library here, or it does not take
+ * this device. */
 cublaslt *cublaslt_create(magpie_precision precision, CUstream stream);
 void cublaslt_free(cublaslt *c);
 /* As gpu_driver has it. `workspace` is this queue's alone. */

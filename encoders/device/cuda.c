@@ -1,10 +1,12 @@
-/* cuda.c - the CUDA driver: NVIDIA's GPUs, by libcuda.so.1, which comes with the machine's driver. Of CUDA's toolkit
- * nothing is needed to run but cuBLASLt, and that is missed by the speed alone (device/cublaslt.h).
+/* cuda.c - the CUDA driver: NVIDIA's GPUs, by libcuda.so.1, which comes with the machine's driver. Of
+ * CUDA's toolkit nothing is needed to run but cuBLASLt, and that is missed by the speed alone
+ * (device/cublaslt.h).
  *
- * A device is its primary context, which is what CUDA's libraries compute in as well. A context is current to a thread,
- * and threads come and go here: so every entry makes it current, and leaves it so. Kernels are images, one a file of
- * encoders/kernels/ and precision (cmake/gpu.cmake): machine code for compute capability 8 and 9, and PTX for what
- * comes later. An image is loaded when the first of its kernels is launched. */
+ * A device is its primary context, which is what CUDA's libraries compute in as well. A context is
+ * current to a thread, and threads come and go here: so every entry makes it current, and leaves it so.
+ * Kernels are images, one a file of encoders/kernels/ and precision (cmake/gpu.cmake): machine code for
+ * compute capability 8 and 9, and PTX for what comes later. An image is loaded when the first of its
+ * kernels is launched. */
 #include "cublaslt.h"
 
 #include <dlfcn.h>

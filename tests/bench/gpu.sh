@@ -18,6 +18,7 @@ if [ $# = 0 ]; then
     scripts/packages test
     cmake --preset release -DMAGPIE_CUDA=ON >/dev/null
     cmake --build --preset release --target magpie gpu_bench "${tests[@]}" >build/gpu.log || { tail -n 40 build/gpu.log; exit 1; }
+    ctest --preset release -R '^golden_unpack$' >/dev/null # where ../shared/golden is
 fi
 devices=$("$build/service/magpie" devices)
 [[ $devices == *cuda:0* ]] || { echo "$devices"; echo "gpu.sh: this build finds no CUDA device" >&2; exit 1; }

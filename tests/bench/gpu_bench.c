@@ -1,10 +1,11 @@
-/* gpu_bench.c - what a GPU reaches: kernels, operation by operation, in bf16, and encoders in each precision. One JSON
- * line a figure. Usage: gpu_bench cuda|opencl[:N] TEXT_MODEL [titles] [pictures]
+/* gpu_bench.c - what a GPU reaches: kernels, operation by operation, in bf16, and encoders in each
+ * precision. One JSON line a figure. Usage: gpu_bench cuda|opencl[:N] TEXT_MODEL [titles] [pictures]
  *
- * Operations are those of MiniLM on 4,096 titles of 12 tokens and of ResNet-50 on 256 pictures, unless fewer are asked
- * for. A figure is the median of ten runs, each of as many operations in the queue as take some milliseconds; bytes and
- * flops are those of kernel_report, and so is the bound: an H100's, whatever the device. Encoders are measured from
- * texts and pixels in the host's memory to vectors there, tokenising included. */
+ * Operations are those of MiniLM on 4,096 titles of 12 tokens and of ResNet-50 on 256 pictures, unless
+ * fewer are asked for. A figure is the median of ten runs, each of as many operations in the queue as take
+ * some milliseconds; bytes and flops are those of kernel_report, and so is the bound: an H100's, whatever
+ * the device. Encoders are measured from texts and pixels in the host's memory to vectors there, tokenising
+ * included. */
 #include "device/ops_gpu.h"
 #include "encoders.h"
 #include "seeded_model.h"
