@@ -253,13 +253,13 @@ static magpie_status apply(writer *w, const magpie_change *change) {
 
 /* ---- the transaction ---- */
 
-static magpie_status check_expected(const writer *w, magpie_space space, const magpie_space_binding *state,
+static magpie_status check_expected(magpie_space space, const magpie_space_binding *state,
                                     const char *expected) {
     if (!*expected || strcmp(expected, state->fingerprint) == 0) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_MISMATCH,
-        "the %s space of %s was given to the model \"%s\" meanwhile: nothing of the batch was written",
-        magpie_space_name(space), w->store->environment.directory, state->model);
+        "the %s space was given to the model \"%s\" meanwhile: nothing of the batch was written",
+        magpie_space_name(space), state->model);
 }
 
 static magpie_status begin(writer *w, const magpie_batch *batch) {
@@ -269,7 +269,7 @@ static magpie_status begin(writer *w, const magpie_batch *batch) {
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
         magpie_space_binding state;
         status = magpie_store_space(w->store, w->txn, s, &state);
-        if (status == MAGPIE_OK) status = check_expected(w, s, &state, batch->expected[s]);
+        if (status == MAGPIE_OK) status = check_expected(s, &state, batch->expected[s]);
         w->dimension[s] = state.dimension;
     }
     if (status != MAGPIE_OK) magpie_environment_abort(&w->store->environment, w->txn);

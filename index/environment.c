@@ -33,8 +33,7 @@ magpie_status magpie_lmdb_fail(int code, const char *format, ...) {
     /* LMDB says EIO for a write that was cut short, and that is how a full disk often shows. */
     case EIO: return magpie_fail(MAGPIE_E_NO_SPACE, "%s: the disk is full or failing", words);
     case MDB_READERS_FULL:
-        return magpie_fail(MAGPIE_E_BUSY, "%s: %d snapshots are open, and that is the limit", words,
-                           READERS_MAX);
+        return magpie_fail(MAGPIE_E_BUSY, "%d snapshots are open, and that is the limit", READERS_MAX);
     case MDB_PANIC:
         return magpie_fail(MAGPIE_E_IO,
                            "%s: an earlier write failed half-way; close the store and open it again", words);
@@ -290,9 +289,9 @@ static magpie_status remap_when_idle(magpie_environment *environment, size_t ful
         else
             status = magpie_fail(
                 MAGPIE_E_BUSY,
-                "the map of %s must grow, but %u snapshots are open in this process: close them and try "
+                "the store's map must grow, but %u snapshots are open in this process: close them and try "
                 "again",
-                environment->directory, environment->transactions);
+                environment->transactions);
         environment->growing = false;
         pthread_cond_broadcast(&environment->changed);
     }

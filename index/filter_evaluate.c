@@ -29,8 +29,8 @@ static int add_posting(const evaluation *e, MDB_val first, magpie_bitmap *out) {
     return magpie_posting_walk(e->postings, first, (magpie_row_walk){e->rows, e->n, 0}, add_ordinal, out);
 }
 
-static magpie_status add_key(const evaluation *e, const magpie_posting_key *wanted, magpie_bitmap *out) {
-    MDB_val key = magpie_val(wanted->bytes, wanted->size), value;
+static magpie_status add_key(const evaluation *e, magpie_string wanted, magpie_bitmap *out) {
+    MDB_val key = magpie_val(wanted.data, wanted.size), value;
     int code = mdb_cursor_get(e->postings, &key, &value, MDB_SET_KEY);
     return failed(e, code ? code : add_posting(e, value, out));
 }
@@ -57,14 +57,26 @@ static magpie_status add_keys(const evaluation *e, const magpie_posting_key *fir
 
 /* ---- conditions ---- */
 
-static magpie_status evaluate_any(const evaluation *e, const magpie_condition *c, magpie_bitmap *out) {
+/* The keys of its values, each once. */
+static magpie_status find_keys(const magpie_condition *c, magpie_posting_set *out) {
     magpie_posting_key key;
     magpie_posting_path(&key, c->path, strlen(c->path));
     magpie_status status = MAGPIE_OK;
     for (size_t i = 0; i < c->count && status == MAGPIE_OK; i++) {
         magpie_posting_scalar(&key, c->values[i]);
-        status = add_key(e, &key, out);
+        status = magpie_posting_set_add(out, &key);
     }
+    if (status == MAGPIE_OK) magpie_posting_set_sort(out);
+    return status;
+}
+
+/* A value that is there a thousand times is looked for once. */
+static magpie_status evaluate_any(const evaluation *e, const magpie_condition *c, magpie_bitmap *out) {
+    magpie_posting_set wanted = {0};
+    magpie_status status = find_keys(c, &wanted);
+    for (size_t i = 0; i < wanted.count && status == MAGPIE_OK; i++)
+        status = add_key(e, magpie_posting_set_key(&wanted, i), out);
+    magpie_posting_set_free(&wanted);
     return status;
 }
 
@@ -73,12 +85,7 @@ static magpie_status evaluate_except(const evaluation *e, const magpie_condition
     magpie_posting_set except = {0};
     magpie_posting_path(&first, c->path, strlen(c->path));
     end = first;
-    magpie_status status = MAGPIE_OK;
-    for (size_t i = 0; i < c->count && status == MAGPIE_OK; i++) {
-        magpie_posting_scalar(&first, c->values[i]);
-        status = magpie_posting_set_add(&except, &first);
-    }
-    magpie_posting_set_sort(&except);
+    magpie_status status = find_keys(c, &except);
     magpie_posting_bound(&first, MAGPIE_POSTING_EXISTS + 1);
     magpie_posting_bound(&end, MAGPIE_POSTING_TYPES_END);
     if (status == MAGPIE_OK) status = add_keys(e, &first, &end, &except, out);
@@ -106,7 +113,7 @@ static magpie_status evaluate_exists(const evaluation *e, const magpie_condition
     magpie_posting_key key;
     magpie_posting_path(&key, c->path, strlen(c->path));
     magpie_posting_bound(&key, MAGPIE_POSTING_EXISTS);
-    return add_key(e, &key, out);
+    return add_key(e, (magpie_string){(const char *)key.bytes, key.size}, out);
 }
 
 static void complement(magpie_bitmap *bitmap) {

@@ -225,6 +225,22 @@ static void free_condition(magpie_condition *condition) {
     free(condition->values);
 }
 
+static size_t count_conditions(const magpie_condition *condition) {
+    const magpie_condition_list *lists[] = {&condition->must, &condition->should, &condition->must_not};
+    size_t n = 1;
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
+        for (size_t i = 0; i < lists[l]->count; i++) n += count_conditions(&lists[l]->conditions[i]);
+    return n;
+}
+
+static magpie_status parse_root(const json_t *json, magpie_condition *out) {
+    magpie_status status = parse_condition(json, NULL, 1, out);
+    const size_t n = count_conditions(out);
+    if (status != MAGPIE_OK || n <= MAGPIE_FILTER_CONDITIONS_MAX) return status;
+    return magpie_fail(MAGPIE_E_TOO_LARGE, "filter: it has %zu conditions; the limit is %d", n,
+                       MAGPIE_FILTER_CONDITIONS_MAX);
+}
+
 magpie_status magpie_filter_parse(const char *json, size_t size, magpie_filter **out) {
     json_error_t error;
     *out = NULL;
@@ -236,7 +252,7 @@ magpie_status magpie_filter_parse(const char *json, size_t size, magpie_filter *
     filter->json = json_loadb(json, size, JSON_DECODE_INT_AS_REAL, &error);
     magpie_status status;
     if (filter->json)
-        status = parse_condition(filter->json, NULL, 1, &filter->root);
+        status = parse_root(filter->json, &filter->root);
     else
         status = magpie_fail(MAGPIE_E_INPUT, "filter: no JSON: %s (line %d, column %d)", error.text,
                              error.line, error.column);

@@ -56,11 +56,12 @@ extern "C" {
 #endif
 
 enum {
-    MAGPIE_ID_MAX = 511,             /* bytes; LMDB's key limit */
-    MAGPIE_ITEM_MAX = 1 << 20,       /* bytes of text, references and attributes together */
-    MAGPIE_DIMENSION_MAX = 16384,    /* floats of a vector */
-    MAGPIE_ATTRIBUTE_DEPTH_MAX = 16, /* nesting of attributes and of filters */
-    MAGPIE_SEARCH_K_MAX = 16384      /* hits of a search */
+    MAGPIE_ID_MAX = 511,                /* bytes; LMDB's key limit */
+    MAGPIE_ITEM_MAX = 1 << 20,          /* bytes of text, references and attributes together */
+    MAGPIE_DIMENSION_MAX = 16384,       /* floats of a vector */
+    MAGPIE_ATTRIBUTE_DEPTH_MAX = 16,    /* nesting of attributes and of filters */
+    MAGPIE_FILTER_CONDITIONS_MAX = 512, /* nested ones too */
+    MAGPIE_SEARCH_K_MAX = 16384         /* hits of a search */
 };
 
 typedef enum magpie_space {
@@ -127,8 +128,9 @@ typedef struct magpie_store_stats {
     uint64_t vectors[MAGPIE_SPACES];
     size_t dimension[MAGPIE_SPACES]; /* 0: not bound */
     char model[MAGPIE_SPACES][128], fingerprint[MAGPIE_SPACES][128];
-    uint64_t users, interactions; /* users that are there; all interactions of theirs */
-    uint64_t file_bytes;          /* used in data.mdb */
+    uint64_t users, interactions;   /* users that are there; all interactions of theirs */
+    uint64_t interactions_sequence; /* another one after every commit that wrote or deleted one of these */
+    uint64_t file_bytes;            /* used in data.mdb */
     uint64_t map_bytes;
 } magpie_store_stats;
 
@@ -348,7 +350,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_store_compact(const char *directory, ui
  * object exists, an empty array does not. */
 typedef struct magpie_filter magpie_filter;
 
-/* MAGPIE_E_INPUT says where: "filter: must[1].range.gte: expected a number". */
+/* MAGPIE_E_INPUT says where: "filter: must[1].range.gte: expected a number". MAGPIE_E_TOO_LARGE: beyond
+ * MAGPIE_ITEM_MAX bytes or MAGPIE_FILTER_CONDITIONS_MAX conditions, each of which may have to look at every row. */
 MAGPIE_CHECK_RESULT magpie_status magpie_filter_parse(const char *json, size_t size, magpie_filter **out);
 void magpie_filter_free(magpie_filter *filter);
 

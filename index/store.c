@@ -292,10 +292,10 @@ static magpie_status compare_space(magpie_store *store, MDB_txn *txn, magpie_spa
     if (is_model(&state, model)) return MAGPIE_OK;
     return magpie_fail(
         MAGPIE_E_MISMATCH,
-        "the %s space of %s was made by the model %s (%zu dimensions, fingerprint %s), not by %s (%zu, %s): "
+        "the %s space was made by the model %s (%zu dimensions, fingerprint %s), not by %s (%zu, %s): "
         "use that model, or make a new store",
-        magpie_space_name(space), store->environment.directory, state.model, state.dimension,
-        state.fingerprint, model->model, model->dimension, model->fingerprint);
+        magpie_space_name(space), state.model, state.dimension, state.fingerprint, model->model,
+        model->dimension, model->fingerprint);
 }
 
 static magpie_status validate_model(magpie_space space, const magpie_space_model *model) {
@@ -432,6 +432,8 @@ static magpie_status read_stats(magpie_store *store, MDB_txn *txn, magpie_store_
     if (status == MAGPIE_OK) status = magpie_store_entries(store, txn, MAGPIE_TABLE_USERS, &out->users);
     if (status == MAGPIE_OK)
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_INTERACTIONS, &out->interactions);
+    if (status == MAGPIE_OK)
+        status = magpie_store_number(store, txn, "interactions", &out->interactions_sequence);
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
         magpie_space_binding state;
         status = magpie_store_entries(store, txn, MAGPIE_TABLE_VECTORS + s, &out->vectors[s]);

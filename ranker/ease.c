@@ -106,4 +106,4 @@ static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user
     return used ? MAGPIE_OK : ranker_fail_no_history();
 }
 
-const ranker_model ranker_ease = {create, free, list, train, NULL, score};
+const ranker_model ranker_ease = {create, free, list, train, NULL, NULL, score};

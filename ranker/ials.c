@@ -225,4 +225,4 @@ static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user
     return status;
 }
 
-const ranker_model ranker_ials = {create, free_state, list, train, prepare, score};
+const ranker_model ranker_ials = {create, free_state, list, train, prepare, NULL, score};

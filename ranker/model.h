@@ -53,6 +53,8 @@ typedef struct ranker_model {
     magpie_status (*train)(magpie_ranker *ranker, const ranker_training *training, const bool *has);
     /* NULL, or derives what scoring wants from tensors and content, once they are there. */
     magpie_status (*prepare)(magpie_ranker *ranker, const magpie_ranker_content *content);
+    /* NULL, or has that device score from now on; after prepare. */
+    magpie_status (*use_device)(magpie_ranker *ranker, magpie_device device);
     magpie_status (*score)(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
                            size_t n, float *scores);
 } ranker_model;

@@ -9,6 +9,7 @@
  *
  * which are a Keras model's, layer by layer: ranker/import_ncf.py takes those of the paper's authors. */
 #include "neural.h"
+#include "neural_gpu.h"
 
 #include <stdlib.h>
 
@@ -97,6 +98,7 @@ static void lay_out(neural *net, magpie_block *block) {
 static void free_network(void *state) {
     neural *net = state;
     if (!net) return;
+    neural_gpu_close(net->gpu);
     magpie_block_free(&net->block);
     magpie_block_free(&net->ready);
     free(net);
@@ -185,4 +187,5 @@ const ranker_model ranker_neural = {.create = create,
                                     .tensors = tensors,
                                     .train = neural_train,
                                     .prepare = neural_prepare,
+                                    .use_device = neural_use_device,
                                     .score = neural_score};

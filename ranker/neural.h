@@ -60,6 +60,7 @@ typedef struct neural {
     float *item_half, *item_row; /* [prepared, width 0], [prepared, row] */
     bool *known;                 /* whether there is anything to score it by */
     size_t prepared;             /* items */
+    struct neural_gpu *gpu;      /* that scores them, neural_gpu.h; NULL: the CPU does */
     magpie_block block, ready;
 } neural;
 
@@ -196,6 +197,7 @@ void magpie_rows_backward(const neural *net, const neural_options *options, neur
 
 magpie_status neural_train(magpie_ranker *ranker, const ranker_training *training, const bool *has);
 magpie_status neural_prepare(magpie_ranker *ranker, const magpie_ranker_content *content);
+magpie_status neural_use_device(magpie_ranker *ranker, magpie_device device);
 magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
                            size_t n, float *scores);
 

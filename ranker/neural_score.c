@@ -1,6 +1,7 @@
 /* neural_score.c - scores of items for a user. The items' halves of the first layer are computed once, when
  * the model is opened; the user's half once for all items that are scored. */
 #include "neural.h"
+#include "neural_gpu.h"
 
 #include <float.h>
 #include <math.h>
@@ -191,6 +192,26 @@ static magpie_status ask(const magpie_ranker *ranker, const magpie_ranker_user *
     return MAGPIE_OK;
 }
 
+/* The same on a device. */
+static magpie_status score_there(const neural *net, const asked *q, const uint32_t *items, size_t n,
+                                 float *scores) {
+    const neural_shape *s = &net->shape;
+    float *vector = magpie_alloc(neural_gpu_vector(s), sizeof *vector);
+    if (!vector) return MAGPIE_E_NO_MEMORY;
+    memcpy(vector, q->user_gmf, s->gmf * sizeof *vector);
+    if (q->base) memcpy(vector + s->gmf, q->base, s->base * sizeof *vector);
+    vector[s->gmf + s->base] = q->constant;
+    magpie_status status = neural_gpu_score(net->gpu, vector, q->user_half, 1, items, n, scores);
+    free(vector);
+    return status;
+}
+
+magpie_status neural_use_device(magpie_ranker *ranker, magpie_device device) {
+    neural *net = ranker->state;
+    neural_gpu_close(net->gpu);
+    return neural_gpu_open(net, device, &net->gpu);
+}
+
 magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user *user, const uint32_t *items,
                            size_t n, float *scores) {
     const neural *net = ranker->state;
@@ -203,6 +224,10 @@ magpie_status neural_score(const magpie_ranker *ranker, const magpie_ranker_user
     for (; !items && n > net->prepared; n--) scores[n - 1] = -INFINITY;
     int before = blas_alone();
     magpie_status status = ask(ranker, user, n, memory, &q);
+    if (status == MAGPIE_OK && net->gpu) {
+        status = score_there(net, &q, items, n, scores);
+        n = 0;
+    }
     for (size_t first = 0; first < n && status == MAGPIE_OK; first += q.step)
         score_some(net, &q, items, first, n - first < q.step ? n - first : q.step, scores + first);
     blas_restore(before);

@@ -1,4 +1,5 @@
 /* neural_setup.c - what a training of a network begins with: memory, and numbers drawn by its seed. */
+#include "neural_gpu.h"
 #include "neural_train.h"
 
 #include <math.h>
@@ -146,8 +147,8 @@ static void set_landmarks(trainer *t) {
 
 /* ---- the trainer ---- */
 
-/* What decides how a training goes: likes, those set aside too, content, options, and the first numbers,
- * which are the seed's and of models that it begins from. */
+/* What decides how a training goes: likes, those set aside too, content, options, the device, and the
+ * first numbers, which are the seed's and of models that it begins from. */
 static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *training) {
     const magpie_likes *likes = training->likes;
     const magpie_ranker_content *content = training->content;
@@ -156,6 +157,8 @@ static uint64_t key_of(const magpie_ranker *ranker, const ranker_training *train
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
     XXH3_64bits_update(&hash, &o->seed, sizeof o->seed);
+    if (o->device.backend != MAGPIE_BACKEND_CPU)
+        XXH3_64bits_update(&hash, &o->device.backend, sizeof o->device.backend);
     XXH3_64bits_update(&hash, likes->begin, (likes->users + 1) * sizeof *likes->begin);
     XXH3_64bits_update(&hash, likes->item, likes->begin[likes->users] * sizeof *likes->item);
     if (training->validation)
@@ -230,6 +233,7 @@ magpie_status trainer_create(magpie_ranker *ranker, const ranker_training *train
 
 void trainer_free(trainer *t) {
     if (!t) return;
+    neural_gpu_train_close(t->gpu);
     for (size_t i = 0; i <= NEURAL_TABLES; i++)
         t->net->table[i].first = t->net->table[i].second = t->net->table[i].kept = NULL;
     magpie_block_free(&t->moments);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blas.h"
+#include "neural_gpu.h"
 #include "neural_train.h"
 
 enum {
@@ -148,7 +149,8 @@ static magpie_status part_task(void *context, size_t task, unsigned worker) {
     size_t first = task * t->batch_likes / t->batch_parts, end = (task + 1) * t->batch_likes / t->batch_parts;
     magpie_status status =
         fill_part(t, t->batch_first + first, end - first, &t->parts[task], &t->scratch[worker]);
-    if (status == MAGPIE_OK) neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
+    if (status == MAGPIE_OK && !t->gpu)
+        neural_run_part(t->net, &t->numbers, &t->parts[task], &t->scratch[worker]);
     return status;
 }
 
@@ -252,9 +254,11 @@ static magpie_status step(trainer *t, size_t index, double *loss) {
                             .decay = (float)t->options->regularisation,
                             .correct_first = (float)(1 / (1 - pow(0.9, (double)t->state.step))),
                             .correct_second = (float)(1 / (1 - pow(0.999, (double)t->state.step)))};
-    for (size_t p = 0; p < t->batch_parts; p++)
-        *loss += t->parts[p].loss / over * (double)t->batch_likes / (double)n;
-    return run_claimed(t, t->owner_count, move_task);
+    double sum = 0;
+    if (t->gpu) status = neural_gpu_train_step(t->gpu, t->parts, t->batch_parts, &t->numbers, &t->adam, &sum);
+    for (size_t p = 0; p < t->batch_parts && !t->gpu; p++) sum += t->parts[p].loss;
+    *loss += sum / over * (double)t->batch_likes / (double)n;
+    return t->gpu ? status : run_claimed(t, t->owner_count, move_task);
 }
 
 static double samples_per_second(const trainer *t, double share, double now) {
@@ -302,6 +306,7 @@ static magpie_status run_epoch(trainer *t, double *loss) {
         status = step(t, i, loss);
         if (status == MAGPIE_OK) status = tell(t, i + 1, *loss);
     }
+    if (status == MAGPIE_OK && t->gpu) status = neural_gpu_train_read(t->gpu, t->net);
     return status;
 }
 
@@ -427,6 +432,9 @@ magpie_status neural_train(magpie_ranker *ranker, const ranker_training *trainin
     const int threads_before = blas_alone(); /* of the caller, who is a worker too */
     if (t->net->shape.base) status = neural_base_fit(ranker, training);
     if (status == MAGPIE_OK && ranker->options.resume) status = resume(t, &go_on);
+    if (status == MAGPIE_OK) /* with what was resumed; a step has so many likes at most */
+        status = neural_gpu_train_open(t->net, ranker->options.device, (t->likes + t->steps - 1) / t->steps,
+                                       t->pairs, t->fixed_out, &t->gpu);
     while (status == MAGPIE_OK && go_on) {
         status = run_epoch(t, &loss);
         if (status == MAGPIE_OK) status = judge(t, ranker, loss, &go_on);

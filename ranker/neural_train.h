@@ -46,6 +46,7 @@ typedef struct trainer {
     owner *owners;           /* by task */
     atomic_bool *claimed;    /* by task */
     size_t owner_count;
+    struct neural_gpu_training *gpu; /* that computes steps; NULL: the CPU does */
     neural_state state;
     neural_epoch *curve; /* [options->epochs], those up to state.epoch known */
     double hit_rate, began, epoch_began, told;

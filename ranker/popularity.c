@@ -50,4 +50,4 @@ static magpie_status score(const magpie_ranker *ranker, const magpie_ranker_user
     return MAGPIE_OK;
 }
 
-const ranker_model ranker_popularity = {create, free, list, train, NULL, score};
+const ranker_model ranker_popularity = {create, free, list, train, NULL, NULL, score};

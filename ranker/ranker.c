@@ -85,6 +85,10 @@ void magpie_ranker_close(magpie_ranker *ranker) {
     free(ranker);
 }
 
+magpie_status magpie_ranker_use_device(magpie_ranker *ranker, magpie_device device) {
+    return ranker->model->use_device ? ranker->model->use_device(ranker, device) : MAGPIE_OK;
+}
+
 const magpie_ranker_info *magpie_ranker_get_info(const magpie_ranker *ranker) { return &ranker->info; }
 
 magpie_status magpie_ranker_score(const magpie_ranker *ranker, const magpie_ranker_user *user,

@@ -32,7 +32,7 @@
 #ifndef MAGPIE_RANKER_H
 #define MAGPIE_RANKER_H
 
-#include "core.h"
+#include "encoders.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -133,7 +133,11 @@ typedef struct magpie_ranker_options {
     /* no parameters of the model, and not in the table */
     uint64_t seed;
     unsigned threads; /* 0: magpie_cpu_count() */
-    bool resume;      /* go on from DIRECTORY/training.state, if it is there and was made of the same */
+    /* What trains mf, gmf, mlp and neumf; drawing, validation and all other kinds stay on the CPU. Other
+     * devices round otherwise, so the same bytes are one device's. MAGPIE_E_UNSUPPORTED: a GPU is named for
+     * another kind. */
+    magpie_device device;
+    bool resume;   /* go on from DIRECTORY/training.state, if it is there and was made of the same */
     bool validate; /* set likes aside and measure, whatever the kind and the patience: to compare options */
     /* Folders of models to begin from, NULL ends: tensors of the same name are taken, rows that are new begin
      * as always. For --continue; and for neumf out of a gmf and an mlp, as the paper pre-trains. */
@@ -220,6 +224,10 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ranker_open(const char *directory,
                                                      magpie_ranker **out);
 void magpie_ranker_close(magpie_ranker *ranker);
 const magpie_ranker_info *magpie_ranker_get_info(const magpie_ranker *ranker);
+
+/* A device scores from now on, in f32: the CPU's scores but for rounding. Networks alone; other models stay on
+ * the CPU. Before the ranker is shared. MAGPIE_E_UNSUPPORTED, MAGPIE_E_NOT_FOUND: there is no such device. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ranker_use_device(magpie_ranker *ranker, magpie_device device);
 
 /* scores [n] of `items` [n], or of items 0 .. n-1 where that is NULL. An item that the model knows nothing of
  * scores -INFINITY: to networks one without likes and content, to the others one that has come since (without

@@ -17,6 +17,20 @@ static magpie_status check_options(const magpie_ranker_options *options) {
     return status;
 }
 
+/* Where it trains: what there are no kernels for stays on the CPU. */
+static magpie_status choose_device(const magpie_ranker_options *options, magpie_device *out) {
+    const magpie_ranker_kind kind = options->kind;
+    const magpie_backend backend = options->device.backend;
+    const bool able = kind == MAGPIE_RANKER_MF || kind == MAGPIE_RANKER_GMF || kind == MAGPIE_RANKER_MLP ||
+                      kind == MAGPIE_RANKER_NEUMF;
+    *out = (magpie_device){MAGPIE_BACKEND_CPU, 0};
+    if (able) *out = backend == MAGPIE_BACKEND_AUTO ? magpie_device_choose() : options->device;
+    if (able || (backend != MAGPIE_BACKEND_OPENCL && backend != MAGPIE_BACKEND_CUDA)) return MAGPIE_OK;
+    return magpie_fail(MAGPIE_E_UNSUPPORTED,
+                       "%s is trained on the CPU alone; mf, gmf, mlp and neumf on %s too",
+                       magpie_ranker_kind_name(kind), magpie_backend_name(backend));
+}
+
 static magpie_status check_likes(const magpie_likes *likes) {
     if (likes->users > RANKER_NUMBERS_MOST || likes->items > RANKER_NUMBERS_MOST)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "%zu users and %zu items; of each there may be %d",
@@ -174,6 +188,7 @@ magpie_status magpie_ranker_train(const magpie_likes *likes, const magpie_ranker
     if (status == MAGPIE_OK) status = check_likes(likes);
     if (status == MAGPIE_OK) status = check_content(known);
     if (status == MAGPIE_OK) status = ranker_create(&info, options, &ranker);
+    if (status == MAGPIE_OK) status = choose_device(options, &ranker->options.device);
     if (status == MAGPIE_OK) status = train_into(directory, ranker, &training, options);
     if (status == MAGPIE_OK) own.parameters = ranker->info.parameters;
     own.seconds = magpie_seconds() - begun;

@@ -116,6 +116,7 @@ static const char *misuse(eval_protocol protocol) {
     if (given.splits == (given.test != NULL)) return "either --test FILE or --split S is wanted";
     if (given.splits && !given.train) return "--split wants --train MODEL,...";
     if (given.splits && (given.negatives || given.models_n)) return "--negatives and --model go with --test";
+    if (given.splits && rankers_device.backend != MAGPIE_BACKEND_CPU) return "--device goes with --test";
     if (!given.splits && (given.train || given.settings || given.seeds > 1 || given.share >= 0))
         return "--train, --settings, --seeds and --share go with --split";
     if (given.negatives && protocol == EVAL_ALL) return "--negatives go with --protocol one";
@@ -238,7 +239,8 @@ static const option_row own_options[] = {
      .help = "parameters for these: {\"neumf\": {\"factors\": 16}, ...}"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options, json_options, NULL};
+static const option_row *const tables[] = {storage_options, own_options, rankers_device_options, json_options,
+                                           NULL};
 
 extern const command eval_ranker_command;
 const command eval_ranker_command = {

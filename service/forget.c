@@ -5,8 +5,12 @@
 #include "scratch.h"
 #include "storage.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 enum { REJECT_MAX = 1 << 16 /* bytes of a line of the rejects */ };
 
@@ -52,9 +56,23 @@ static magpie_status forget(void *context, const char *folder, const char *name)
     return magpie_ranker_forget(folder, *(const uint32_t *)context);
 }
 
-magpie_status forget_in_models(uint32_t number) { return rankers_each(forget, &number); }
+magpie_status forget_in_models(uint32_t number) { return storage_file_status(rankers_each(forget, &number)); }
+
+/* One at a time, over all threads and processes: two would each write what the other left out. The lock is on
+ * the store's folder, as that of those who write index files. */
+static magpie_status lock_store(int *lock) {
+    const char *directory = storage_directory();
+    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = *lock < 0 ? -1 : flock(*lock, LOCK_EX);
+    while (failed && *lock >= 0 && errno == EINTR) failed = flock(*lock, LOCK_EX);
+    return failed ? magpie_fail_errno(errno, "cannot lock %s", directory) : MAGPIE_OK;
+}
 
 magpie_status forget_in_files(const char *user) {
-    magpie_status status = scrub_rejects(user);
-    return status == MAGPIE_OK ? scratch_sweep(storage_directory()) : status;
+    int lock;
+    magpie_status status = lock_store(&lock);
+    if (status == MAGPIE_OK) status = scrub_rejects(user);
+    if (status == MAGPIE_OK) status = scratch_sweep(storage_directory());
+    if (lock >= 0) close(lock);
+    return storage_file_status(status);
 }

@@ -7,7 +7,32 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+magpie_device rankers_device;
+
+static magpie_status parse_device(const char *value, void *target) {
+    return magpie_device_parse(value, target);
+}
+
+const option_row rankers_device_options[] = {{.name = "device",
+                                              .argument = "D",
+                                              .parse = parse_device,
+                                              .target = &rankers_device,
+                                              .help = "where networks are computed: cpu, a GPU as opencl[:N] "
+                                                      "or cuda[:N], or auto: a GPU where there is one "
+                                                      "(default: cpu)"},
+                                             {0}};
+
 char *rankers_folder(void) { return magpie_path_join(storage_directory(), "ranker"); }
+
+static magpie_status open_on_device(const char *folder, const magpie_ranker_content *content,
+                                    magpie_ranker **out) {
+    magpie_status status = magpie_ranker_open(folder, content, out);
+    if (status == MAGPIE_OK) status = magpie_ranker_use_device(*out, rankers_device);
+    if (status == MAGPIE_OK) return MAGPIE_OK;
+    magpie_ranker_close(*out);
+    *out = NULL;
+    return status;
+}
 
 magpie_status rankers_open(const char *models, const char *name, bool needed,
                            const magpie_ranker_content *content, magpie_ranker **out) {
@@ -16,7 +41,7 @@ magpie_status rankers_open(const char *models, const char *name, bool needed,
     magpie_status status = config ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
     *out = NULL;
     if (status == MAGPIE_OK && magpie_path_exists(config))
-        status = magpie_ranker_open(folder, content, out);
+        status = open_on_device(folder, content, out);
     else if (status == MAGPIE_OK && needed)
         status = magpie_fail(MAGPIE_E_NOT_FOUND, "there is no model %s in %s: magpie train ranker makes one",
                              name, models);

@@ -256,7 +256,8 @@ static const option_row own_options[] = {
              "mlp, as one is trained)"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, own_options, page_options, json_options, NULL};
+static const option_row *const tables[] = {storage_options, own_options,  rankers_device_options,
+                                           page_options,    json_options, NULL};
 
 const command recommend_command = {
     .name = "recommend",

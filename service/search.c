@@ -54,6 +54,11 @@ static magpie_status open_storage(search *s) {
     if (status == MAGPIE_OK) status = heads_read_store(s->store, &s->spaces);
     if (status != MAGPIE_OK) return status;
     s->space = given.space == MAGPIE_SPACES ? query_space(&s->line.query, &s->spaces) : given.space;
+    if (given.explain && s->space != MAGPIE_SPACE_FUSED)
+        return magpie_fail(
+            MAGPIE_E_UNSUPPORTED,
+            "--explain is for the fused space; this store compares such a query in the %s space",
+            magpie_space_name(s->space));
     status = storage_open_index_to_search(s->store, s->space, &s->index);
     return status == MAGPIE_OK ? magpie_snapshot_open(s->store, &s->snapshot) : status;
 }

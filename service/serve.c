@@ -136,6 +136,7 @@ static exit_code run_serve(char **operands, int count) {
                                      .batched = count_batch,
                                      .vector_bytes = given.vector_cache * MIB,
                                      .log = log_message};
+    http_count_json();
     magpie_status status = block_signals(&signals);
     if (status == MAGPIE_OK)
         status = access_log_open(strcmp(given.log, "none") == 0 ? NULL : given.log, &log_of_all);

@@ -59,6 +59,10 @@ const option_row build_options[] = {
 
 const char *storage_directory(void) { return directory; }
 
+magpie_status storage_file_status(magpie_status status) {
+    return status == MAGPIE_E_NOT_FOUND ? MAGPIE_E_IO : status;
+}
+
 magpie_status storage_open(storage_mode mode, magpie_store **out) {
     const magpie_store_options options = {.create = mode == STORAGE_CREATE,
                                           .read_only = mode == STORAGE_READ};

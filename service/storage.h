@@ -20,6 +20,9 @@ extern const option_row build_options[]; /* --index, --m, --ef-construction */
 typedef enum storage_mode { STORAGE_READ, STORAGE_WRITE, STORAGE_CREATE } storage_mode;
 
 const char *storage_directory(void);
+/* The status of what was done with files of the store's folder: that one of them is gone is a failure, and
+ * not that the item or user is not there, which MAGPIE_E_NOT_FOUND would mean to a caller. */
+magpie_status storage_file_status(magpie_status status);
 MAGPIE_CHECK_RESULT magpie_status storage_open(storage_mode mode, magpie_store **out);
 /* The index of a space, as `build_options` say; what is there where they say nothing. */
 MAGPIE_CHECK_RESULT magpie_status storage_open_index(magpie_store *store, magpie_space space,

@@ -178,6 +178,7 @@ static magpie_status train(run *r) {
     magpie_status status = ranker_chosen_options(&options);
     options.validate = given.validate;
     options.resume = given.resume;
+    options.device = rankers_device;
     options.from = (const char *const *)r->from;
     if (status == MAGPIE_OK)
         status = magpie_ranker_train(&r->likes.all, &r->likes.content, &options, r->folder, take_progress, r,
@@ -230,8 +231,9 @@ static const option_row own_options[] = {
      .help = "draw loss and HR@10 by epoch, as SVG"},
     {0}};
 
-static const option_row *const tables[] = {storage_options,          ranker_choice_options, own_options,
-                                           ranker_parameter_options, json_options,          NULL};
+static const option_row *const tables[] = {
+    storage_options,          ranker_choice_options, own_options, rankers_device_options,
+    ranker_parameter_options, json_options,          NULL};
 
 const command train_ranker_command = {
     .name = "train ranker",

@@ -28,7 +28,7 @@ class Service:
     """`magpie serve` at a free port, until `end`."""
 
     def __init__(self, store, *arguments, env=None):
-        self.log = tempfile.TemporaryFile("w+")  # pylint: disable=consider-using-with
+        self.log = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
         command = [binary(), "serve", "--store", store, "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, env={**os.environ, **NO_MODELS, **(env or {})},
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -39,8 +39,10 @@ class Service:
         self.port = int(match[2])
 
     def logged(self):
-        self.log.seek(0)
-        return self.log.read()
+        """The lines that there are, without moving the place at which the service writes, which is this file's."""
+        file = self.log.fileno()
+        text = os.pread(file, os.fstat(file).st_size, 0)
+        return text[:text.rfind(b"\n") + 1].decode()
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)

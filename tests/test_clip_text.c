@@ -296,14 +296,14 @@ static void check_golden(const char *activation, magpie_backend backend, magpie_
                   magpie_backend_name(backend), magpie_precision_name(precision), *difference, *angle);
 }
 
-static void golden_opencl(void **state) {
+static void golden_gpu(void **state) {
     (void)state;
-    need_opencl();
+    need_gpu();
     double difference, angle;
     write_text("open_clip_config.json", OPEN_CLIP("true"));
-    check_golden("quick_gelu", MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32, &difference, &angle);
+    check_golden("quick_gelu", tested_gpu(), MAGPIE_PRECISION_F32, &difference, &angle);
     assert_true(difference < 1e-4);
-    check_golden("quick_gelu", MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16, &difference, &angle);
+    check_golden("quick_gelu", tested_gpu(), MAGPIE_PRECISION_BF16, &difference, &angle);
     assert_true(angle > 0.999);
 }
 
@@ -535,7 +535,7 @@ static void senses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(golden, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(golden_opencl, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(golden_gpu, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(other_names, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(cpu_is_reference, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(batch_is_single, make_folder, remove_folder),

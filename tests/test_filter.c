@@ -383,12 +383,31 @@ static void bounds_depth_and_size(void **state) {
     free(huge);
 }
 
+/* However they are nested. */
+static void bounds_conditions(void **state) {
+    (void)state;
+    for (int n = MAGPIE_FILTER_CONDITIONS_MAX; n <= MAGPIE_FILTER_CONDITIONS_MAX + 1; n++) {
+        magpie_text json = {0};
+        magpie_filter *filter;
+        int count = 3; /* itself, what it must, and what that should */
+        magpie_text_printf(&json, "{\"must\":[{\"should\":[{\"key\":\"a\",\"exists\":true}");
+        for (; count < n - 2; count += 2) magpie_text_printf(&json, "]},{\"must_not\":[{}");
+        for (; count < n; count++) magpie_text_printf(&json, ",{}");
+        magpie_text_printf(&json, "]}]}");
+        assert_status(magpie_filter_parse(json.data, json.size, &filter),
+                      n == MAGPIE_FILTER_CONDITIONS_MAX ? MAGPIE_OK : MAGPIE_E_TOO_LARGE);
+        magpie_filter_free(filter);
+        magpie_text_free(&json);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(index_equals_reference),
         cmocka_unit_test(means_what_it_says),
         cmocka_unit_test(says_where),
         cmocka_unit_test(bounds_depth_and_size),
+        cmocka_unit_test(bounds_conditions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  *
  * test_neural_train KILLS: as many kills of a training, at random moments, of a random seed. test_neural_train
  * train FOLDER KIND: the training that is killed. */
+#include "test_gpu.h"
 #include "test_neural.h"
 
 #include <fcntl.h>
@@ -241,25 +242,56 @@ static magpie_status stop(void *context, const magpie_ranker_progress *progress)
     return magpie_fail(MAGPIE_E_CANCELLED, "that is enough");
 }
 
+static void check_stopped(const world *w, magpie_ranker_options o) {
+    magpie_status status = MAGPIE_E_CANCELLED;
+    size_t rounds = 0;
+    assert_ok(train(w, &o, folder));
+    for (; status == MAGPIE_E_CANCELLED; rounds++) {
+        stopper s = {rounds % 4 == 1, rounds % 3 == 2};
+        status = magpie_ranker_train(&w->likes, &w->content, &o, other, stop, &s, NULL);
+        o.resume = true;
+        assert_true(rounds < 50);
+    }
+    assert_ok(status);
+    assert_true(rounds > 3);
+    assert_same_ends();
+    empty_folders();
+}
+
 static void stopped_and_resumed(void **state) {
     (void)state;
     world *w = make_world();
-    for (size_t k = 0; k < 5; k++) {
+    for (size_t k = 0; k < 5; k++) check_stopped(w, quick(all_kinds[k]));
+    free(w);
+}
+
+/* The same there, and what is learned is the CPU's, about; another device does not go on with it. */
+static void on_a_device(void **state) {
+    (void)state;
+    const magpie_device device = test_gpu_device();
+    world *w = make_world();
+    for (size_t k = 0; k < 4; k++) {
         magpie_ranker_options o = quick(all_kinds[k]);
-        magpie_status status = MAGPIE_E_CANCELLED;
-        size_t rounds = 0;
-        assert_ok(train(w, &o, folder));
-        for (; status == MAGPIE_E_CANCELLED; rounds++) {
-            stopper s = {rounds % 4 == 1, rounds % 3 == 2};
-            status = magpie_ranker_train(&w->likes, &w->content, &o, other, stop, &s, NULL);
-            o.resume = true;
-            assert_true(rounds < 50);
-        }
-        assert_ok(status);
-        assert_true(rounds > 3);
-        assert_same_ends();
-        empty_folders();
+        magpie_ranker_report there, here;
+        o.patience = 0;
+        assert_ok(magpie_ranker_train(&w->likes, NULL, &o, folder, NULL, NULL, &here));
+        o.device = device;
+        assert_ok(magpie_ranker_train(&w->likes, NULL, &o, folder, NULL, NULL, &there));
+        assert_true(fabs(there.loss - here.loss) < 0.01 * here.loss);
+        o = quick(all_kinds[k]);
+        o.device = device;
+        check_stopped(w, o);
     }
+    magpie_ranker_options o = quick(MAGPIE_RANKER_NEUMF);
+    stopper s = {1, false};
+    assert_int_equal(magpie_ranker_train(&w->likes, &w->content, &o, other, stop, &s, NULL),
+                     MAGPIE_E_CANCELLED);
+    o.device = device;
+    o.resume = true;
+    assert_int_equal(train(w, &o, other), MAGPIE_E_MISMATCH);
+    o = quick(MAGPIE_RANKER_MAGPIE);
+    o.device = device;
+    assert_int_equal(train(w, &o, other), MAGPIE_E_UNSUPPORTED);
     free(w);
 }
 
@@ -616,6 +648,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(shared_negatives_and_histories),
         TEST(any_number_of_threads),
         TEST(stopped_and_resumed),
+        TEST(on_a_device),
         TEST(told_again),
         TEST(forgotten_meanwhile),
         TEST(bad_states),

@@ -12,7 +12,7 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from one_space import JointStore  # noqa: E402
+from one_space import JointStore, write_heads  # noqa: E402
 from sample import NO_MODELS, Case, item, run, run_json, write_catalogue, write_model, write_picture, write_sound  # noqa: E402
 from service import TIMEOUT, Answer, Service  # noqa: E402
 
@@ -136,6 +136,21 @@ class Search(Served):
         self.assertEqual(self.hits({"query": "dog", "explain": True, "filter": {"must": [
             {"key": "price", "range": {"lt": -1}}]}}), [])
 
+    def test_explain_where_nothing_is_a_sum(self):
+        """In a store without heads a picture is compared with pictures: nothing to explain, by service and command."""
+        store, catalogue = f"{self.folder}/plain", f"{self.folder}/plain.jsonl"
+        models = ("--model", self.joint, "--image-model", write_model("image", f"{self.folder}/pictures"))
+        write_catalogue(catalogue, [self.make_item(i) for i in range(6)])
+        run_json("ingest", catalogue, "--store", store, *models)
+        picture = f"{self.folder}/new.png"
+        service = Service(store, *models)
+        query = {"query": {"image": in_base64(picture)}}
+        self.assertEqual(len(self.hits(query, service)), 3)
+        answer = service.post("/v1/search", {**query, "explain": True})
+        self.assertEqual((answer.status, answer.json()["error"]["field"]), (422, "space"))
+        service.end()
+        self.fails(1, "explain", "search", "--store", store, *models, "--image", picture, "--explain")
+
     def test_vector(self):
         code, out, err = run("encode", "--modality", "text", *self.models, stdin='{"id": "q", "text": "red cat"}\n')
         self.assertEqual(code, 0, err)
@@ -176,6 +191,9 @@ class Search(Served):
             path = f"/v1/items/{one.replace('/', '%2F')}/similar?k=6"
             self.same(self.service.get(path).json()["hits"], self.command("--item", one, "-k", "6"))
             self.assertNotIn(one, [hit["id"] for hit in self.service.get(path).json()["hits"]])
+            # What is remembered of it is not the answer to a body that says the same.
+            for body in (f"similar 6 {path[:-4]}", f"6 {path[:-4]}", path[:-4], path):
+                self.assertEqual(self.service.post("/v1/search", body.encode()).status, 400)
         self.assertEqual(self.service.get("/v1/items/nobody/similar").status, 404)
         for k in ("0", "-1", "x", "", "1e1", "99999999999999999999"):
             self.assertEqual(self.service.get(f"/v1/items/a/similar?k={k}").status, 400)
@@ -305,6 +323,26 @@ class Changes(Served):
         second.end()
         self.assertEqual(run_json("check", "--store", store)["problems"], [])
 
+    def test_another_process_fuses(self):
+        """Fused vectors come to be of another width by heads that the service was not given: items are found by items."""
+        store, one = f"{self.folder}/fused", item(0)["id"]
+        run_json("ingest", f"{self.folder}/catalogue.jsonl", "--store", store, *self.models)
+        service = self.serve(store=store)
+        spaces = service.get("/v1/stats").json()["spaces"]
+        inputs = {name: spaces[name]["dimension"] for name in ("text", "image", "audio")}
+        for dimension in (2, 16):
+            heads = f"{self.folder}/heads-{dimension}"
+            write_heads(heads, inputs, dict.fromkeys(inputs, 1), dimension)
+            run_json("fuse", "--store", store, *self.models, "--fusion-model", heads)
+            sequence = run_json("stats", "--store", store)["sequence"]
+            until(lambda: self.caught_up(service, sequence), "the index is opened anew")
+            similar = service.get(f"/v1/items/{one.replace('/', '%2F')}/similar").json()["hits"]
+            self.same(similar, self.command("--item", one, store=store))
+            self.same(self.hits({"query": [{"item": one}, {"item": item(3)["id"], "weight": -0.5}]}, service),
+                      self.command("--item", one, "--not-item", item(3)["id"], store=store))
+            self.assertEqual(service.post("/v1/search", {"query": "red cat"}).status, 409)
+        service.end()
+
     def test_read_only(self):
         """Nothing is written, though another process changes the store; and there may be a place where nobody may."""
         store = f"{self.folder}/read"
@@ -314,6 +352,9 @@ class Changes(Served):
         sequence = run_json("stats", "--store", store)["sequence"]
         until(lambda: self.caught_up(service, sequence), "the index takes it in")
         files = {name: os.stat(f"{store}/{name}").st_mtime_ns for name in os.listdir(store) if not name.endswith(".mdb")}
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(TIMEOUT)
+        self.assertNotIn("not saved", service.logged())  # it was not tried
         service.end()
         after = {name: os.stat(f"{store}/{name}").st_mtime_ns for name in os.listdir(store) if not name.endswith(".mdb")}
         self.assertEqual(after, files)
@@ -462,6 +503,8 @@ class Metrics(Served):
         for body in ("dog", "cat", "dog"):
             self.hits({"query": body})
         self.service.get("/nowhere")
+        counted = b'path="/v1/search",status="2xx"} 3\n'
+        until(lambda: counted in self.service.get("/metrics").body, "a request is counted when its answer has gone")
         answer = self.service.get("/metrics")
         self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
         types, helped, samples, family = {}, set(), {}, None

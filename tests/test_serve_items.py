@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from service import Service  # noqa: E402
+from service import TIMEOUT, Service  # noqa: E402
 from sample import item, model_or_skip, run, run_json, write_model, write_picture, write_sound  # noqa: E402
 
 MODEL = model_or_skip()
@@ -378,6 +378,38 @@ class Users(Case):
         self.assertEqual(self.ask("GET", "/v1/users/ann"), {"id": "ann", "interactions": []})
         self.fails("DELETE", "/v1/users/ann", None, 404, "id")
 
+    def rejects(self, users=()):
+        """Whose lines are there; after some of `users` were added."""
+        with open(self.store + "/import-rejects.jsonl", "a+", encoding="utf-8") as file:
+            for user in users:
+                file.write(json.dumps({"line": 1, "reason": "torn", "id": user, "start": "{"}) + "\n")
+            file.seek(0)
+            return {json.loads(line)["id"] for line in file}
+
+    def test_forgotten_all_at_once(self):
+        """None brings back the lines that another has removed."""
+        users = [f"gone{i}" for i in range(8)]
+        self.rejects(["stays", *users] * 1000)
+        self.like([{"user": user, "item": "a"} for user in users])
+        with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+            answers = list(pool.map(lambda user: self.service.ask("DELETE", "/v1/users/" + user), users))
+        self.assertEqual([answer.status for answer in answers], [200] * 8, [answer.body for answer in answers])
+        self.assertEqual(self.rejects(), {"stays"})
+
+    def test_forgotten_half_way(self):
+        """The store knows nothing of the user any more, but files do."""
+        self.rejects(["half", "other"])
+        self.fails("DELETE", "/v1/users/half", None, 404, "id")
+        self.assertEqual(self.rejects() & {"half", "other"}, {"other"})
+
+    def test_likes_that_are_taken_back(self):
+        """They are no more and no fewer than they were, and yet what is popular is another."""
+        for weight, popular in ((1, True), (-1, False), (1, True)):
+            self.like([{"user": f"fan{i}", "item": "a hit", "weight": weight} for i in range(50)])
+            until = time.monotonic() + TIMEOUT
+            while popular != ("a hit" in [hit["id"] for hit in self.ask("POST", "/v1/recommend", {"user": "?"})["hits"]]):
+                self.assertLess(time.monotonic(), until, "the recommender is never opened anew")
+
     def test_long_history(self):
         self.like([{"user": "long", "item": str(i), "time": i + 1} for i in range(3000)])
         newest = self.ask("GET", "/v1/users/long")["interactions"]
@@ -446,6 +478,18 @@ class Refused(unittest.TestCase):
         self.all_are(service, [403] * 6)
         service.end()
 
+    def test_files_that_cannot_be_written(self):
+        """That the place for pictures is gone is not that the item is; and where it was is for the log alone."""
+        model = write_model("image", self.folder + "/model")
+        write_picture(self.folder + "/p.png", 1)
+        service = Service(self.store, "--create", "--image-model", model)
+        os.symlink(self.folder + "/nowhere", self.store + "/media")
+        answer = service.post("/v1/items", {"id": "p", "image": b64(self.folder + "/p.png")})
+        self.assertEqual((answer.status, answer.json()["error"]["code"]), (500, "internal"))
+        self.assertNotIn(self.folder, answer.body.decode())
+        self.assertIn(self.store + "/media", service.logged())
+        service.end()
+
     def test_another_model(self):
         models = [write_model("image", f"{self.folder}/{i}", i) for i in (1, 2)]
         write_picture(self.folder + "/p.png", 1)
@@ -457,6 +501,7 @@ class Refused(unittest.TestCase):
         for body in (picture, [picture, {"id": "q"}]):
             answer = service.post("/v1/items", body)
             self.assertEqual((answer.status, answer.json()["error"]["code"]), (409, "conflict"))
+            self.assertNotIn(self.folder, answer.json()["error"]["message"])
         self.assertEqual(service.ask("DELETE", "/v1/items/p").status, 200)  # which needs no model
         service.end()
         self.assertEqual(os.listdir(self.store + "/media"), [])

@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import select
+import signal
 import socket
 import sys
 import tempfile
@@ -171,6 +172,10 @@ class Requests(Case):
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:80"):
             self.assertEqual(self.raw(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").status, 200)
         self.refused(self.service.post("/v1/search", b"{}", **{"Sec-Fetch-Site": "cross-site"}), 403)
+        other = Service(os.path.join(self.folder.name, "other"), "--create", "--host", "0x7f.1")
+        for name, status in (("evil.example", 403), ("localhost", 200), ("0x7f.1", 200)):
+            self.assertEqual(other.get("/healthz", Host=name).status, status, name)
+        other.end()
 
     def test_json(self):
         vector = [1.0] * 4
@@ -291,12 +296,29 @@ class Requests(Case):
         assert len(file.read(length)) == length
         return status
 
+    def test_values_that_take_more_than_their_text(self):
+        """"{}" has two bytes, and 200 in memory."""
+        many = b"[" + b"{}," * 100000 + b"{}]"
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        form = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"user": %b}\r\n--b--\r\n' % many
+        lines = LINES_HEAD + chunks(b'{"id": "a"}\n' + many + b"\n", 100000) + b"0\r\n\r\n"
+        for ask in 5 * (lambda: self.service.post("/v1/search", many), lambda: self.raw(lines),
+                        lambda: self.service.post("/v1/search", form, **kind)):
+            while (answer := ask()).status == 429:
+                pass  # the one before has been answered, and is about to go
+            self.refused(answer, 413)
+        lines = (many[:30001] + b"{}]\n") * 20  # each has room, and leaves it to the next
+        answer = self.raw(LINES_HEAD + chunks(lines, 100000) + b"0\r\n\r\n")
+        self.assertEqual(len(answer.body.splitlines()), 20)
+        self.refused(self.service.post("/v1/search", b" " * MIB), 400)  # all is given back
+
     def test_too_many_bodies(self):
         """4 MiB of bodies may be there at once."""
-        head = f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {MIB}\r\n\r\n"
+        size = MIB - 10000  # of four, with room for what their JSON takes
+        head = f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
         holders = [self.service.open_socket() for _ in range(8)]
         for sock in holders:
-            sock.sendall(head.encode() + b" " * (MIB - 1))
+            sock.sendall(head.encode() + b" " * (size - 1))
         for sock in holders:
             sock.sendall(b" ")
         answers = [read_answer(sock) for sock in holders]
@@ -309,7 +331,7 @@ class Requests(Case):
 
 
 class Lines(Case):
-    arguments = ("--max-in-flight", 1, "--max-media-body", 1, "--max-bodies", 8)
+    arguments = ("--max-in-flight", 1, "--max-media-body", 1, "--max-bodies", 16)
 
     def test_chunks_of_any_size(self):
         """Lines arrive whole and once, however they were cut up."""
@@ -325,11 +347,29 @@ class Lines(Case):
 
     def test_more_lines_than_bodies_may_have(self):
         """Only those that wait count."""
-        lines = (b" " * 60000 + b"{}\n") * 200
+        lines = (b" " * 60000 + b"{}\n") * 400
         with self.service.open_socket() as sock:
             sock.sendall(LINES_HEAD + chunks(lines, 100000) + b"0\r\n\r\n")
             answer = read_answer(sock)
-        self.assertEqual((answer.status, len(answer.body.splitlines())), (200, 200))
+        self.assertEqual((answer.status, len(answer.body.splitlines())), (200, 400))
+
+    def test_more_answers_than_there_is_room_for(self):
+        """Of 2 bytes some 130 are made: they count, and whoever sends such is told how far it came."""
+        for _ in range(8):  # what they had is given back
+            with self.service.open_socket() as sock:
+                sock.sendall(LINES_HEAD + chunks(b"x\n" * 100000, 100000) + b"0\r\n\r\n")
+                answer = read_answer(sock)
+            self.refused(answer, 413)
+            self.assertIn("too many lines", answer.json()["error"]["message"])
+
+    def test_answered_before_the_last_line(self):
+        """What is read past is not in flight."""
+        with self.service.open_socket() as sock:
+            sock.sendall(LINES_HEAD.replace(b"/items", b"/items?wait=x"))
+            sock.sendall(chunks(b"{}\n" * 10000000, MIB))  # more than is on its way: the first ones were looked at
+            self.assertEqual(self.service.get("/v1/stats").status, 200)
+            sock.sendall(b"0\r\n\r\n")
+            self.refused(read_answer(sock), 400, "wait")
 
     def test_a_line_that_never_ends(self):
         lines = b'{"id": "c", "text": "red"}\n"' + b"x" * 5 * MIB + b'"\n{"id": "d", "text": "red"}\n'
@@ -341,7 +381,7 @@ class Lines(Case):
 
     def test_too_many_in_flight(self):
         """A stream of lines that pauses is in flight; whoever asks meanwhile is told to come again."""
-        lines = b"{}\n" * 100000
+        lines = (b"{}" + b" " * 30 + b"\n") * 10000
         asks = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" \
                b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"  # and never sends it: is not in flight itself
         with self.service.open_socket() as sock:
@@ -358,8 +398,25 @@ class Lines(Case):
             self.refused(self.service.post("/v1/search", b"{}"), 429)
             self.lives()  # whoever looks after it is not turned away
             sock.sendall(b"0\r\n\r\n")
-            self.assertEqual(len(read_answer(sock).body.splitlines()), 100000)
+            self.assertEqual(len(read_answer(sock).body.splitlines()), 10000)
         self.assertEqual(self.service.get("/v1/stats").status, 200)
+
+
+class Stalled(unittest.TestCase):
+    def test_a_log_that_nobody_reads(self):
+        """Requests are answered, and the end comes; what was read of it are whole lines."""
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkfifo(folder + "/log")
+            log = os.open(folder + "/log", os.O_RDONLY | os.O_NONBLOCK)
+            service = Service(folder + "/store", "--create", "--access-log", folder + "/log")
+            connection = service.connect()
+            for _ in range(2000):  # 2 MB of lines
+                self.assertEqual(service.ask("GET", "/" + "x" * 1000 + "/y", connection=connection).status, 404)
+            connection.close()
+            service.end()
+            read = b"".join(iter(lambda: os.read(log, MIB), b""))
+            os.close(log)
+            self.assertGreater(len([json.loads(line) for line in read.split(b"\n")[:-1]]), 10)
 
 
 class Leaving(Case):
@@ -379,6 +436,11 @@ class Leaving(Case):
 class Slow(Case):
     arguments = ("--header-timeout", 1, "--idle-timeout", 1)
 
+    def until(self, holds):
+        until = time.monotonic() + TIMEOUT
+        while not holds():
+            self.assertLess(time.monotonic(), until)
+
     def drip(self, sock, text):
         """A byte now and then, until it is cut; what was answered."""
         until = time.monotonic() + TIMEOUT
@@ -397,11 +459,34 @@ class Slow(Case):
         for start in (b"G", b"GET / HTTP/1.1\r\nX-Slow: ", body + b"Content-Length: 900000\r\n\r\n",
                       body + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
                       lines + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
-                      refused + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n"):
+                      refused + b"Transfer-Encoding: chunked\r\n\r\n40000\r\n",
+                      LINES_HEAD.replace(b"/items", b"/items?wait=x") + b"80000\r\n" + b"\n" * 0x40000):
             with self.service.open_socket() as sock:
                 sock.sendall(start)
                 self.assertEqual(self.drip(sock, b" " if start != b"G" else b"E"), b"")
                 self.lives()
+
+    def test_end_waits_for_no_slow_client(self):
+        """While the others are answered it is cut, and what they asked is in the log."""
+        service = Service(os.path.join(self.folder.name, "ending"), "--create", "--header-timeout", 1)
+        head = (f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {MIB}\r\n\r\n").encode()
+        slow, first, last = (service.open_socket() for _ in range(3))
+        slow.sendall(head)
+        for sock in (first, last):  # so much of a body that there is time for the rest
+            sock.sendall(head.replace(b"\r\n\r\n", b"\r\nX-Request-Id: in-time\r\n\r\n") + b" " * (MIB - 1))
+        self.until(lambda: service.get("/v1/stats").json()["connections"] >= 4)
+        service.process.send_signal(signal.SIGTERM)
+        self.until(lambda: "ending" in service.logged())
+        self.assertEqual(self.drip(slow, b" "), b"")
+        first.sendall(b" ")
+        self.assertEqual(read_answer(first).status, 400)
+        self.until(lambda: "in-time" in service.logged())
+        last.sendall(b" ")
+        self.assertEqual(read_answer(last).status, 400)
+        for sock in (slow, first, last):
+            sock.close()
+        service.end()
 
     def test_idle_ones_hold_nobody(self):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

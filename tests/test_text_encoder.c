@@ -102,12 +102,12 @@ static void shared_golden_bf16(void **state) {
     check_shared_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16);
 }
 
-static void shared_golden_opencl(void **state) {
+static void shared_golden_gpu(void **state) {
     (void)state;
-    need_opencl();
-    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32);
-    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16);
-    check_shared_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F16);
+    need_gpu();
+    check_shared_golden(tested_gpu(), MAGPIE_PRECISION_F32);
+    check_shared_golden(tested_gpu(), MAGPIE_PRECISION_BF16);
+    check_shared_golden(tested_gpu(), MAGPIE_PRECISION_F16);
 }
 
 /* Our own values: ten texts, the first coordinates. Every backend and precision. */
@@ -138,12 +138,12 @@ static void own_golden(void **state) {
     check_own_golden(MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16, 1e-2);
 }
 
-static void own_golden_opencl(void **state) {
+static void own_golden_gpu(void **state) {
     (void)state;
-    need_opencl();
-    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32, 1e-5);
-    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_BF16, 1e-2);
-    check_own_golden(MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F16, 2e-3);
+    need_gpu();
+    check_own_golden(tested_gpu(), MAGPIE_PRECISION_F32, 1e-5);
+    check_own_golden(tested_gpu(), MAGPIE_PRECISION_BF16, 1e-2);
+    check_own_golden(tested_gpu(), MAGPIE_PRECISION_F16, 2e-3);
 }
 
 /* Texts of all lengths out of a small vocabulary, the same each time. */
@@ -459,8 +459,8 @@ int main(void) {
         cmocka_unit_test(own_golden),
         cmocka_unit_test(shared_golden_f32),
         cmocka_unit_test(shared_golden_bf16),
-        cmocka_unit_test(own_golden_opencl),
-        cmocka_unit_test(shared_golden_opencl),
+        cmocka_unit_test(own_golden_gpu),
+        cmocka_unit_test(shared_golden_gpu),
         cmocka_unit_test(batch_is_single),
         cmocka_unit_test(cpu_is_reference),
         cmocka_unit_test(prefixes_and_limits),

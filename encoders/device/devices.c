@@ -89,3 +89,11 @@ magpie_status ops_open(magpie_device *device, magpie_precision precision, const 
     magpie_status status = table_of(device->backend, ops);
     return status == MAGPIE_OK ? (*ops)->device_create(*ops, precision, device->index, out) : status;
 }
+
+magpie_status gpu_open(magpie_device device, magpie_precision precision, gpu **out) {
+    const ops_table *table;
+    *out = NULL;
+    if (device.backend == MAGPIE_BACKEND_AUTO) device = magpie_device_choose();
+    magpie_status status = table_of(device.backend, &table);
+    return status == MAGPIE_OK && table->driver ? table->driver->open(device.index, precision, out) : status;
+}

@@ -1,7 +1,9 @@
-/* gpu.c - what the drivers share: the list of kernels, and arenas. */
+/* gpu.c - what the drivers share: the list of kernels, functions of libraries, and arenas. */
 #include "gpu.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct {
     const char *name, *file;
@@ -25,6 +27,15 @@ unsigned gpu_stream_bits(magpie_precision precision) {
 }
 
 size_t gpu_stream_bytes(magpie_precision precision) { return precision == MAGPIE_PRECISION_F32 ? 4 : 2; }
+
+const char *gpu_symbols(void *handle, const gpu_symbol *symbols, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        void *found = dlsym(handle, symbols[i].name);
+        if (!found) return symbols[i].name;
+        memcpy(symbols[i].to, &found, sizeof found); /* ISO C has no cast from data to function */
+    }
+    return NULL;
+}
 
 /* ---- arenas ---- */
 

@@ -1,4 +1,4 @@
-/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/.
+/* gpu.h - memory, queues and kernels of a GPU, whoever made it. Private to encoders/ and ranker/.
  *
  * A driver is one way to reach devices: OpenCL (device/opencl.c) or CUDA (device/cuda.c). Each opens its library at
  * run time, and a machine without it has no such devices, in words. Kernels (encoders/kernels/) are one text for both:
@@ -60,7 +60,18 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(global_pool, maps, 256)                                                                                \
     K(map_rows, maps, 256)                                                                                   \
     K(map_read, maps, 256)                                                                                   \
-    K(map_largest, maps, 256)
+    K(map_largest, maps, 256)                                                                                \
+    K(topk_scores, topk, 0)                                                                                  \
+    K(topk_select, topk, 256)                                                                                \
+    K(topk_merge, topk, 256)                                                                                 \
+    K(neumf_product, neumf, 64)                                                                              \
+    K(neumf_first, neumf, 256)                                                                               \
+    K(neumf_logits, neumf, 256)                                                                              \
+    K(neumf_loss, neumf, 256)                                                                                \
+    K(neumf_gmf, neumf, 256)                                                                                 \
+    K(neumf_user_half, neumf, 256)                                                                           \
+    K(neumf_scatter, neumf, 256)                                                                             \
+    K(neumf_adam, neumf, 256)
 
 #define GPU_KERNEL_NAME(name, file, threads) GPU_##name,
 typedef enum gpu_kernel { GPU_KERNELS(GPU_KERNEL_NAME) GPU_KERNEL_COUNT } gpu_kernel;
@@ -76,6 +87,15 @@ typedef struct gpu_about {
     size_t memory;    /* bytes */
     bool is_cpu;      /* OpenCL on the processor: a device, but no reason to prefer it */
 } gpu_about;
+
+/* y = x W + bias, or relu of it; with `add`, y + x W + bias. At least one row. */
+typedef struct gpu_product {
+    gpu_buffer x, weight, bias,
+        y; /* [rows, depth], [depth, padded], [columns] as y's or {0}, [rows, columns] */
+    size_t rows, columns, depth, padded;
+    bool y_is_sum; /* f32; else a stream, as x and the weight are */
+    bool relu, add;
+} gpu_product;
 
 struct gpu_driver {
     const char *name;
@@ -99,10 +119,9 @@ struct gpu_driver {
     /* `head`: -DHEAD of kernels that want it, else 0. */
     magpie_status (*launch)(gpu_queue *q, gpu_kernel kernel, unsigned head, const size_t groups[3],
                             const gpu_arg *args, size_t count);
-    /* y = x W by a library of the device's: x [rows, depth], W [depth, padded], y [rows, columns] of `y_storage`; no
-     * bias. MAGPIE_E_UNSUPPORTED without words where there is none; a NULL entry, likewise. */
-    magpie_status (*product)(gpu_queue *q, gpu_buffer x, gpu_buffer weight, gpu_buffer y, size_t rows,
-                             size_t columns, size_t depth, size_t padded, bool y_is_sum);
+    /* By a library of the device's. MAGPIE_E_UNSUPPORTED without words where there is none, or none for this product;
+     * a NULL entry, likewise. */
+    magpie_status (*product)(gpu_queue *q, const gpu_product *product);
 };
 
 typedef struct gpu_base {
@@ -113,6 +132,13 @@ typedef struct gpu_base {
 } gpu_base;
 
 static inline gpu_base *gpu_base_of(gpu *g) { return (gpu_base *)g; }
+static inline const gpu_base *gpu_of(gpu_queue *q) { return *(const gpu_base **)q; }
+static inline const gpu_driver *gpu_driver_of(gpu_queue *q) { return gpu_of(q)->driver; }
+
+/* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
+#define GPU_RUN(q, kernel, x, y, z, ...)                                                                     \
+    gpu_driver_of(q)->launch(q, kernel, 0, (const size_t[3]){x, y, z}, (const gpu_arg[]){__VA_ARGS__},       \
+                             sizeof((const gpu_arg[]){__VA_ARGS__}) / sizeof(gpu_arg))
 
 extern const gpu_driver gpu_opencl;
 #ifdef MAGPIE_CUDA
@@ -144,11 +170,26 @@ typedef struct gpu_arena {
 MAGPIE_CHECK_RESULT magpie_status gpu_arena_take(gpu_arena *arena, size_t bytes, gpu_buffer *out);
 void gpu_arena_free(gpu_arena *arena);
 
+/* Opens what `device` names, AUTO being magpie_device_choose's; *out is NULL where that is the CPU. */
+MAGPIE_CHECK_RESULT magpie_status gpu_open(magpie_device device, magpie_precision precision, gpu **out);
+
 /* The source of a file of encoders/kernels/, as it is embedded; ends with {NULL}. */
 typedef struct gpu_source {
     const char *name; /* "norm.cl" */
     magpie_string text;
 } gpu_source;
 extern const gpu_source gpu_sources[];
+#ifdef MAGPIE_CUDA
+/* What nvcc made of it, by file, STREAM_BITS and HEAD: "norm-16-0.fatbin", "attention-16-32.fatbin"; likewise. */
+extern const gpu_source gpu_images[];
+#endif
+
+/* A function of a library that is opened at run time, and where the pointer to it goes. */
+typedef struct gpu_symbol {
+    const char *name;
+    void *to;
+} gpu_symbol;
+/* NULL; else the name of the first that the library does not have. */
+const char *gpu_symbols(void *handle, const gpu_symbol *symbols, size_t count);
 
 #endif

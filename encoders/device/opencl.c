@@ -64,26 +64,11 @@ static struct {
     size_t count;
 } library = {.once = PTHREAD_ONCE_INIT};
 
-static bool load_functions(void *handle) {
-    const struct {
-        const char *name;
-        void *to;
-    } functions[] = {
-#define FUNCTION_NAME(name) {#name, &cl.name},
-        FUNCTIONS(FUNCTION_NAME)};
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(handle, functions[i].name);
-        if (!found) {
-            snprintf(library.why, sizeof library.why, "libOpenCL.so.1 has no %s", functions[i].name);
-            return false;
-        }
-        memcpy(functions[i].to, &found, sizeof found); /* ISO C has no cast from data to function */
-    }
-    return true;
-}
-
 /* Never closed: drivers leave threads behind. */
 static void load_library(void) {
+    static const gpu_symbol functions[] = {
+#define FUNCTION_SYMBOL(name) {#name, &cl.name},
+        FUNCTIONS(FUNCTION_SYMBOL)};
     void *handle = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
     cl_platform_id platforms[DEVICES_MAX];
     cl_uint count = 0;
@@ -91,7 +76,11 @@ static void load_library(void) {
         snprintf(library.why, sizeof library.why, "libOpenCL.so.1 is not on this machine");
         return;
     }
-    if (!load_functions(handle)) return;
+    const char *missing = gpu_symbols(handle, functions, sizeof functions / sizeof *functions);
+    if (missing) {
+        snprintf(library.why, sizeof library.why, "libOpenCL.so.1 has no %s", missing);
+        return;
+    }
     library.there = true;
     if (cl.clGetPlatformIDs(DEVICES_MAX, platforms, &count) != CL_SUCCESS) return; /* none: no devices */
     if (count > DEVICES_MAX) count = DEVICES_MAX;

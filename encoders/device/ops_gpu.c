@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 1 << 24, HEAD_MAX = 64 };
+enum { ROWS_MAX = 1 << 24, HEAD_MAX = 64, BIAS_GROUP = 256 * 8 /* elements: kernels/matmul.cl */ };
 
 /* ---- devices ---- */
 
@@ -146,6 +146,7 @@ struct ops_linear {
     size_t in, out, padded;
     ops_activation activation;
     gpu_buffer weight, bias; /* [in, padded] stream, [out] */
+    gpu_buffer stream_bias;  /* for products of the driver's */
 };
 
 struct ops_norm {
@@ -186,6 +187,8 @@ static magpie_status fill_linear(ops_device *device, const ops_linear_source *so
     if (status == MAGPIE_OK)
         status = ops_gpu_upload(device, weight, linear->in * linear->padded, true, &linear->weight);
     if (status == MAGPIE_OK) status = ops_gpu_upload(device, bias, linear->out, false, &linear->bias);
+    if (status == MAGPIE_OK && device->driver->product)
+        status = ops_gpu_upload(device, bias, linear->out, true, &linear->stream_bias);
     free(weight);
     free(bias);
     return status;
@@ -330,25 +333,43 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
                        gpu_uint(embedding->type != NULL), gpu_uint(norm != NULL), gpu_uint(y->storage));
 }
 
+/* By the driver's product, which can do all but GELU: cuBLASLt's is the approximation by tanh, as PyTorch
+ * knows (aten/src/ATen/native/cuda/Blas.cpp applies gelu "tanh" where that epilogue is not to be had); ours
+ * is exact. Behind a stream of 16 bits that is one rounding more, as in PyTorch's own bf16. */
+static magpie_status linear_product(ops_lane *lane, const ops_linear *l, const ops_tensor *x, size_t rows,
+                                    ops_tensor *y) {
+    const gpu_driver *driver = lane->device->driver;
+    const bool is_sum = y->storage == OPS_SUM,
+               is_all = l->activation == OPS_IDENTITY || l->activation == OPS_RELU;
+    const gpu_product product = {.x = ops_gpu_buffer(x->handle),
+                                 .weight = l->weight,
+                                 .bias = !is_all  ? (gpu_buffer){0}
+                                         : is_sum ? l->bias
+                                                  : l->stream_bias,
+                                 .y = ops_gpu_buffer(y->handle),
+                                 .rows = rows,
+                                 .columns = l->out,
+                                 .depth = l->in,
+                                 .padded = l->padded,
+                                 .y_is_sum = is_sum,
+                                 .relu = l->activation == OPS_RELU};
+    if (!driver->product || rows == 0) return MAGPIE_E_UNSUPPORTED;
+    magpie_status status = driver->product(lane->queue, &product);
+    if (status != MAGPIE_OK || is_all) return status;
+    return OPS_GPU_RUN(lane, GPU_bias_activate, 0, ops_gpu_blocks(rows * l->out, BIAS_GROUP), 1, 1, at(y),
+                       gpu_at(l->bias), gpu_uint(rows * l->out), gpu_uint(l->out), gpu_uint(l->activation),
+                       gpu_uint(is_sum));
+}
+
 static magpie_status linear(ops_lane *lane, const ops_linear *l, const ops_tensor *x, size_t rows,
                             ops_tensor *y) {
-    const ops_device *device = lane->device;
-    const gpu_tile tile = gpu_base_of(device->gpu)->tile;
-    const uint32_t y_is_sum = y->storage == OPS_SUM;
-    if (device->driver->product && rows > 0) {
-        magpie_status status =
-            device->driver->product(lane->queue, ops_gpu_buffer(x->handle), l->weight,
-                                    ops_gpu_buffer(y->handle), rows, l->out, l->in, l->padded, y_is_sum);
-        if (status == MAGPIE_OK)
-            status = OPS_GPU_RUN(lane, GPU_bias_activate, 0, ops_gpu_blocks(rows * l->out, 256), 1, 1, at(y),
-                                 gpu_at(l->bias), gpu_uint(rows * l->out), gpu_uint(l->out),
-                                 gpu_uint(l->activation), gpu_uint(y_is_sum));
-        if (status != MAGPIE_E_UNSUPPORTED) return status;
-    }
+    const gpu_tile tile = gpu_base_of(lane->device->gpu)->tile;
+    magpie_status status = linear_product(lane, l, x, rows, y);
+    if (status != MAGPIE_E_UNSUPPORTED) return status;
     return OPS_GPU_RUN(lane, GPU_matmul, 0, ops_gpu_blocks(rows, tile.rows),
                        ops_gpu_blocks(l->out, tile.columns), 1, at(x), gpu_at(l->weight), gpu_at(l->bias),
                        at(y), gpu_uint(rows), gpu_uint(l->out), gpu_uint(l->in), gpu_uint(l->padded),
-                       gpu_uint(l->activation), gpu_uint(y_is_sum));
+                       gpu_uint(l->activation), gpu_uint(y->storage == OPS_SUM));
 }
 
 static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,

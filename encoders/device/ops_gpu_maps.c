@@ -10,6 +10,7 @@ struct ops_conv {
     size_t channels;                       /* out, not padded */
     bool relu, residual, has_scale;
     gpu_buffer weight, bias, scale, offset; /* [side^2 in, out] stream, [out] each */
+    gpu_buffer stream_bias;                 /* for products of the driver's */
 };
 
 enum { PLACE_PADDED = 8 /* channels of what is loaded */, LARGEST_GROUPS = 64 };
@@ -34,13 +35,19 @@ static magpie_status upload_weight(ops_device *device, const ops_conv_source *so
 
 /* values [channels] to [out], zeros behind; NULL: zeros. */
 static magpie_status upload_channels(ops_device *device, const float *values, const ops_conv *conv,
-                                     gpu_buffer *out) {
+                                     bool stream, gpu_buffer *out) {
     float *padded = magpie_alloc(conv->out, sizeof *padded);
     if (!padded) return MAGPIE_E_NO_MEMORY;
     for (size_t o = 0; values && o < conv->channels; o++) padded[o] = values[o];
-    magpie_status status = ops_gpu_upload(device, padded, conv->out, false, out);
+    magpie_status status = ops_gpu_upload(device, padded, conv->out, stream, out);
     free(padded);
     return status;
+}
+
+/* A 1 x 1 convolution is a matrix product of places, which the driver may have. */
+static bool is_product(const ops_device *device, const ops_conv *conv) {
+    return device->driver->product && conv->side == 1 && conv->stride == 1 && conv->padding == 0 &&
+           !conv->has_scale;
 }
 
 magpie_status ops_gpu_conv_create(ops_device *device, const ops_conv_source *source, ops_conv **out) {
@@ -56,9 +63,11 @@ magpie_status ops_gpu_conv_create(ops_device *device, const ops_conv_source *sou
                        .residual = source->residual,
                        .has_scale = source->scale != NULL};
     magpie_status status = upload_weight(device, source, conv);
-    if (status == MAGPIE_OK) status = upload_channels(device, source->bias, conv, &conv->bias);
-    if (status == MAGPIE_OK) status = upload_channels(device, source->scale, conv, &conv->scale);
-    if (status == MAGPIE_OK) status = upload_channels(device, source->offset, conv, &conv->offset);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->bias, conv, false, &conv->bias);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->scale, conv, false, &conv->scale);
+    if (status == MAGPIE_OK) status = upload_channels(device, source->offset, conv, false, &conv->offset);
+    if (status == MAGPIE_OK && is_product(device, conv))
+        status = upload_channels(device, source->bias, conv, true, &conv->stream_bias);
     if (status == MAGPIE_OK)
         *out = conv;
     else
@@ -152,12 +161,31 @@ magpie_status ops_gpu_map_load(ops_lane *lane, const float *values, size_t image
                        gpu_at(lane->sums), at(y), gpu_uint(places(y, images)));
 }
 
+static magpie_status conv_product(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t rows,
+                                  ops_map *y) {
+    const gpu_product product = {.x = ops_gpu_buffer(x->handle),
+                                 .weight = conv->weight,
+                                 .bias = conv->stream_bias,
+                                 .y = ops_gpu_buffer(y->handle),
+                                 .rows = rows,
+                                 .columns = conv->out,
+                                 .depth = conv->in,
+                                 .padded = conv->out,
+                                 .relu = conv->relu,
+                                 .add = conv->residual};
+    return lane->device->driver->product(lane->queue, &product);
+}
+
 magpie_status ops_gpu_conv(ops_lane *lane, const ops_conv *conv, const ops_map *x, size_t images,
                            ops_map *y) {
     const gpu_tile tile = gpu_base_of(lane->device->gpu)->tile;
     ops_map_shape(y, conv->channels, ops_windows(x->height, conv->side, conv->stride, conv->padding),
                   ops_windows(x->width, conv->side, conv->stride, conv->padding));
     const size_t rows = places(y, images);
+    if (is_product(lane->device, conv) && rows > 0) {
+        magpie_status status = conv_product(lane, conv, x, rows, y);
+        if (status != MAGPIE_E_UNSUPPORTED) return status;
+    }
     return OPS_GPU_RUN(
         lane, GPU_conv, 0, ops_gpu_blocks(rows, tile.rows), ops_gpu_blocks(conv->out, tile.columns), 1, at(x),
         gpu_at(conv->weight), gpu_at(conv->bias), gpu_at(conv->scale), gpu_at(conv->offset), at(y),

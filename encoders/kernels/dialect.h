@@ -33,11 +33,12 @@
 #define RSQRT(x) (1 / sqrt(x))
 typedef uchar u8;
 typedef ushort u16;
+typedef ulong u64;
 #else
 #define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name
 #define FUNCTION static __device__ __forceinline__
 #define GLOBAL
-#define LOCAL __shared__
+#define LOCAL __shared__ __align__(32) /* what wmma wants, and vectors of 16 bytes; its elements do not say */
 #define LOCAL_PTR
 #define THREAD ((uint)threadIdx.x)
 #define GROUP(d) ((uint)((d) == 0 ? blockIdx.x : (d) == 1 ? blockIdx.y : blockIdx.z))
@@ -58,6 +59,7 @@ typedef ushort u16;
 typedef unsigned int uint;
 typedef unsigned char u8;
 typedef unsigned short u16;
+typedef unsigned long long u64;
 #endif
 
 #define EACH(c, n, threads)                                                                                            \

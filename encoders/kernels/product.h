@@ -91,14 +91,18 @@ FUNCTION void tile_multiply(LOCAL_PTR const tile_element (*a)[TILE_A], LOCAL_PTR
     }
 }
 
+/* Registers have no index: rows move up to the first, and no statement is compiled 64 times. */
 #define TILE_PUT(sums, scratch, r, c, value, ...)                                                                      \
+    (void)(scratch)[0];                                                                                                \
     for (uint r = THREAD / 8 * 8; r < THREAD / 8 * 8 + 8; r++) {                                                       \
         float values_of_row[8];                                                                                        \
-        f8_get((sums).row[r % 8], values_of_row);                                                                      \
-        for (uint c = THREAD % 8 * 8; c < THREAD % 8 * 8 + 8; c++) {                                                   \
-            float value = values_of_row[c % 8];                                                                        \
+        f8_get((sums).row[0], values_of_row);                                                                          \
+        UNROLL for (uint own_column = 0; own_column < 8; own_column++) {                                               \
+            const uint c = THREAD % 8 * 8 + own_column;                                                                \
+            float value = values_of_row[own_column];                                                                   \
             __VA_ARGS__                                                                                                \
         }                                                                                                              \
+        UNROLL for (int i = 0; i < 7; i++) (sums).row[i] = (sums).row[i + 1];                                          \
     }
 #else
 #include <mma.h>

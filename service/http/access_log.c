@@ -1,22 +1,30 @@
-/* access_log.c - see access_log.h. */
+/* access_log.c - see access_log.h.
+ *
+ * Whoever reads it may stop to: a pipe is full then, and who wrote to it would wait with the lock held, and
+ * behind it all connections. So no more is written than is taken at once, and what does not fit here
+ * meanwhile is lost. */
 #include "access_log.h"
 #include "../item.h"
 #include "keys.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { GATHERED_MAX = 64 << 10 };
+enum { GATHERED_MAX = 64 << 10, WAITING_MAX = 1 << 20 /* bytes that nobody takes */ };
 
 struct access_log {
     char *path;           /* NULL: standard error */
     pthread_mutex_t lock; /* guards the rest */
     int file;
     magpie_text lines;
+    size_t line; /* where the one at hand begins */
 };
 
 static int open_file(const char *path) {
@@ -38,15 +46,26 @@ magpie_status access_log_open(const char *path, access_log **out) {
     return magpie_fail_errno(errno, "cannot write %s", path);
 }
 
+/* What it takes at once when it is ready: a pipe so much, a file all. */
+static size_t piece_of(int file) {
+    struct stat st;
+    return fstat(file, &st) == 0 && S_ISREG(st.st_mode) ? SIZE_MAX : PIPE_BUF;
+}
+
 /* With the lock held. What cannot be written is lost: a full disk must not stop a search. */
 static void write_lines(access_log *log) {
-    for (size_t at = 0; at < log->lines.size;) {
-        ssize_t n = write(log->file, log->lines.data + at, log->lines.size - at);
-        if (n <= 0) break;
-        at += (size_t)n;
+    magpie_text *lines = &log->lines;
+    struct pollfd ready = {.fd = log->file, .events = POLLOUT};
+    const size_t most = piece_of(log->file);
+    size_t at = 0;
+    while (at < lines->size && poll(&ready, 1, 0) > 0) {
+        const size_t rest = lines->size - at;
+        ssize_t n = write(log->file, lines->data + at, rest < most ? rest : most);
+        at = n > 0 ? at + (size_t)n : lines->size;
     }
-    magpie_text_clear(&log->lines);
-    log->lines.failed = false;
+    if (!at) return;
+    lines->size -= at;
+    memmove(lines->data, lines->data + at, lines->size);
 }
 
 void access_log_flush(access_log *log) {
@@ -79,6 +98,7 @@ void access_log_close(access_log *log) {
 }
 
 static void begin_line(access_log *log, const char *level) {
+    log->line = log->lines.size;
     magpie_text_printf(&log->lines, "{\"time\": \"");
     item_append_time(&log->lines, magpie_unix_millis());
     magpie_text_printf(&log->lines, "\", \"level\": \"%s\"", level);
@@ -86,6 +106,8 @@ static void begin_line(access_log *log, const char *level) {
 
 static void end_line(access_log *log) {
     magpie_text_printf(&log->lines, "}\n");
+    if (log->lines.failed || log->lines.size > WAITING_MAX) log->lines.size = log->line;
+    log->lines.failed = false;
     if (log->lines.size > GATHERED_MAX) write_lines(log);
 }
 

@@ -165,7 +165,6 @@ static void run_batch(batcher *b, size_t n) {
         encode_task *task = b->tasks[i];
         task->queued = start - task->submitted;
         task->encoded = took;
-        task->batch = n;
         task->done(task); /* it may be gone after that */
     }
 }

@@ -30,7 +30,6 @@ typedef struct encode_task {
     float *out; /* [dimension] */
     magpie_outcome outcome;
     double queued, encoded;                 /* seconds that it waited, and that its batch took */
-    size_t batch;                           /* how many there were in it */
     void (*done)(struct encode_task *task); /* on the batcher's thread: brief */
     void *owner;
     struct encode_task *next;

@@ -7,7 +7,7 @@
  * and is called again after http_resume. Its connection sleeps meanwhile.
  *
  * MEMORY. A request owns its body, its JSON and its state, which live until it has been answered. An answer's
- * text is handed over. */
+ * text is handed over, and lives until the client has read it. */
 #ifndef MAGPIE_HTTP_H
 #define MAGPIE_HTTP_H
 
@@ -80,7 +80,7 @@ struct http_request {
     double began, dispatched, waiting_since; /* magpie_seconds() */
     double reading_since;                    /* likewise: the body, or what is left of it */
     size_t received;                         /* bytes of it since then */
-    size_t held;                             /* bytes of the body, as counted */
+    size_t held;                             /* bytes, as counted among the bodies */
     size_t wasted;                           /* bytes that came after the answer */
     bool looked_at;                          /* `take` has seen what is in the body */
     bool malformed;                          /* in its header: nothing behind it is read */
@@ -101,8 +101,16 @@ struct http_request {
 const char *http_query(http_request *r, const char *name);
 /* The same as a whole number from `least` to `most`; answers 400 and returns false where it is none. */
 bool http_query_number(http_request *r, const char *name, size_t least, size_t most, size_t *value);
-/* The body as JSON, the request's; NULL, and 400 has been answered, where it is none. */
+/* The body as JSON, the request's; NULL, and 400 has been answered, where it is none, or that there is no room. */
 json_t *http_json(http_request *r);
+/* The same of any text, of the caller's; it is held by the request (http_hold). NULL: *error says why, unless it
+ * has been answered that there is no room. */
+json_t *http_parse(http_request *r, magpie_string text, json_error_t *error);
+/* To be called once, before there are threads: http_parse counts by what it sets. */
+void http_count_json(void);
+/* After a tree of so many bytes has been freed: the allocator would keep them, for each thread that had a tree. A large
+ * one's go back to the system. */
+void http_trim(size_t bytes);
 /* What is wrong with JSON: 400, or 422 where it is a number that is too large for us. */
 http_outcome http_bad_json(http_request *r, const json_error_t *error, const char *field);
 /* A header of the request; NULL: it is not there. */
@@ -119,7 +127,11 @@ bool http_get_count(http_request *r, json_t *object, const char *path, const cha
 bool http_get_bool(http_request *r, json_t *object, const char *path, const char *name, bool *out);
 /* 400 where it has a member of no name in `names`, which ends with NULL: a misspelt one is not lost. */
 bool http_check_names(http_request *r, json_t *object, const char *path, const char *const *names);
-/* A picture or a sound: base64 or a data: URL of it, decoded, *bytes to be freed with free(). */
+/* A picture or a sound of at most about `limit` bytes: base64 or a data: URL of it, decoded, *bytes to be freed with
+ * free(). */
+MAGPIE_CHECK_RESULT magpie_status http_decode_media(const json_t *value, size_t limit, unsigned char **bytes,
+                                                    size_t *size);
+/* The same of a part of a request; 400 with the field's name. */
 bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
                     size_t *size);
 /* The member "filter", parsed, the caller's. */
@@ -142,13 +154,15 @@ http_outcome http_failure(http_request *r, magpie_status status, const char *fie
 http_outcome http_refused_thing(http_request *r, const magpie_outcome *outcome, const char *field);
 unsigned http_status_of(magpie_status status);
 /* What a client is told of a failure in these words: those that may speak of files and folders of this
- * machine are for the log. */
+ * machine are for the log. Those of a store or an index that is busy or another model's name none. */
 const char *http_words(http_request *r, unsigned status, const char *words);
 const char *http_code_of(unsigned status); /* "not_found" */
 
 /* Counts bytes that the request needs besides its body until it is answered; 429, and false, where all
  * requests together have too many. */
 bool http_hold(http_request *r, size_t bytes);
+/* Some of them are needed no more. */
+void http_release(http_request *r, size_t bytes);
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 

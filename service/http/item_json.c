@@ -1,28 +1,15 @@
 /* item_json.c - see item_json.h. */
 #include "item_json.h"
-#include "base64.h"
+#include "media_type.h"
 #include "server.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SOUND_BYTES_MAX = 256 << 20 };
-
 static const char *const media_names[WRITE_MEDIA] = {"image", "audio"};
 static const size_t media_limits[WRITE_MEDIA] = {MAGPIE_IMAGE_BYTES_MAX, SOUND_BYTES_MAX};
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
-
-/* The bytes of a picture or sound; *out is the caller's. */
-static magpie_status decode(const json_t *value, size_t limit, unsigned char **out, size_t *size) {
-    if (!json_is_string(value) || !json_string_length(value))
-        return magpie_fail(MAGPIE_E_INPUT, "base64 or a data: URL is wanted");
-    const magpie_string text = {json_string_value(value), json_string_length(value)};
-    if (http_base64_room(text.size) > limit + 1024) /* a data: URL has some words in front */
-        return magpie_fail(MAGPIE_E_TOO_LARGE, "it is larger than %zu bytes", limit);
-    *out = malloc(http_base64_room(text.size) + 1);
-    return *out ? http_base64_decode(text, *out, size) : magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short");
-}
 
 /* Replaces the member by the reference to what has been written. */
 static magpie_status read_medium(http_request *r, json_t *item, write_one *one, unsigned m) {
@@ -30,7 +17,7 @@ static magpie_status read_medium(http_request *r, json_t *item, write_one *one, 
     size_t size;
     const json_t *value = json_object_get(item, media_names[m]);
     if (!value || json_is_null(value)) return MAGPIE_OK;
-    magpie_status status = decode(value, media_limits[m], &bytes, &size);
+    magpie_status status = http_decode_media(value, media_limits[m], &bytes, &size);
     if (status == MAGPIE_OK)
         status = store_media_write(r->view.store, one->id, (magpie_string){(char *)bytes, size}, m == 0,
                                    &one->media[m]);

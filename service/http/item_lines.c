@@ -2,7 +2,8 @@
  *
  * A block is what came while the one before was written, so a client that is faster than the encoders is
  * held up by its connection, and what waits here stays small. Answers gather until the last line has come,
- * for HTTP has them behind the body; that bounds how many lines one request may have. */
+ * for HTTP has them behind the body; that bounds how many lines one request may have, for they may have a
+ * part of what all bodies may. */
 #include "handlers.h"
 #include "item_json.h"
 #include "server.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINES_MOST = 10000000, ANSWERS_MOST = 1 << 30 /* bytes */ };
+enum { LINES_MOST = 10000000, ANSWERS_PART = 4 };
 
 typedef struct item_lines {
     write_task task; /* of the block at hand */
@@ -47,7 +48,8 @@ static bool is_blank(magpie_string line) {
 
 static void read_line(http_request *r, magpie_string line, write_one *one) {
     json_error_t error;
-    json_t *item = json_loadb(line.data, line.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    const size_t held = r->held;
+    json_t *item = http_parse(r, line, &error);
     if (!item)
         write_one_fail(one,
                        magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text));
@@ -56,6 +58,8 @@ static void read_line(http_request *r, magpie_string line, write_one *one) {
     else
         item_json_read(r, item, one);
     json_decref(item);
+    http_trim(r->held - held);
+    http_release(r, r->held - held);
 }
 
 static bool add_line(http_request *r, item_lines *l, magpie_string line) {
@@ -70,7 +74,7 @@ static bool add_line(http_request *r, item_lines *l, magpie_string line) {
     else
         read_line(r, line, one);
     l->task.bytes += one->line.size;
-    return true;
+    return !r->answered;
 }
 
 /* Of a line that has not ended yet. */
@@ -106,13 +110,15 @@ static bool take_lines(http_request *r, item_lines *l, bool last) {
 
 /* What became of the block before. */
 static bool take_answers(http_request *r, item_lines *l) {
+    const size_t had = l->answers.size;
     for (size_t i = 0; i < l->task.count; i++) {
         item_json_append(r, &l->answers, &l->task.ones[i], l->task.ones[i].number);
         magpie_text_append(&l->answers, "\n", 1);
     }
     write_task_clear(&l->task);
     if (magpie_text_status(&l->answers) != MAGPIE_OK) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL), false;
-    if (l->lines <= LINES_MOST && l->answers.size <= ANSWERS_MOST) return true;
+    if (l->lines <= LINES_MOST && l->answers.size <= r->server->options.bodies / ANSWERS_PART)
+        return http_hold(r, l->answers.size - had);
     http_error(r, MHD_HTTP_CONTENT_TOO_LARGE, NULL, NULL,
                "too many lines: the first %zu were taken in; send the others by another request", l->lines);
     return false;

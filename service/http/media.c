@@ -18,8 +18,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SOUND_BYTES_MAX = 256 << 20 };
-
 static int open_beneath(const char *root, const char *path) {
     const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH};
     int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);

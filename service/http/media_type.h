@@ -4,6 +4,8 @@
 
 #include "core.h"
 
+enum { SOUND_BYTES_MAX = 256 << 20 }; /* of a sound's file; a picture's: MAGPIE_IMAGE_BYTES_MAX */
+
 typedef struct media_type {
     const char *type, *extension; /* "image/jpeg", "jpg" */
 } media_type;

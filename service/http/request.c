@@ -1,7 +1,9 @@
 /* request.c - reading a request, and answering it: see http.h. */
 #include "base64.h"
+#include "media_type.h"
 #include "server.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,12 +162,52 @@ http_outcome http_bad_json(http_request *r, const json_error_t *error, const cha
                       "what should be JSON, at byte %d: %s", error->position, error->text);
 }
 
+enum { LARGE_TREE = 16 << 20 /* bytes */ };
+
+/* A tree may take eighty times the bytes of its text ("[{},{},{}]"). So while a thread parses for a request, what
+ * jansson takes is held by that, and where there is no room it gets none. */
+static _Thread_local http_request *parsing;
+static _Thread_local size_t most; /* that it held meanwhile */
+
+static void give_memory(void *memory) {
+    if (parsing) http_release(parsing, malloc_usable_size(memory));
+    free(memory);
+}
+
+static void *take_memory(size_t size) {
+    void *memory = malloc(size);
+    http_request *r = parsing;
+    if (!memory || !r) return memory;
+    const bool fits = http_hold(r, malloc_usable_size(memory));
+    if (r->held > most) most = r->held;
+    if (fits) return memory;
+    if (r->held > r->server->options.bodies) /* it alone */
+        http_error(r, MHD_HTTP_CONTENT_TOO_LARGE, NULL, NULL, "the JSON has too many values");
+    give_memory(memory);
+    return NULL;
+}
+
+void http_count_json(void) { json_set_alloc_funcs(take_memory, give_memory); }
+
+void http_trim(size_t bytes) {
+    if (bytes >= LARGE_TREE) (void)malloc_trim(0);
+}
+
+json_t *http_parse(http_request *r, magpie_string text, json_error_t *error) {
+    const size_t before = most = r->held;
+    parsing = r;
+    json_t *json =
+        json_loadb(text.data ? text.data : "", text.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
+    parsing = NULL;
+    if (!json) http_trim(most - before);
+    return json;
+}
+
 json_t *http_json(http_request *r) {
     json_error_t error;
     if (r->json) return r->json;
-    r->json = json_loadb(r->body.data ? r->body.data : "", r->body.size,
-                         JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!r->json) http_bad_json(r, &error, NULL);
+    r->json = http_parse(r, (magpie_string){r->body.data, r->body.size}, &error);
+    if (!r->json && !r->answered) http_bad_json(r, &error, NULL);
     return r->json;
 }
 
@@ -238,14 +280,19 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
     return true;
 }
 
+magpie_status http_decode_media(const json_t *value, size_t limit, unsigned char **bytes, size_t *size) {
+    const magpie_string text = {json_string_value(value), json_string_length(value)};
+    if (!text.size) return magpie_fail(MAGPIE_E_INPUT, "base64 or a data: URL is wanted");
+    if (http_base64_room(text.size) > limit + 1024) /* a data: URL has some words in front */
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "it is larger than %zu bytes", limit);
+    *bytes = malloc(http_base64_room(text.size) + 1);
+    return *bytes ? http_base64_decode(text, *bytes, size)
+                  : magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
+}
+
 bool http_get_media(http_request *r, const json_t *value, const char *field, unsigned char **bytes,
                     size_t *size) {
-    const magpie_string text = {json_string_value(value), json_string_length(value)};
-    magpie_status status = MAGPIE_OK;
-    if (!json_is_string(value)) return misfit(r, "", field, "base64 or a data: URL");
-    if (!(*bytes = malloc(http_base64_room(text.size) + 1)))
-        status = magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
-    if (status == MAGPIE_OK) status = http_base64_decode(text, *bytes, size);
+    magpie_status status = http_decode_media(value, SOUND_BYTES_MAX, bytes, size);
     if (status != MAGPIE_OK) http_failure(r, magpie_fail(status, "%s: %s", field, magpie_error()), field);
     return status == MAGPIE_OK;
 }
@@ -253,10 +300,12 @@ bool http_get_media(http_request *r, const json_t *value, const char *field, uns
 bool http_get_filter(http_request *r, json_t *object, magpie_filter **out) {
     json_t *value = json_object_get(object, "filter");
     if (is_absent(value)) return true;
+    parsing = r;
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     magpie_status status =
         text ? magpie_filter_parse(text, strlen(text), out) : magpie_fail(MAGPIE_E_NO_MEMORY, "no memory");
+    parsing = NULL;
     free(text);
-    if (status != MAGPIE_OK) http_failure(r, status, "filter");
+    if (status != MAGPIE_OK && !r->answered) http_failure(r, status, "filter");
     return status == MAGPIE_OK;
 }

@@ -11,7 +11,7 @@ const http_route http_routes[] = {
      item_lines_take},
     {"POST", "/v1/items/delete", items_delete_many, HTTP_WORKER, HTTP_JSON, HTTP_WRITES, NULL},
     {"GET", "/v1/items/{id}", items_get, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
-    {"PATCH", "/v1/items/{id}", items_patch, HTTP_HERE, HTTP_JSON, HTTP_WRITES, NULL},
+    {"PATCH", "/v1/items/{id}", items_patch, HTTP_WORKER, HTTP_JSON, HTTP_WRITES, NULL},
     {"DELETE", "/v1/items/{id}", items_delete, HTTP_HERE, HTTP_NO_BODY, HTTP_WRITES, NULL},
     {"GET", "/v1/items/{id}/similar", search_similar, HTTP_HERE, HTTP_NO_BODY, 0, NULL},
     {"GET", "/v1/items/{id}/image", media_image, HTTP_WORKER, HTTP_NO_BODY, 0, NULL},

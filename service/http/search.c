@@ -33,7 +33,7 @@ enum { START, READ, ENCODED }; /* r->step */
 
 typedef struct search {
     query_json json;
-    magpie_space space; /* MAGPIE_SPACES: as the query is */
+    magpie_space space; /* until the query is read MAGPIE_SPACES: as that is */
     size_t k, offset;
     double least; /* score; -INFINITY: any */
     unsigned fields;
@@ -138,9 +138,9 @@ static bool read_form(http_request *r, search *s) {
                                   image ? "image" : "audio");
         } else if (part.name.size == 7 && memcmp(part.name.data, "request", 7) == 0 && !r->json) {
             json_error_t error;
-            r->json = json_loadb(part.bytes.data, part.bytes.size, JSON_REJECT_DUPLICATES, &error);
+            r->json = http_parse(r, part.bytes, &error);
             fine = r->json && read_body(r, r->json, s);
-            if (!r->json) http_bad_json(r, &error, "request");
+            if (!r->json && !r->answered) http_bad_json(r, &error, "request");
         } else {
             http_error(r, MHD_HTTP_BAD_REQUEST, NULL, "body",
                        "the fields of a form are request, image and audio");
@@ -165,8 +165,8 @@ static bool read_request(http_request *r, search *s) {
         return false;
     }
     if (body && !query_json_weigh(r, &s->json, json_object_get(body, "weights"))) return false;
-    const bool fused = s->space == MAGPIE_SPACES || s->space == MAGPIE_SPACE_FUSED;
-    if (fused || (query_is_single(&s->json.query) && !s->explain)) return true;
+    if (s->space == MAGPIE_SPACES) s->space = query_space(&s->json.query, &r->view.models->spaces);
+    if (s->space == MAGPIE_SPACE_FUSED || (query_is_single(&s->json.query) && !s->explain)) return true;
     http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, "space",
                s->explain ? "only in the fused space a score is a sum that can be explained"
                           : "this space takes one thing that is wanted; a mix is for the fused space");
@@ -177,9 +177,8 @@ static bool read_request(http_request *r, search *s) {
 
 /* The index of the space that is asked; where texts alone fill the fused space, that is the texts' too. */
 static bool choose_space(http_request *r, search *s) {
-    const served_models *models = r->view.models;
-    if (s->space == MAGPIE_SPACES) s->space = query_space(&s->json.query, &models->spaces);
-    if (s->space == MAGPIE_SPACE_TEXT && !r->view.index[s->space] && heads_text_alone(&models->spaces))
+    if (s->space == MAGPIE_SPACE_TEXT && !r->view.index[s->space] &&
+        heads_text_alone(&r->view.models->spaces))
         s->space = MAGPIE_SPACE_FUSED;
     s->index = r->view.index[s->space];
     if (s->index) return true;
@@ -211,18 +210,14 @@ static bool choose_fusion(http_request *r, search *s) {
     const served_models *models = r->view.models;
     query *q = &s->json.query;
     const bool heads = s->explain || query_needs_encoder(q);
-    q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : models->mixer;
+    q->fusion = s->space != MAGPIE_SPACE_FUSED ? NULL : heads ? models->fusion : s->index->mixer;
     magpie_status status = MAGPIE_OK;
     if (heads && s->space == MAGPIE_SPACE_FUSED && !q->fusion) {
         http_error(r, MHD_HTTP_UNPROCESSABLE_CONTENT, NULL, s->explain ? "explain" : "query",
                    "the service has no model that fills the fused space: see --model");
         return false;
     }
-    if (heads)
-        status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
-    else if (s->space == MAGPIE_SPACE_FUSED && !q->fusion)
-        status =
-            magpie_fail(MAGPIE_E_BUSY, "the service is taking in the store's first vectors: search again");
+    if (heads) status = query_check(q, s->space, models->encoders, magpie_index_get_binding(s->index->index));
     if (status != MAGPIE_OK) http_failure(r, status, NULL);
     return status == MAGPIE_OK;
 }
@@ -258,7 +253,8 @@ static int compare_ranked(const void *a, const void *b) {
     return (x->at > y->at) - (x->at < y->at);
 }
 
-/* By relevance alone where there is no recommender: its failure is none of a search. */
+/* By relevance alone where there is no recommender; where there is one, a search fails as it does (the fused vectors
+ * are being made anew, say). */
 static magpie_status mix(http_request *r, const search *s, ranked *out) {
     const served_index *fused = r->view.index[MAGPIE_SPACE_FUSED];
     const float w = (float)s->user_weight, best = s->count ? s->hits[0].score : 0,
@@ -414,7 +410,7 @@ static http_outcome finish(http_request *r, search *s) {
 
 static bool may_take_long(const http_request *r, const search *s) {
     magpie_index_stats stats;
-    const served_index *index = r->view.index[s->space == MAGPIE_SPACES ? MAGPIE_SPACE_FUSED : s->space];
+    const served_index *index = r->view.index[s->space];
     if (s->filter || s->user.size || s->offset + s->k > DEEP) return true;
     if (!index) return false;
     magpie_index_get_stats(index->index, &stats);
@@ -438,7 +434,9 @@ static bool give_remembered(http_request *r, search *s, magpie_string request) {
         of[2 + i] = stats.sequence + 1;
     }
     if (status != MAGPIE_OK) return false;
-    const lru_key moment = lru_hash(0, (magpie_string){(const char *)of, sizeof of});
+    /* A body may say what a path does, and is another request. */
+    const lru_key moment =
+        lru_hash((uint64_t)(uintptr_t)r->route, (magpie_string){(const char *)of, sizeof of});
     s->key = lru_hash(moment.of[0], request);
     s->has_key = true;
     magpie_text out = {0};
@@ -479,7 +477,7 @@ http_outcome search_similar(http_request *r) {
     if (s) return finish(r, s);
     if (!(s = begin(r)) || !http_query_number(r, "k", 1, r->server->options.k_most, &s->k)) return HTTP_DONE;
     magpie_text request = {0};
-    magpie_text_printf(&request, "similar %zu %s", s->k, r->path);
+    magpie_text_printf(&request, "%zu %s", s->k, r->path);
     const bool remembered =
         !request.failed && give_remembered(r, s, (magpie_string){request.data, request.size});
     magpie_text_free(&request);
@@ -489,5 +487,6 @@ http_outcome search_similar(http_request *r) {
     strcpy(s->json.names[0], "id");
     s->json.query.parts = s->json.parts;
     s->json.query.count = 1;
+    s->space = MAGPIE_SPACE_FUSED;
     return may_take_long(r, s) ? http_move_to_worker(r) : finish(r, s);
 }

@@ -21,6 +21,7 @@ enum {
     VALUE_BYTES = 64,        /* what libmicrohttpd takes for each value of a header beside its bytes */
     LINES_BLOCK = 128 << 10, /* of a body of lines, that a worker is given at once */
     WASTE_MAX = 64 << 20,    /* of a body that is too large, that is read past before the connection is cut */
+    SMALL_ANSWER = 8 << 10,  /* is sent in any case, as all errors are */
     BACKLOG = 4096,
     SPARE_FILES = 64 /* descriptors for what is not a connection */
 };
@@ -84,8 +85,50 @@ static void leave_flight(http_request *r) {
     r->in_flight = false;
 }
 
+/* Whether there is room for them; they are counted in any case. */
+static bool hold(http_request *r, size_t bytes) {
+    r->held += bytes;
+    return atomic_fetch_add(&r->server->bodies, bytes) + bytes <= r->server->options.bodies;
+}
+
+void http_release(http_request *r, size_t bytes) {
+    atomic_fetch_sub(&r->server->bodies, bytes);
+    r->held -= bytes;
+}
+
+static void refuse_for_room(http_request *r) {
+    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
+}
+
+bool http_hold(http_request *r, size_t bytes) {
+    if (hold(r, bytes)) return true;
+    refuse_for_room(r);
+    return false;
+}
+
+/* All but the answer. */
+static void let_go(http_request *r) {
+    http_release(r, r->held);
+    if (r->free_state) r->free_state(r->state);
+    r->free_state = NULL;
+    serving_give_back(&r->view);
+    json_decref(r->json);
+    r->json = NULL;
+    magpie_text_free(&r->body);
+}
+
+/* A client may take its time to read. Where there is no room for that it is told so, unless it wrote. */
+static void hold_answer(http_request *r) {
+    const size_t size = r->answer.size;
+    if (size <= SMALL_ANSWER || hold(r, size) || (r->route->flags & HTTP_WRITES)) return;
+    http_release(r, size);
+    refuse_for_room(r);
+}
+
 static enum MHD_Result send_answer(http_request *r) {
     leave_flight(r);
+    let_go(r);
+    hold_answer(r);
     struct MHD_Response *response;
     if (r->fixed) {
         response = MHD_create_response_from_buffer(r->fixed->size, (void *)(uintptr_t)r->fixed->data,
@@ -114,16 +157,11 @@ static bool is_loopback_name(const char *host, const char *ours) {
     return false;
 }
 
-static bool listens_to_loopback(const http_options *options) {
-    return strcmp(options->host, "localhost") == 0 || strncmp(options->host, "127.", 4) == 0 ||
-           strcmp(options->host, "::1") == 0;
-}
-
 /* 403 for a page of another site; see "from other sites". */
 static bool check_site(http_request *r) {
     const http_options *options = &r->server->options;
     const char *host = http_header(r, "Host"), *site = http_header(r, "Sec-Fetch-Site");
-    if (host && listens_to_loopback(options) && !is_loopback_name(host, options->host)) {
+    if (host && r->server->is_loopback && !is_loopback_name(host, options->host)) {
         http_error(r, MHD_HTTP_FORBIDDEN, NULL, NULL,
                    "this service answers to localhost alone, not to %.100s", host);
         return false;
@@ -302,19 +340,6 @@ static bool body_is_awaited(http_request *r) {
     return !http_header(r, "Expect") && (!length || strtoull(length, NULL, 10) <= WASTE_MAX);
 }
 
-static void release_body(http_request *r, size_t bytes) {
-    atomic_fetch_sub(&r->server->bodies, bytes);
-    r->held -= bytes;
-}
-
-bool http_hold(http_request *r, size_t bytes) {
-    const size_t all = atomic_fetch_add(&r->server->bodies, bytes) + bytes;
-    r->held += bytes;
-    if (all <= r->server->options.bodies) return true;
-    http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too much at once: try again later");
-    return false;
-}
-
 /* In the middle of a body libmicrohttpd takes no answer, and behind a header that takes all its room it sends none.
  * Nothing else is on its way to this client, so that the socket has room. */
 static void answer_at_once(http_request *r) {
@@ -332,6 +357,8 @@ static void answer_at_once(http_request *r) {
 
 /* What was answered already is read past, so that the client gets to read why; in the time that it had then. */
 static enum MHD_Result waste_body(http_request *r, size_t n) {
+    leave_flight(r);
+    let_go(r);
     if ((r->wasted += n) <= WASTE_MAX) return MHD_YES;
     answer_at_once(r);
     return MHD_NO;
@@ -341,24 +368,22 @@ static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *siz
     const size_t n = *size;
     *size = 0;
     if (r->answered) return waste_body(r, n);
-    const size_t all = atomic_fetch_add(&r->server->bodies, n) + n;
-    r->held += n;
+    const bool has_room = hold(r, n);
     r->received += n;
     r->looked_at = false;
     connections_set_deadline(r->server->connections, connection_of(r),
                              r->reading_since + r->server->options.header_seconds +
                                  rate_seconds(r, r->received));
-    if (r->body.size + n <= body_limit(r) && all <= r->server->options.bodies) {
+    if (r->body.size + n <= body_limit(r) && has_room) {
         magpie_text_append(&r->body, bytes, n);
         return MHD_YES;
     }
-    if (all > r->server->options.bodies)
+    if (!has_room)
         http_error(r, MHD_HTTP_TOO_MANY_REQUESTS, NULL, NULL, "too many bodies at once: try again later");
     else
         refuse_size(r);
     set_deadline(r, r->server->options.header_seconds);
-    magpie_text_free(&r->body);
-    release_body(r, r->held);
+    let_go(r);
     return MHD_YES;
 }
 
@@ -399,8 +424,16 @@ void http_resume(http_request *r) {
     http_server *s = r->server; /* the request may be gone once it is resumed */
     r->received = 0;
     r->reading_since = magpie_seconds();
+    set_deadline(r, s->options.header_seconds); /* it may have been answered with more of its body to come */
     MHD_resume_connection(r->connection);
     atomic_fetch_sub(&s->asleep, 1);
+}
+
+/* Not on a connection's thread: a tree may have millions of values. */
+static void free_json(http_request *r) {
+    json_decref(r->json);
+    r->json = NULL;
+    http_trim(r->held);
 }
 
 /* On a worker's thread. */
@@ -411,11 +444,13 @@ static void work(http_request *r) {
     if (r->body_is_whole) {
         outcome = r->route->run(r);
     } else {
+        const size_t had = r->body.size;
         outcome = r->route->take(r);
-        release_body(r, r->held - r->body.size);
+        http_release(r, had - r->body.size);
         r->looked_at = true;
     }
     r->on_worker = false;
+    if (outcome == HTTP_DONE && r->json) free_json(r);
     if (outcome == HTTP_WAIT)
         r->submit(r); /* its connection is asleep already */
     else
@@ -493,12 +528,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
     leave_flight(r);
     set_deadline(r, s->options.idle_seconds + s->options.header_seconds);
-    release_body(r, r->held);
+    let_go(r);
     atomic_fetch_sub(&s->begun, 1);
-    if (r->free_state) r->free_state(r->state);
-    serving_give_back(&r->view);
-    json_decref(r->json);
-    magpie_text_free(&r->body);
     magpie_text_free(&r->answer);
     for (size_t i = 0; i < HTTP_QUERY_MAX; i++) free(r->decoded[i]);
     free(r->parameter);
@@ -522,7 +553,15 @@ static void on_connection(void *context, struct MHD_Connection *one, void **sock
 
 /* ---- the server ---------------------------------------------------------------------------------------- */
 
-static magpie_status open_socket(const http_options *options, int *out, uint16_t *port) {
+static bool is_loopback(const struct sockaddr_storage *address) {
+    if (address->ss_family != AF_INET6)
+        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
+static magpie_status open_socket(http_server *s) {
+    const http_options *options = &s->options;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     char service[8];
@@ -545,9 +584,10 @@ static magpie_status open_socket(const http_options *options, int *out, uint16_t
         if (fd >= 0) close(fd);
         return magpie_fail_errno(error, "cannot listen to %s, port %u", options->host, options->port);
     }
-    *out = fd;
-    *port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                : ((struct sockaddr_in *)&address)->sin_port);
+    s->listening = fd;
+    s->is_loopback = is_loopback(&address);
+    s->port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                  : ((struct sockaddr_in *)&address)->sin_port);
     return MAGPIE_OK;
 }
 
@@ -576,19 +616,17 @@ static size_t leave_escaped(void *context, struct MHD_Connection *connection, ch
 }
 
 static magpie_status start_daemon(http_server *s) {
-    int fd = -1;
-    magpie_status status = open_socket(&s->options, &fd, &s->port);
+    magpie_status status = open_socket(s);
     if (status != MAGPIE_OK) return status;
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, s->port, NULL, NULL,
-        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_THREAD_POOL_SIZE,
+        on_request, s, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)s->listening, MHD_OPTION_THREAD_POOL_SIZE,
         s->options.threads, MHD_OPTION_CONNECTION_LIMIT, connection_limit(&s->options),
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
-    s->listening = fd;
     if (s->daemon) return MAGPIE_OK;
-    close(fd);
+    close(s->listening);
     return magpie_fail(MAGPIE_E_INTERNAL, "cannot start the server on %s, port %u", s->options.host, s->port);
 }
 
@@ -609,7 +647,7 @@ magpie_status http_server_start(http_server *s, const http_options *options, ser
     return status;
 }
 
-static const struct timespec moment = {.tv_nsec = 2000000};
+static const struct timespec moment = {.tv_nsec = 10000000};
 
 /* MHD_quiesce_daemon would do, but that it ends the process where a thread of the pool takes the socket out of
  * its set at the same moment. So its number is given to what never becomes ready, which closes the socket. */
@@ -624,7 +662,11 @@ void http_server_drain(http_server *s, double seconds) {
     const double until = magpie_seconds() + seconds;
     atomic_store(&s->draining, true);
     stop_listening(s);
-    while (atomic_load(&s->begun) && magpie_seconds() < until) nanosleep(&moment, NULL);
+    while (atomic_load(&s->begun) && magpie_seconds() < until) {
+        connections_cut(s->connections);
+        access_log_flush(s->log);
+        nanosleep(&moment, NULL);
+    }
 }
 
 void http_server_stop(http_server *s) {

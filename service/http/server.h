@@ -2,12 +2,15 @@
  *
  * LIMITS stand before work: a request without a route, a key, or room is refused by its header alone. Its body is
  * read past, some time and bytes long, for many a client sends all of it before it reads why. What is in flight
- * is bounded in number and its bodies in bytes; beyond, 429 with Retry-After. A client has a time for its header
- * and a rate for its body and its answer; one that is slower holds a descriptor that long and no thread ever.
+ * is bounded in number, its bodies and the answers that are not read yet in bytes; beyond, 429 with
+ * Retry-After. A client has a time for its header and a rate for its body and its answer; one that is slower
+ * holds a descriptor that long and no thread ever.
  *
  * FROM OTHER SITES. A browser page of somebody else must not reach a service on this machine: a server that
- * listens to loopback answers only those who call it by a loopback name (DNS rebinding), bodies need their own
- * Content-Type (which makes a browser ask first), and nobody is allowed across unless --cors says so. */
+ * listens to loopback answers only those who call it by a loopback name (DNS rebinding). JSON and lines need
+ * their own Content-Type, which makes a browser ask first, and nobody is allowed across unless --cors says
+ * so. A form, which the search takes too, is sent without asking: what the browser says of it
+ * (Sec-Fetch-Site) is what stops that one. */
 #ifndef MAGPIE_SERVER_H
 #define MAGPIE_SERVER_H
 
@@ -31,7 +34,7 @@ typedef struct http_options {
     size_t in_flight; /* requests */
     size_t connections;
     size_t body, media_body;   /* bytes of a request's body */
-    size_t bodies;             /* bytes of all bodies together, and of what is made of them */
+    size_t bodies;             /* bytes of all bodies, their JSON and large answers together */
     double header_seconds;     /* for a request's header to come */
     double idle_seconds;       /* a connection without a request */
     double body_rate;          /* bytes a second, of bodies and answers, after the first header_seconds */
@@ -45,6 +48,7 @@ typedef struct http_options {
 struct http_server {
     http_options options;
     uint16_t port;
+    bool is_loopback; /* the address that it listens to */
     struct MHD_Daemon *daemon;
     serving_source *source;
     const http_keys *keys; /* NULL: everybody may do everything */

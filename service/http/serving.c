@@ -23,8 +23,8 @@ struct serving_source {
     serving current;
     uint64_t wanted, done; /* rounds of taking in what was written: asked for, and ended */
     bool reload, ending, failed;
-    char why[512];                   /* the last failure of a round */
-    uint64_t sequence, interactions; /* of the store, at the last round */
+    uint64_t sequence, interactions; /* of the store, at the last round: what changes with each of them */
+    bool saves;                      /* index files are ours to write */
     bool unsaved;                    /* indexes hold what their files do not */
     bool reopen;                     /* the recommender, whatever there is of it */
     uint64_t tries;                  /* to open one */
@@ -43,7 +43,6 @@ static void close_models(served_models *m) {
     for (unsigned i = 0; i < SENSES; i++) batcher_free(m->batchers[i]);
     for (unsigned i = 0; i < SENSES; i++) model_close(&m->encoders[i]);
     magpie_fusion_close(m->fusion);
-    magpie_fusion_close(m->mixer);
     lru_free(m->vectors);
     free(m);
 }
@@ -103,13 +102,9 @@ static magpie_status open_encoders(served_models *m) {
 }
 
 static magpie_status open_fusion(served_models *m) {
-    const magpie_space_binding *fused = &m->spaces.of[MAGPIE_SPACE_FUSED];
-    magpie_status status = MAGPIE_OK;
     bool any = m->folders.fusion;
     for (unsigned i = 0; i < SENSES; i++) any |= m->folders.of[i] != NULL;
-    if (any) status = heads_open(&m->folders, m->encoders, &m->spaces, false, &m->fusion);
-    if (status == MAGPIE_OK && fused->dimension) status = query_open_mixer(fused, &m->mixer);
-    return status;
+    return any ? heads_open(&m->folders, m->encoders, &m->spaces, false, &m->fusion) : MAGPIE_OK;
 }
 
 static magpie_status open_models(const serving_source *s, served_models **out) {
@@ -143,6 +138,7 @@ static magpie_status open_models(const serving_source *s, served_models **out) {
 static void close_index(served_index *i) {
     if (!i || atomic_fetch_sub(&i->uses, 1) > 1) return;
     magpie_index_close(i->index);
+    magpie_fusion_close(i->mixer);
     free(i);
 }
 
@@ -151,6 +147,7 @@ static magpie_status open_index(magpie_store *store, magpie_space space, served_
     if (!i) return MAGPIE_E_NO_MEMORY;
     atomic_init(&i->uses, 1);
     magpie_status status = storage_open_index(store, space, &i->index);
+    if (status == MAGPIE_OK) status = query_open_mixer(magpie_index_get_binding(i->index), &i->mixer);
     if (status == MAGPIE_OK)
         *out = i;
     else
@@ -258,9 +255,9 @@ static magpie_status refresh_indexes(serving_source *s, bool asked) {
         status = refresh_index(s, &stats, i);
     if (status != MAGPIE_OK) return status;
     pthread_mutex_lock(&s->lock);
-    s->unsaved |= changed;
+    s->unsaved |= changed && s->saves;
     s->sequence = stats.sequence;
-    s->interactions = stats.interactions;
+    s->interactions = stats.interactions_sequence;
     pthread_mutex_unlock(&s->lock);
     return MAGPIE_OK;
 }
@@ -276,9 +273,11 @@ static magpie_status refresh_models(serving_source *s, bool reload) {
     heads_store now;
     served_models *new;
     magpie_status status = heads_read_store(s->current.store, &now);
-    if (status != MAGPIE_OK || (!reload && !are_outdated(s, &now))) return status;
-    s->spaces = now;
-    status = open_models(s, &new);
+    if (status == MAGPIE_OK && !reload && !are_outdated(s, &now)) return status;
+    if (status == MAGPIE_OK) {
+        s->spaces = now;
+        status = open_models(s, &new);
+    }
     if (status == MAGPIE_OK) {
         replace_models(s, new);
         s->options.log("info", "models were opened anew");
@@ -317,7 +316,6 @@ static void *keep_fresh(void *argument) {
         magpie_status status = take_in(s, asked, reload);
         pthread_mutex_lock(&s->lock);
         s->failed = status != MAGPIE_OK;
-        if (s->failed) snprintf(s->why, sizeof s->why, "%s", magpie_error());
         s->done = round;
         pthread_cond_broadcast(&s->changed);
         if (s->wanted == s->done && !s->reload && !s->ending) wait_a_while(s);
@@ -356,13 +354,18 @@ static void renew_recommender(serving_source *s) {
     pthread_cond_broadcast(&s->changed);
 }
 
-static void save_indexes(serving_source *s) {
+/* Whether all are. */
+static bool save_indexes(serving_source *s) {
     serving view;
+    bool all = true;
     serving_take(s, &view);
-    for (unsigned i = 0; i < MAGPIE_SPACES; i++)
-        if (view.index[i] && magpie_index_save(view.index[i]->index) != MAGPIE_OK)
-            say_failure(s, "an index was not saved, and will be caught up from the store at the next start");
+    for (unsigned i = 0; i < MAGPIE_SPACES; i++) {
+        if (!view.index[i] || magpie_index_save(view.index[i]->index) == MAGPIE_OK) continue;
+        say_failure(s, "an index was not saved; until it is, it is caught up from the store at a start");
+        all = false;
+    }
     serving_give_back(&view);
+    return all;
 }
 
 static void *keep_tended(void *argument) {
@@ -373,8 +376,9 @@ static void *keep_tended(void *argument) {
         if (s->unsaved && magpie_seconds() - s->saved > save_every) {
             s->unsaved = false;
             pthread_mutex_unlock(&s->lock);
-            save_indexes(s);
+            const bool saved = save_indexes(s);
             pthread_mutex_lock(&s->lock);
+            s->unsaved |= !saved;
             s->saved = magpie_seconds();
         }
         if (!s->ending && !needs_recommender(s)) wait_a_while(s);
@@ -411,7 +415,8 @@ magpie_status serving_catch_up(serving_source *s) {
     const uint64_t round = ++s->wanted;
     pthread_cond_broadcast(&s->changed);
     while (s->done < round && !s->ending) pthread_cond_wait(&s->changed, &s->lock);
-    if (s->failed) status = magpie_fail(MAGPIE_E_BUSY, "%s", s->why);
+    if (s->failed)
+        status = magpie_fail(MAGPIE_E_BUSY, "models and indexes are not up to date; the log has the reason");
     pthread_mutex_unlock(&s->lock);
     return status;
 }
@@ -448,6 +453,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
     if (!s) return MAGPIE_E_NO_MEMORY;
     s->options = *options;
     s->saved = magpie_seconds();
+    s->saves = mode != STORAGE_READ;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     model_without_teams();
@@ -459,6 +465,7 @@ magpie_status serving_open(const serving_options *options, storage_mode mode, se
             status = open_index(s->current.store, i, &s->current.index[i]);
     if (status == MAGPIE_OK) {
         s->sequence = stats.sequence;
+        s->interactions = stats.interactions_sequence;
         s->spaces = s->current.models->spaces;
         status = start_threads(s);
     }
@@ -473,6 +480,6 @@ void serving_close(serving_source *s) {
     if (!s) return;
     end_thread(s, s->fresh);
     end_thread(s, s->tended);
-    if (s->unsaved) save_indexes(s);
+    if (s->unsaved) (void)save_indexes(s);
     free_source(s);
 }

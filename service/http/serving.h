@@ -27,13 +27,13 @@ typedef struct served_models {
     batcher *batchers[SENSES];      /* NULL likewise: the way to the encoders for requests */
     heads_store spaces;             /* of the store, when it was opened */
     magpie_fusion *fusion;          /* NULL: nothing fills the fused space */
-    magpie_fusion *mixer;           /* of the fused space's own vectors; NULL: it is empty yet */
     lru *vectors;                   /* of queries that were encoded */
 } served_models;
 
 typedef struct served_index {
     atomic_size_t uses;
     magpie_index *index;
+    magpie_fusion *mixer; /* of vectors of the space, as the index is bound to it */
 } served_index;
 
 typedef struct served_recommender {

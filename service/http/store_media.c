@@ -65,7 +65,7 @@ static magpie_status make_folder(void) {
     else if (errno != EEXIST)
         status = magpie_fail_errno(errno, "cannot make %s", path);
     free(path);
-    return status;
+    return storage_file_status(status);
 }
 
 static bool write_all(int descriptor, magpie_string bytes) {
@@ -139,7 +139,7 @@ magpie_status store_media_write(magpie_store *store, magpie_string id, magpie_st
     if (status == MAGPIE_OK) return status;
     free(out->written);
     out->written = NULL;
-    return status;
+    return storage_file_status(status);
 }
 
 void store_media_drop(store_medium *medium) {
@@ -163,14 +163,14 @@ magpie_status store_media_place(store_medium *medium) {
         medium->written = NULL;
     }
     free(path);
-    return status;
+    return storage_file_status(status);
 }
 
 magpie_status store_media_sync(void) {
     char *path = magpie_path_join(storage_directory(), "media");
     magpie_status status = path ? sync_folder(path) : MAGPIE_E_NO_MEMORY;
     free(path);
-    return status;
+    return storage_file_status(status);
 }
 
 void store_media_remove(const char *reference) {

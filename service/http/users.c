@@ -22,12 +22,6 @@ static magpie_status read_history(http_request *r, magpie_snapshot *snapshot, hi
                : status;
 }
 
-static http_outcome fail(http_request *r, magpie_status status) {
-    if (status == MAGPIE_E_NOT_FOUND)
-        return http_error(r, MHD_HTTP_NOT_FOUND, NULL, "id", "there is no user of this id");
-    return http_failure(r, status, "id");
-}
-
 /* ---- showing ------------------------------------------------------------------------------------------- */
 
 static magpie_status append_one(magpie_text *out, magpie_snapshot *snapshot, const magpie_interaction *one) {
@@ -76,7 +70,7 @@ http_outcome users_get(http_request *r) {
     magpie_snapshot_close(snapshot);
     if (status == MAGPIE_OK) return http_answer_json(r, MHD_HTTP_OK, &out);
     magpie_text_free(&out);
-    return fail(r, status);
+    return http_failure(r, status, "id");
 }
 
 /* ---- forgetting ---------------------------------------------------------------------------------------- */
@@ -106,15 +100,23 @@ static magpie_status look_up(http_request *r, forgetting *f) {
     return status;
 }
 
+/* The store knows nothing of the user; files may, where one that was to forget was stopped half-way. */
+static http_outcome finish_former(http_request *r) {
+    magpie_status status = forget_in_files(r->parameter);
+    return status == MAGPIE_OK ? http_error(r, MHD_HTTP_NOT_FOUND, NULL, "id", "there is no user of this id")
+                               : http_failure(r, status, "id");
+}
+
 static http_outcome begin(http_request *r) {
     forgetting *f = magpie_alloc(1, sizeof *f);
     if (!f) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL);
     r->state = f;
     r->free_state = free_forgetting;
     magpie_status status = look_up(r, f);
+    if (status == MAGPIE_E_NOT_FOUND) return finish_former(r);
     if (status == MAGPIE_OK) status = forget_in_models(f->user);
     write_one *one = status == MAGPIE_OK ? write_task_add(&f->task) : NULL;
-    if (status != MAGPIE_OK) return fail(r, status);
+    if (status != MAGPIE_OK) return http_failure(r, status, "id");
     if (!one) return http_failure(r, MAGPIE_E_NO_MEMORY, NULL);
     one->kind = WRITE_FORGET;
     one->id = magpie_string_of(r->parameter);
@@ -132,7 +134,7 @@ http_outcome users_delete(http_request *r) {
     else
         status = forget_in_models(f->user);
     if (status == MAGPIE_OK) status = forget_in_files(r->parameter);
-    if (status != MAGPIE_OK) return fail(r, status);
+    if (status != MAGPIE_OK) return http_failure(r, status, "id");
     magpie_text_printf(&out, "{\"deleted\": %zu}\n", f->interactions);
     return http_answer_json(r, MHD_HTTP_OK, &out);
 }

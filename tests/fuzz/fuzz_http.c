@@ -194,6 +194,7 @@ __attribute__((constructor)) static void begin(void) {
                                   .depth_most = 1000};
     const serving_options serving = {
         .batch_texts = 4, .batch_wait = 0, .vector_bytes = 1 << 20, .log = log_nothing};
+    http_count_json();
     if (serving_open(&serving, STORAGE_CREATE, &source) != MAGPIE_OK ||
         http_server_start(&server, &options, source, NULL, NULL) != MAGPIE_OK) {
         fprintf(stderr, "%s\n", magpie_error());
@@ -277,6 +278,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (fake_request(&c, (const char *)data + size - body, body, piece, magpie_random(&dice) % 2))
         check(data, size, &c);
     fake_end(&c);
+    if (atomic_load(&server.bodies)) abort(); /* all that it held has been given back */
     free(header);
     return 0;
 }
