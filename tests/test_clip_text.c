@@ -3,7 +3,7 @@
  *
  * The model is tiny and made here: its weights are computed from their names (golden/clip_text.py does the same), its
  * vocabulary is golden/clip. */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include "clip_config.h"
 #include "encoders.h"

@@ -1,5 +1,5 @@
-/* test_gpu.h - the device that tests of kernels run on: the first of OpenCL's, a processor where there is
- * no other; with MAGPIE_TEST_GPU=cuda the first of CUDA's. */
+/* test_gpu.h - the devices that tests of GPUs run on: OpenCL's, processors where there are no others; with
+ * MAGPIE_TEST_GPU=cuda CUDA's. */
 #ifndef MAGPIE_TEST_GPU_H
 #define MAGPIE_TEST_GPU_H
 
@@ -7,15 +7,24 @@
 
 #include "device/gpu.h"
 
-/* Skips the test, out loud, where there is none. */
-static inline magpie_device test_gpu_device(void) {
+static inline magpie_backend tested_gpu(void) {
     const char *wish = getenv("MAGPIE_TEST_GPU");
-    const bool cuda = wish && strcmp(wish, "cuda") == 0;
-    const magpie_device device = {cuda ? MAGPIE_BACKEND_CUDA : MAGPIE_BACKEND_OPENCL, 0};
+    return wish && strcmp(wish, "cuda") == 0 ? MAGPIE_BACKEND_CUDA : MAGPIE_BACKEND_OPENCL;
+}
+
+/* How many there are; skips, out loud, where there is none. */
+static inline size_t need_gpu(void) {
     size_t count;
-    if (magpie_device_count(device.backend, &count) != MAGPIE_OK || count == 0)
-        skip_loudly(cuda ? "no CUDA device" : "no OpenCL device: apt-get install pocl-opencl-icd");
-    return device;
+    if (magpie_device_count(tested_gpu(), &count) != MAGPIE_OK || count == 0)
+        skip_loudly(tested_gpu() == MAGPIE_BACKEND_CUDA ? "no CUDA device"
+                                                        : "no OpenCL device: apt-get install pocl-opencl-icd");
+    return count;
+}
+
+/* The first of them. */
+static inline magpie_device test_gpu_device(void) {
+    need_gpu();
+    return (magpie_device){tested_gpu(), 0};
 }
 
 static inline gpu *test_gpu_open(magpie_precision precision) {
@@ -25,9 +34,9 @@ static inline gpu *test_gpu_open(magpie_precision precision) {
 }
 
 /* How many random shapes each kernel is tried on. */
-static inline size_t test_gpu_checks(void) {
+static inline size_t test_gpu_checks(size_t by_default) {
     const char *given = getenv("MAGPIE_KERNEL_CHECKS");
-    return given ? strtoul(given, NULL, 10) : 8;
+    return given ? strtoul(given, NULL, 10) : by_default;
 }
 
 #endif

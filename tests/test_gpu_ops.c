@@ -1,7 +1,7 @@
 /* test_gpu_ops.c - every operation of the backend for GPUs is the reference backend's, over random shapes, in each
- * precision, on every GPU that opencl.h means. Results are poisoned before, and what lies behind them is looked
+ * precision, on every GPU that test_gpu.h means. Results are poisoned before, and what lies behind them is looked
  * at afterwards. MAGPIE_KERNEL_CHECKS: how many shapes an operation (100; some seconds by PoCL). */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include "device/ops_gpu.h"
 
@@ -505,8 +505,7 @@ static void close_side(side *s) {
 }
 
 static void check_all(void (*check)(pair *), const char *name) {
-    const char *wish = getenv("MAGPIE_KERNEL_CHECKS");
-    const size_t checks = wish ? strtoul(wish, NULL, 10) : 100;
+    const size_t checks = test_gpu_checks(100);
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
                                                   MAGPIE_PRECISION_F16};
     const size_t devices = need_gpu();

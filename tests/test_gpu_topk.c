@@ -146,7 +146,7 @@ static void the_best_of_all(void **state) {
         static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
                                                       MAGPIE_PRECISION_F16};
         gpu *device = test_gpu_open(precisions[p]);
-        for (size_t i = test_gpu_checks(); i-- > 0;) check_once(device, &r, i == 0 ? 20000 : 1200);
+        for (size_t i = test_gpu_checks(8); i-- > 0;) check_once(device, &r, i == 0 ? 20000 : 1200);
         gpu_base_of(device)->driver->close(device);
     }
 }

@@ -130,7 +130,7 @@ static void scores(void **state) {
     (void)test_gpu_device();
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF, MAGPIE_RANKER_MLP,
                                                MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MAGPIE};
-    for (size_t i = test_gpu_checks(); i-- > 0;) {
+    for (size_t i = test_gpu_checks(8); i-- > 0;) {
         check_ranker(&r, kinds[i % 5]);
         check_many(&r, kinds[(i + 2) % 5], random_below(&r, 40), random_below(&r, 70));
     }
@@ -300,7 +300,7 @@ static void steps(void **state) {
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF,
                                                MAGPIE_RANKER_MLP};
     static const magpie_ranker_loss losses[] = {MAGPIE_RANKER_BCE, MAGPIE_RANKER_BPR, MAGPIE_RANKER_SOFTMAX};
-    for (size_t i = 0; i < 2 * test_gpu_checks(); i++) check_steps(&r, kinds[i % 4], losses[i % 3]);
+    for (size_t i = 0; i < 2 * test_gpu_checks(8); i++) check_steps(&r, kinds[i % 4], losses[i % 3]);
 }
 
 /* Two trainings by the same seed. */

@@ -1,6 +1,6 @@
 /* test_text_encoder.c - the text encoder against the framework's values, against its own reference backend, and
  * against itself: a batch is what its texts are. */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include <jansson.h>
 #include <math.h>

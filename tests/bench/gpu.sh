@@ -12,7 +12,7 @@ results=${MAGPIE_GPU_RESULTS:-tests/bench/results}/cuda-$(tr -c 'A-Za-z0-9\n' - 
 model=${MAGPIE_MODEL_DIR:-$(scripts/fetch-model)}
 build=${1:-build/release}
 export MAGPIE_MODEL_DIR=$model MAGPIE_TEST_GPU=cuda MAGPIE_KERNEL_CHECKS=${MAGPIE_KERNEL_CHECKS:-300}
-mapfile -t tests < <(grep -lE '"(opencl|test_gpu)\.h"' tests/test_*.c | xargs -n 1 basename -s .c) # they obey MAGPIE_TEST_GPU
+mapfile -t tests < <(grep -lE '"test_gpu\.h"' tests/test_*.c | xargs -n 1 basename -s .c) # they obey MAGPIE_TEST_GPU
 
 if [ $# = 0 ]; then
     scripts/packages test
