@@ -2,7 +2,7 @@
  * and musicnn with its own weights; the backends against each other; and an encoder against itself: a file
  * is its samples, many sounds are what each is alone. One group of tests a model, so that its folder is
  * written once. */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include "golden_vectors.h"
 #include "test_sounds.h"
@@ -174,16 +174,16 @@ static void golden_bf16(void **state) {
 }
 
 /* The same values on OpenCL, in both precisions; of a network that takes PoCL 10 s a sound, the first. */
-static void golden_opencl(void **state) {
+static void golden_gpu(void **state) {
     enum { LARGE = 768 /* dimension */ };
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16};
     subject s = **(subject **)state;
-    need_opencl();
+    need_gpu();
     json_t *first = json_pack("[O]", json_array_get(s.features, 0));
     assert_non_null(first);
     if (s.dimension >= LARGE) s.features = first;
     for (int i = 0; i < 2; i++) {
-        magpie_audio_encoder *encoder = open_raw(&s, MAGPIE_BACKEND_OPENCL, precisions[i]);
+        magpie_audio_encoder *encoder = open_raw(&s, tested_gpu(), precisions[i]);
         check_golden(&s, encoder, i ? 0 : F32_TOLERANCE);
         if (!i && magpie_audio_encoder_get_info(encoder)->tags) golden_tags(&s, encoder);
         magpie_audio_encoder_close(encoder);
@@ -306,9 +306,9 @@ static void a_bad_sound_is_alone(void **state) {
 
 /* Sounds of one window and of more than a batch has, and what is no sound, one behind the other: on a GPU their windows
  * are run together, and the vectors are the CPU's, and those of each alone. */
-static void opencl_batches(void **state) {
+static void gpu_batches(void **state) {
     subject *s = *state;
-    need_opencl();
+    need_gpu();
     enum { SOUNDS = 20, LONG = 7, BAD = 3, WINDOWS = 19 };
     files f = write_files(s);
     const size_t d = s->dimension;
@@ -331,7 +331,7 @@ static void opencl_batches(void **state) {
     for (size_t j = 0; j < SOUNDS * d; j++) got[j] = NAN;
     for (unsigned threads = 1; threads <= 3; threads += 2) {
         magpie_audio_encoder *gpu =
-            open_encoder(s, (magpie_encoder_options){.device = {MAGPIE_BACKEND_OPENCL, 0},
+            open_encoder(s, (magpie_encoder_options){.device = {tested_gpu(), 0},
                                                      .precision = MAGPIE_PRECISION_F32,
                                                      .raw = true,
                                                      .threads = threads});
@@ -523,9 +523,9 @@ int main(void) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test(golden_f32),        cmocka_unit_test(golden_bf16),
-            cmocka_unit_test(golden_opencl),     cmocka_unit_test(describes_itself),
+            cmocka_unit_test(golden_gpu),        cmocka_unit_test(describes_itself),
             cmocka_unit_test(files_are_samples), cmocka_unit_test(a_bad_sound_is_alone),
-            cmocka_unit_test(opencl_batches),    cmocka_unit_test(long_sounds_are_windows),
+            cmocka_unit_test(gpu_batches),       cmocka_unit_test(long_sounds_are_windows),
             cmocka_unit_test(odd_samples),       cmocka_unit_test(cpu_is_reference),
         };
         chosen = models[i].name;

@@ -1,7 +1,7 @@
 /* test_gpu_resize.c - pictures of any sizes, resized and normalised by kernels/resize.cl, are those of image_resize's
- * reference to the byte, in each precision, on every OpenCL device of this machine. MAGPIE_KERNEL_CHECKS: how many
+ * reference to the byte, in each precision, on every device of test_gpu.h. MAGPIE_KERNEL_CHECKS: how many
  * batches (60; some seconds by PoCL). */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include "device/ops_gpu.h"
 #include "image_resize.h"
@@ -131,9 +131,7 @@ static void is_the_reference(void **state) {
     (void)state;
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16,
                                                   MAGPIE_PRECISION_F16};
-    const char *wish = getenv("MAGPIE_KERNEL_CHECKS");
-    const size_t checks = wish ? strtoul(wish, NULL, 10) : 60;
-    const size_t devices = need_opencl();
+    const size_t devices = need_gpu(), checks = test_gpu_checks(60);
     image_resizer *resizer;
     assert_ok(image_resizer_create(&resizer));
     for (size_t k = 0; k < 3 * devices; k++) {
@@ -141,16 +139,18 @@ static void is_the_reference(void **state) {
         random_state dice = {23};
         ops_device *device;
         ops_lane *lane = NULL;
-        assert_ok(ops_opencl.device_create(&ops_opencl, precisions[k % 3], k / 3, &device));
+        magpie_device which = {tested_gpu(), k / 3};
+        const ops_table *ops;
+        assert_ok(ops_open(&which, precisions[k % 3], &ops, &device));
         for (size_t check = 0; check < checks; check++) {
             if (check % A_LANE == 0) {
-                ops_opencl.lane_free(lane);
-                assert_ok(ops_opencl.lane_create(device, 1, &lane));
+                ops->lane_free(lane);
+                assert_ok(ops->lane_create(device, 1, &lane));
             }
             run_check(device, lane, resizer, &dice, check);
         }
-        ops_opencl.lane_free(lane);
-        ops_opencl.device_free(device);
+        ops->lane_free(lane);
+        ops->device_free(device);
     }
     image_resizer_free(resizer);
 }

@@ -1,6 +1,6 @@
 /* test_gpu_spectrogram.c - frames by kernels/spectrogram.cl are those of the formula, over random definitions, on every
- * OpenCL device of this machine. MAGPIE_KERNEL_CHECKS: how many (60; some seconds by PoCL). */
-#include "opencl.h"
+ * device of test_gpu.h. MAGPIE_KERNEL_CHECKS: how many (60; some seconds by PoCL). */
+#include "test_gpu.h"
 
 #include "device/ops_gpu.h"
 #include "device/ops_gpu_spectrogram.h"
@@ -138,18 +138,18 @@ static void run_check(ops_lane *lane, random_state *dice, size_t check) {
 
 static void is_the_formula(void **state) {
     (void)state;
-    const char *wish = getenv("MAGPIE_KERNEL_CHECKS");
-    const size_t checks = wish ? strtoul(wish, NULL, 10) : 60;
-    const size_t devices = need_opencl();
+    const size_t devices = need_gpu(), checks = test_gpu_checks(60);
     for (size_t index = 0; index < devices; index++) {
         random_state dice = {29};
         ops_device *device;
         ops_lane *lane;
-        assert_ok(ops_opencl.device_create(&ops_opencl, MAGPIE_PRECISION_BF16, index, &device));
-        assert_ok(ops_opencl.lane_create(device, 1, &lane));
+        magpie_device which = {tested_gpu(), index};
+        const ops_table *ops;
+        assert_ok(ops_open(&which, MAGPIE_PRECISION_BF16, &ops, &device));
+        assert_ok(ops->lane_create(device, 1, &lane));
         for (size_t check = 0; check < checks; check++) run_check(lane, &dice, check);
-        ops_opencl.lane_free(lane);
-        ops_opencl.device_free(device);
+        ops->lane_free(lane);
+        ops->device_free(device);
     }
 }
 

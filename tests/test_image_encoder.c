@@ -1,7 +1,7 @@
 /* test_image_encoder.c - every family of image networks, on seeded weights, against the framework's values;
  * the backends against each other; and an encoder against itself: a batch is what its pictures are. One group
  * of tests a model, so that its folder is written once and its failures stand together. */
-#include "opencl.h"
+#include "test_gpu.h"
 
 #include "golden_images.h"
 #include "golden_vectors.h"
@@ -104,29 +104,29 @@ static void golden_bf16(void **state) {
 }
 
 /* How many pictures PoCL, a GPU by name alone, gets through in a few seconds. */
-static size_t pictures_for_opencl(const subject *s) {
+static size_t pictures_for_gpu(const subject *s) {
     const json_t *layers = json_object_get(s->entry, "layers");
     return s->side < SIDE || json_integer_value(layers) < 50 ? PICTURES : 1;
 }
 
 /* The same values, in both precisions. */
-static void golden_opencl(void **state) {
+static void golden_gpu(void **state) {
     static const magpie_precision precisions[] = {MAGPIE_PRECISION_F32, MAGPIE_PRECISION_BF16};
     subject *s = *state;
-    need_opencl();
+    need_gpu();
     for (int i = 0; i < 2; i++) {
-        magpie_image_encoder *encoder = open_raw(s, MAGPIE_BACKEND_OPENCL, precisions[i]);
-        assert_int_equal(magpie_image_encoder_get_info(encoder)->device.backend, MAGPIE_BACKEND_OPENCL);
-        check_golden(s, encoder, pictures_for_opencl(s));
+        magpie_image_encoder *encoder = open_raw(s, tested_gpu(), precisions[i]);
+        assert_int_equal(magpie_image_encoder_get_info(encoder)->device.backend, tested_gpu());
+        check_golden(s, encoder, pictures_for_gpu(s));
         magpie_image_encoder_close(encoder);
     }
 }
 
 /* Pictures of every kind and size, more than one batch has and some of them broken, are decoded for batches as one by
  * one: the CPU's vectors, outcomes and words, and for each alone the same bytes. */
-static void opencl_batches(void **state) {
+static void gpu_batches(void **state) {
     subject *s = *state;
-    need_opencl();
+    need_gpu();
     const size_t d = s->dimension, kinds = json_array_size(files), n = 2 * kinds;
     magpie_media *media = calloc(n, sizeof *media);
     magpie_outcome *outcomes[2];
@@ -136,7 +136,7 @@ static void opencl_batches(void **state) {
         media[i].bytes = from_base64(golden_string(json_array_get(files, i % kinds), 1));
         if (i % 7 == 3 || i == n - 1) media[i].bytes.size /= 2;
     }
-    magpie_image_encoder *gpu = open_raw(s, MAGPIE_BACKEND_OPENCL, MAGPIE_PRECISION_F32);
+    magpie_image_encoder *gpu = open_raw(s, tested_gpu(), MAGPIE_PRECISION_F32);
     for (int k = 0; k < 2; k++) {
         out[k] = malloc(n * d * sizeof *out[k]);
         outcomes[k] = calloc(n, sizeof *outcomes[k]);
@@ -431,36 +431,27 @@ static void missing_files(void **state) {
 
 /* ---- which tests for which model ---- */
 
-enum {
-    BF16 = 1,
-    ITSELF = 2,
-    REFERENCE = 4,
-    OPTIONS = 8,
-    SHARED = 16,
-    TEXTS = 32,
-    OPENCL = 64,
-    BATCHES = 128
-};
+enum { BF16 = 1, ITSELF = 2, REFERENCE = 4, OPTIONS = 8, SHARED = 16, TEXTS = 32, GPU = 64, BATCHES = 128 };
 
 /* Golden values for all; what else, as far as time allows. */
 static const struct {
     const char *name;
     unsigned tests;
 } models[] = {
-    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS | OPENCL | BATCHES},
-    {"cifar-resnet32", OPENCL},
-    {"cifar-resnet44", OPENCL},
-    {"cifar-resnet56", BF16 | ITSELF | REFERENCE | OPENCL},
-    {"resnet18", BF16 | ITSELF | REFERENCE | SHARED | OPENCL},
-    {"resnet34", OPENCL},
-    {"resnet50", BF16 | ITSELF | SHARED | OPENCL},
-    {"resnet101", OPENCL},
-    {"resnet152", OPENCL},
-    {"hf-resnet-18", OPENCL},
-    {"hf-resnet-50", BF16 | OPENCL},
-    {"clip-small", BF16 | ITSELF | REFERENCE | OPTIONS | TEXTS | OPENCL},
-    {"clip-RN50", BF16 | ITSELF | TEXTS | OPENCL},
-    {"clip-RN101", TEXTS | OPENCL},
+    {"cifar-resnet20", BF16 | ITSELF | REFERENCE | OPTIONS | GPU | BATCHES},
+    {"cifar-resnet32", GPU},
+    {"cifar-resnet44", GPU},
+    {"cifar-resnet56", BF16 | ITSELF | REFERENCE | GPU},
+    {"resnet18", BF16 | ITSELF | REFERENCE | SHARED | GPU},
+    {"resnet34", GPU},
+    {"resnet50", BF16 | ITSELF | SHARED | GPU},
+    {"resnet101", GPU},
+    {"resnet152", GPU},
+    {"hf-resnet-18", GPU},
+    {"hf-resnet-50", BF16 | GPU},
+    {"clip-small", BF16 | ITSELF | REFERENCE | OPTIONS | TEXTS | GPU},
+    {"clip-RN50", BF16 | ITSELF | TEXTS | GPU},
+    {"clip-RN101", TEXTS | GPU},
 };
 
 static int run_model(const char *name, unsigned wanted) {
@@ -471,8 +462,8 @@ static int run_model(const char *name, unsigned wanted) {
         {0, cmocka_unit_test(describes_itself)},
         {0, cmocka_unit_test(golden_f32)},
         {BF16, cmocka_unit_test(golden_bf16)},
-        {OPENCL, cmocka_unit_test(golden_opencl)},
-        {BATCHES, cmocka_unit_test(opencl_batches)},
+        {GPU, cmocka_unit_test(golden_gpu)},
+        {BATCHES, cmocka_unit_test(gpu_batches)},
         {SHARED, cmocka_unit_test(shared_vectors)},
         {ITSELF, cmocka_unit_test(batch_is_single)},
         {ITSELF, cmocka_unit_test(same_bytes_again)},
