@@ -1,12 +1,12 @@
-/* audio_encoder.c - an audio encoder: what its folder says about it, and how a file of any length becomes
- * one vector.
+/* audio_encoder.c - an audio encoder: what its folder says about it, and how a file of any length becomes one
+ * vector.
  *
  * A worker decodes its own sounds, block by block, and runs a window through the network as soon as its
  * frames are there: what is in memory is a block, a window and the activations, for a second as for ten
  * hours. One sound is run by all threads together.
  *
- * On a GPU workers decode and make windows, of several sounds one after another, and run them in batches on one of
- * two lanes that they share: while one batch runs, others fill theirs. */
+ * On a GPU workers decode and make windows, of several sounds one after another, and run them in batches
+ * on one of two lanes that they share: while one batch runs, others fill theirs. */
 #include "audio_architecture.h"
 #include "audio_decode.h"
 #include "encoders.h"
@@ -32,7 +32,8 @@ typedef struct shared_lane {
     pthread_mutex_t lock;
 } shared_lane;
 
-/* What a thread needs for the sounds of a task; made when first needed. A sound's place is its number in the task. */
+/* What a thread needs for the sounds of a task; made when first needed. A sound's place is its number in
+ * the task. */
 typedef struct worker {
     audio_lane *lane;
     shared_lane *shared; /* whose lane it is; NULL: its own */

@@ -1,8 +1,8 @@
 /* image_batches.c - see image_batches.h.
  *
- * Two threads do the same by turns: take the next pictures, have them decoded (which one of them does at a time, with
- * the pool's threads), run them. Lanes and memory are as large as the largest batch was, so single queries take
- * little. */
+ * Two threads do the same by turns: take the next pictures, have them decoded (which one of them does at a
+ * time, with the pool's threads), run them. Lanes and memory are as large as the largest batch was, so
+ * single queries take little. */
 #include "image_batches.h"
 
 #include <pthread.h>

@@ -1,7 +1,8 @@
 /* image_batches.h - pictures to vectors on a GPU: many at a time. Private to encoders/.
  *
- * All threads decode a batch, then one lane of the device resizes it and runs the network, while the next one is
- * decoded for the other lane: so decoding, copies and kernels overlap, and no queue stands between them. */
+ * All threads decode a batch, then one lane of the device resizes it and runs the network, while the next
+ * one is decoded for the other lane: so decoding, copies and kernels overlap, and no queue stands between
+ * them. */
 #ifndef MAGPIE_IMAGE_BATCHES_H
 #define MAGPIE_IMAGE_BATCHES_H
 
@@ -18,8 +19,8 @@ void image_batches_free(image_batches *b);
 /* How many pictures keep both lanes busy: more in one call are no faster. */
 size_t image_batches_turn(const image_batches *b);
 
-/* Picture i, packed. *fine false: there is none, and the caller knows why. A failure is everybody's. `worker` is the
- * pool's. */
+/* Picture i, packed. *fine false: there is none, and the caller knows why. A failure is everybody's.
+ * `worker` is the pool's. */
 typedef magpie_status (*image_source)(void *context, size_t i, unsigned worker, image_packed *out,
                                       bool *fine);
 

@@ -1,8 +1,9 @@
-/* image_encoder.c - a picture encoder: what its folder says about it, and how many pictures become few batches.
+/* image_encoder.c - a picture encoder: what its folder says about it, and how many pictures become few
+ * batches.
  *
- * A worker decodes its own pictures and runs them through the network alone, on one thread: decoding overlaps with
- * arithmetic without a queue, and there is not one barrier. One picture is run by all threads together. On a GPU workers
- * decode alone, and what runs is a batch (image_batches.h). */
+ * A worker decodes its own pictures and runs them through the network alone, on one thread: decoding
+ * overlaps with arithmetic without a queue, and there is not one barrier. One picture is run by all
+ * threads together. On a GPU workers decode alone, and what runs is a batch (image_batches.h). */
 #include "clip_config.h"
 #include "encoders.h"
 #include "image_batches.h"
@@ -181,7 +182,8 @@ const magpie_image_encoder_info *magpie_image_encoder_get_info(const magpie_imag
 static magpie_status load_picture(const magpie_image_encoder *e, image_decoder *decoder,
                                   const magpie_media *image, image_pixels *picture) {
     const image_geometry *geometry = &e->preprocess.geometry;
-    /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the bound. */
+    /* What does not keep its ratio may not be made smaller by one side's measure; the crop's side is the
+     * bound. */
     size_t shortest = geometry->shortest ? geometry->shortest : geometry->side;
     if (e->full_decode) shortest = 0;
     return image->path ? image_decode_file(decoder, image->path, shortest, picture)
@@ -245,7 +247,8 @@ static bool is_of_the_picture(magpie_status status) {
     return status != MAGPIE_E_NO_MEMORY && status != MAGPIE_E_INTERNAL;
 }
 
-/* Picture i into the worker's pixels or `packed`, if that is not NULL; *fine false where it has its outcome instead. */
+/* Picture i into the worker's pixels or `packed`, if that is not NULL; *fine false where it has its
+ * outcome instead. */
 static magpie_status decode(const call *c, struct worker *w, size_t i, image_packed *packed, bool *fine) {
     const magpie_image_encoder *e = c->encoder;
     magpie_status status = prepare_worker(e, w);

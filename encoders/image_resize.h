@@ -41,9 +41,9 @@ MAGPIE_CHECK_RESULT magpie_status image_resize_whole(image_resizer *resizer, con
 
 /* ---- for a device that resizes by itself ---- */
 
-/* What a packed picture begins with, in words of 32 bits; then, for x and for y, `first` [count] and coefficients
- * [count, taps] as resize_axis (image_kernels.h) has them, and the source pixels that count, [rows, width, 3] bytes.
- * The same in kernels/resize.cl. */
+/* What a packed picture begins with, in words of 32 bits; then, for x and for y, `first` [count] and
+ * coefficients [count, taps] as resize_axis (image_kernels.h) has them, and the source pixels that count,
+ * [rows, width, 3] bytes. The same in kernels/resize.cl. */
 enum {
     IMAGE_PACKED_WIDTH,
     IMAGE_PACKED_ROWS,
@@ -59,8 +59,9 @@ typedef struct image_packed {
     size_t between;         /* pixels between the two passes: rows x count of x */
 } image_packed;
 
-/* What kernels/resize.cl makes of `out` is what image_resize makes of the picture, to the byte. A picture that is large
- * beside the square is resized here, and what is packed is the square: the copy would cost more. */
+/* What kernels/resize.cl makes of `out` is what image_resize makes of the picture, to the byte. A picture
+ * that is large beside the square is resized here, and what is packed is the square: the copy would cost
+ * more. */
 MAGPIE_CHECK_RESULT magpie_status image_pack(image_resizer *resizer, const image_pixels *picture,
                                              const image_geometry *geometry, image_packed *out);
 void image_packed_free(image_packed *packed);

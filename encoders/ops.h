@@ -183,8 +183,8 @@ struct ops_table {
      * the next five work on the first `images` and set the shape of y. */
     magpie_status (*image_load)(ops_lane *lane, const uint8_t *pixels, size_t images, size_t height,
                                 size_t width, const float mean[3], const float std[3], ops_map *y);
-    /* The same of pictures [images] as image_pack (image_resize.h) makes them, which are resized to side x side first;
-     * GPUs' alone, else NULL. */
+    /* The same of pictures [images] as image_pack (image_resize.h) makes them, which are resized to side x
+     * side first; GPUs' alone, else NULL. */
     magpie_status (*pictures_load)(ops_lane *lane, const struct image_packed *pictures, size_t images,
                                    size_t side, const float mean[3], const float std[3], ops_map *y);
     /* y = values, one channel; values [images, height, width], host memory. */

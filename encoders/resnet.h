@@ -80,7 +80,8 @@ void resnet_lane_record(resnet_lane *lane, float *largest);
 /* pixels [images, height, width, 3] -> out [images, dimension], unit length where `unit` says so. */
 MAGPIE_CHECK_RESULT magpie_status resnet_run(resnet_lane *lane, const uint8_t *pixels, size_t images,
                                              const image_preprocess *preprocess, bool unit, float *out);
-/* Of pictures [images] as image_pack makes them, on a device that resizes by itself (ops_table.pictures_load). */
+/* Of pictures [images] as image_pack makes them, on a device that resizes by itself
+ * (ops_table.pictures_load). */
 MAGPIE_CHECK_RESULT magpie_status resnet_run_pictures(resnet_lane *lane, const image_packed *pictures,
                                                       size_t images, const image_preprocess *preprocess,
                                                       bool unit, float *out);

@@ -304,8 +304,8 @@ static void a_bad_sound_is_alone(void **state) {
     remove_files(&f);
 }
 
-/* Sounds of one window and of more than a batch has, and what is no sound, one behind the other: on a GPU their windows
- * are run together, and the vectors are the CPU's, and those of each alone. */
+/* Sounds of one window and of more than a batch has, and what is no sound, one behind the other: on a GPU
+ * their windows are run together, and the vectors are the CPU's, and those of each alone. */
 static void gpu_batches(void **state) {
     subject *s = *state;
     need_gpu();

@@ -1,6 +1,6 @@
-/* test_gpu_resize.c - pictures of any sizes, resized and normalised by kernels/resize.cl, are those of image_resize's
- * reference to the byte, in each precision, on every device of test_gpu.h. MAGPIE_KERNEL_CHECKS: how many
- * batches (60; some seconds by PoCL). */
+/* test_gpu_resize.c - pictures of any sizes, resized and normalised by kernels/resize.cl, are those of
+ * image_resize's reference to the byte, in each precision, on every device of test_gpu.h.
+ * MAGPIE_KERNEL_CHECKS: how many batches (60; some seconds by PoCL). */
 #include "test_gpu.h"
 
 #include "device/ops_gpu.h"

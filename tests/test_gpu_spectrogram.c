@@ -1,5 +1,5 @@
-/* test_gpu_spectrogram.c - frames by kernels/spectrogram.cl are those of the formula, over random definitions, on every
- * device of test_gpu.h. MAGPIE_KERNEL_CHECKS: how many (60; some seconds by PoCL). */
+/* test_gpu_spectrogram.c - frames by kernels/spectrogram.cl are those of the formula, over random
+ * definitions, on every device of test_gpu.h. MAGPIE_KERNEL_CHECKS: how many (60; some seconds by PoCL). */
 #include "test_gpu.h"
 
 #include "device/ops_gpu.h"
@@ -13,8 +13,8 @@
 
 static size_t even(random_state *dice, size_t most) { return 2 * (2 + random_below(dice, most / 2 - 1)); }
 
-/* Lengths from the smallest on, powers of two (some of them too long for local memory) and others; no frame is longer
- * than the formula has time for. */
+/* Lengths from the smallest on, powers of two (some of them too long for local memory) and others; no
+ * frame is longer than the formula has time for. */
 static spectrogram_config any_definition(random_state *dice) {
     const bool power = random_below(dice, 2);
     spectrogram_config c = {.rate = 16000,
@@ -62,7 +62,8 @@ static void free_plans(plans *p) {
     spectrogram_plan_free(p->linear);
 }
 
-/* How far band b, whose value is `linear`, may be off: its bins' errors, and what the logarithm makes of them. */
+/* How far band b, whose value is `linear`, may be off: its bins' errors, and what the logarithm makes of
+ * them. */
 static double allowed(const spectrogram_plan *plan, size_t b, double loudest, double linear, double wanted) {
     const spectrogram_config *c = &plan->config;
     double share = plan->filters ? 0 : 1;

@@ -122,8 +122,8 @@ static void golden_gpu(void **state) {
     }
 }
 
-/* Pictures of every kind and size, more than one batch has and some of them broken, are decoded for batches as one by
- * one: the CPU's vectors, outcomes and words, and for each alone the same bytes. */
+/* Pictures of every kind and size, more than one batch has and some of them broken, are decoded for
+ * batches as one by one: the CPU's vectors, outcomes and words, and for each alone the same bytes. */
 static void gpu_batches(void **state) {
     subject *s = *state;
     need_gpu();

@@ -1,5 +1,5 @@
-/* ops_gpu.c - the operations on a GPU, on rows of tokens: kernels of ours (encoders/kernels/), and matrix products by
- * the device's library where the driver has one. */
+/* ops_gpu.c - the operations on a GPU, on rows of tokens: kernels of ours (encoders/kernels/), and matrix
+ * products by the device's library where the driver has one. */
 #include "ops_gpu.h"
 #include "ops_gpu_maps.h"
 

@@ -109,7 +109,8 @@ magpie_status ops_gpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
                        gpu_float(std[2]));
 }
 
-/* Pictures behind each other into lane->sums, and where each begins, and what is between its passes, into lane->ids. */
+/* Pictures behind each other into lane->sums, and where each begins, and what is between its passes, into
+ * lane->ids. */
 static magpie_status stage_pictures(ops_lane *lane, const image_packed *pictures, size_t images) {
     const gpu_driver *driver = lane->device->driver;
     size_t words = 0, between = 0;

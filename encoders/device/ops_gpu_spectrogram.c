@@ -1,5 +1,5 @@
-/* ops_gpu_spectrogram.c - see ops_gpu_spectrogram.h: the plan's tables to the device, then frames by the kernels of
- * kernels/spectrogram.cl, as many at a time as bins have room. */
+/* ops_gpu_spectrogram.c - see ops_gpu_spectrogram.h: the plan's tables to the device, then frames by the
+ * kernels of kernels/spectrogram.cl, as many at a time as bins have room. */
 #include "ops_gpu_spectrogram.h"
 #include "ops_gpu.h"
 
