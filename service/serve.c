@@ -4,6 +4,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -137,6 +138,9 @@ static exit_code run_serve(char **operands, int count) {
                                      .vector_bytes = given.vector_cache * MIB,
                                      .log = log_message};
     http_count_json();
+    /* What is replaced whole again and again goes back to the system. Left alone, glibc takes ever larger pieces out of
+     * its heaps, where small ones that live longer keep them apart: a sixth more memory after 36,000 requests. */
+    mallopt(M_MMAP_THRESHOLD, MIB);
     magpie_status status = block_signals(&signals);
     if (status == MAGPIE_OK)
         status = access_log_open(strcmp(given.log, "none") == 0 ? NULL : given.log, &log_of_all);
