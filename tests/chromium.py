@@ -144,11 +144,18 @@ class Chromium:
         self.send("Input.insertText", text=text)
 
     def click(self, selector):
-        """By the mouse, in the middle of it: fails where something lies over it."""
-        x, y = self.run(f"""(() => {{
-            const element = document.querySelector({json.dumps(selector)});
-            element.scrollIntoView({{block: "center", behavior: "instant"}});
-            const box = element.getBoundingClientRect(), at = [box.x + box.width / 2, box.y + box.height / 2];
+        """By the mouse, in the middle of it, once it lies still: fails where something lies over it."""
+        x, y = self.run(f"""(async () => {{
+            let box, element, before;
+            const frame = () => new Promise(requestAnimationFrame);
+            do {{
+              before = box;
+              element = document.querySelector({json.dumps(selector)});
+              element.scrollIntoView({{block: "center", behavior: "instant"}});
+              await frame().then(frame);
+              box = element.getBoundingClientRect();
+            }} while (!element.isConnected || !before || box.x !== before.x || box.y !== before.y);
+            const at = [box.x + box.width / 2, box.y + box.height / 2];
             const hit = document.elementFromPoint(...at);
             if (element.contains(hit) || hit?.contains(element)) return at;
             throw new Error("covered by " + hit?.outerHTML.slice(0, 200));

@@ -305,7 +305,9 @@ class Page(unittest.TestCase):
         self.browser.wait("document.querySelectorAll('#nest button').length === 2")
         self.open("#foryou")  # the service knows, not the page
         self.browser.wait("document.querySelectorAll('#nest button').length === 2")
-        self.browser.wait("document.querySelector('#nest button').title")
+        self.browser.wait("[...document.querySelectorAll('#nest button')].every((button) => button.title)")
+        self.browser.wait("document.querySelector('#foryou-why').textContent.includes('what you like')")
+        self.settle()
         self.browser.click("#nest button")
         self.browser.wait("document.querySelectorAll('#nest button').length === 1")
         self.browser.wait("[...document.querySelectorAll('#recommended .why')]"
