@@ -264,7 +264,7 @@ static void check_step(batch *b, neural_gpu_training *t, size_t step, bool fixed
     run_on_cpu(b, fixed_out, slopes, &want);
     assert_ok(neural_gpu_train_step(t, b->parts, b->count, &b->options, &adam, &loss));
     assert_ok(neural_gpu_train_read(t, b->net));
-    assert_close("loss", 0, loss, want, 10 + 10 * fabs(want)); /* the CPU's has 1 less a sigmoid near 1 */
+    assert_close("loss", 0, loss, want, 40 + 40 * fabs(want)); /* 1 less a sigmoid near 1 in f32 */
     for (size_t i = 0; i <= NEURAL_TABLES; i++) {
         static const char *const names[] = {"users", "items", "history", "dense"};
         bool *touched = i == TABLE_DENSE ? NULL : calloc(b->net->table[i].rows + 1, sizeof *touched);
