@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include "device/gpu.h"
+#include "safetensors.h"
 
 static inline magpie_backend tested_gpu(void) {
     const char *wish = getenv("MAGPIE_TEST_GPU");
@@ -16,8 +17,9 @@ static inline magpie_backend tested_gpu(void) {
 static inline size_t need_gpu(void) {
     size_t count;
     if (magpie_device_count(tested_gpu(), &count) != MAGPIE_OK || count == 0)
-        skip_loudly(tested_gpu() == MAGPIE_BACKEND_CUDA ? "no CUDA device"
-                                                        : "no OpenCL device: apt-get install pocl-opencl-icd");
+        skip_loudly(tested_gpu() == MAGPIE_BACKEND_CUDA
+                        ? "no CUDA device"
+                        : "no OpenCL device: apt-get install pocl-opencl-icd");
     return count;
 }
 
@@ -31,6 +33,17 @@ static inline gpu *test_gpu_open(magpie_precision precision) {
     gpu *g;
     assert_ok(gpu_open(test_gpu_device(), precision, &g));
     return g;
+}
+
+/* As if `values` came out of a model's file; columns 0: a vector. */
+static inline tensor tensor_of(const float *values, size_t rows, size_t columns) {
+    return (tensor){.name = "t",
+                    .dtype = "F32",
+                    .type = TENSOR_F32,
+                    .rank = columns ? 2 : 1,
+                    .shape = {rows, columns},
+                    .elements = rows * (columns ? columns : 1),
+                    .data = values};
 }
 
 /* How many random shapes each kernel is tried on. */

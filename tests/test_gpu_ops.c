@@ -47,16 +47,6 @@ static float *numbers(pair *p, size_t n) {
     return values;
 }
 
-static tensor tensor_of(const float *values, size_t rows, size_t columns) {
-    return (tensor){.name = "t",
-                    .dtype = "F32",
-                    .type = TENSOR_F32,
-                    .rank = columns ? 2 : 1,
-                    .shape = {rows, columns},
-                    .elements = rows * (columns ? columns : 1),
-                    .data = values};
-}
-
 /* `stored`: the result was rounded to the device's precision. */
 static void assert_near(const pair *p, const float *got, const float *want, size_t n, bool stored) {
     const double step = !stored || p->precision == MAGPIE_PRECISION_F32 ? 0

@@ -9,6 +9,7 @@
 #include "device/ops_gpu.h"
 #include "encoders.h"
 #include "seeded_model.h"
+#include "test_gpu.h"
 
 #define H100_MEMORY 3.35e12 /* bytes/s and flop/s: NVIDIA's data sheet of the H100 SXM */
 #define H100_TENSOR 989e12
@@ -100,16 +101,6 @@ static void measure(bench *b, const char *name, magpie_status (*run)(bench *), d
            "\"of_h100_bound\": %.3f}\n",
            name, took * 1e6, bytes / took * 1e-9, flops / took * 1e-12, bound / took);
     fflush(stdout);
-}
-
-static tensor tensor_of(const float *values, size_t rows, size_t columns) {
-    return (tensor){.name = "t",
-                    .dtype = "F32",
-                    .type = TENSOR_F32,
-                    .rank = columns ? 2 : 1,
-                    .shape = {rows, columns},
-                    .elements = rows * (columns ? columns : 1),
-                    .data = values};
 }
 
 static void make_linear(bench *b, const float *values, size_t in, size_t out, ops_activation activation,
