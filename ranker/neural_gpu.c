@@ -58,7 +58,7 @@ void neural_lane_product(neural_lane *lane, const neural_product *p) {
     const size_t slices = p->slices ? p->slices : 1,
                  slice = ((p->depth + slices - 1) / slices + DEPTH - 1) / DEPTH * DEPTH;
     if (lane->status != MAGPIE_OK) return;
-    lane->status = GPU_RUN(lane->queue, GPU_neumf_product, (p->rows + ROWS - 1) / ROWS,
+    lane->status = GPU_RUN(lane->queue, GPU_neumf_product, 0, (p->rows + ROWS - 1) / ROWS,
                            (p->columns + COLUMNS - 1) / COLUMNS, slices, gpu_at(p->a.of), gpu_uint(p->a.at),
                            gpu_uint(p->a.down), gpu_uint(p->a.across), gpu_at(p->b.of), gpu_uint(p->b.at),
                            gpu_uint(p->b.down), gpu_uint(p->b.across), gpu_at(p->c.of), gpu_uint(p->c.at),

@@ -30,7 +30,7 @@ void neural_lane_read(neural_lane *lane, gpu_buffer from, void *to, size_t eleme
 #define NEURAL_RUN(lane, kernel, elements, ...)                                                              \
     do {                                                                                                     \
         if ((lane)->status == MAGPIE_OK)                                                                     \
-            (lane)->status = GPU_RUN((lane)->queue, kernel, ((elements) + 255) / 256, 1, 1, __VA_ARGS__);    \
+            (lane)->status = GPU_RUN((lane)->queue, kernel, 0, ((elements) + 255) / 256, 1, 1, __VA_ARGS__); \
     } while (0)
 
 /* Where a matrix begins in a buffer, and numbers from row to row and from column to column. */

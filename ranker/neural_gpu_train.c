@@ -177,7 +177,7 @@ static void bring_rows(neural_gpu_training *t, size_t i) {
     side *x = &t->side[i];
     neural_lane_write(&t->lane, x->of, 0, x->host_of, x->n);
     if (t->lane.status == MAGPIE_OK)
-        t->lane.status = GPU_RUN(t->lane.queue, GPU_gather, x->n, 1, 1, gpu_at(t->table[i].values),
+        t->lane.status = GPU_RUN(t->lane.queue, GPU_gather, 0, x->n, 1, 1, gpu_at(t->table[i].values),
                                  gpu_at(x->of), gpu_at(x->rows), gpu_uint(t->shape.row), gpu_uint(true));
 }
 

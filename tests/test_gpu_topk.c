@@ -47,7 +47,7 @@ static gpu_buffer upload(check *c, const float *x, size_t n) {
     assert_ok(gpu_arena_take(&c->arena, n * sizeof *x, &values));
     assert_ok(gpu_arena_take(&c->arena, n * sizeof *x, &streams));
     assert_ok(gpu_driver_of(c->q)->write(c->q, values, 0, x, n * sizeof *x));
-    assert_ok(GPU_RUN(c->q, GPU_rows_load, (n + 127) / 128, 1, 1, gpu_at(values), gpu_at(streams),
+    assert_ok(GPU_RUN(c->q, GPU_rows_load, 0, (n + 127) / 128, 1, 1, gpu_at(values), gpu_at(streams),
                       gpu_uint(n), gpu_uint(0)));
     return streams;
 }

@@ -135,9 +135,9 @@ static inline gpu_base *gpu_base_of(gpu *g) { return (gpu_base *)g; }
 static inline const gpu_base *gpu_of(gpu_queue *q) { return *(const gpu_base **)q; }
 static inline const gpu_driver *gpu_driver_of(gpu_queue *q) { return gpu_of(q)->driver; }
 
-/* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
-#define GPU_RUN(q, kernel, x, y, z, ...)                                                                     \
-    gpu_driver_of(q)->launch(q, kernel, 0, (const size_t[3]){x, y, z}, (const gpu_arg[]){__VA_ARGS__},       \
+/* Puts a kernel into a queue: -DHEAD or 0, groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
+#define GPU_RUN(q, kernel, head, x, y, z, ...)                                                               \
+    gpu_driver_of(q)->launch(q, kernel, head, (const size_t[3]){x, y, z}, (const gpu_arg[]){__VA_ARGS__},    \
                              sizeof((const gpu_arg[]){__VA_ARGS__}) / sizeof(gpu_arg))
 
 extern const gpu_driver gpu_opencl;

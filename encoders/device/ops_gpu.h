@@ -45,11 +45,8 @@ struct ops_lane {
     } spectrogram;
 };
 
-/* Puts a kernel into a queue: groups of x, y, z; arguments as gpu_at, gpu_uint and gpu_float have them. */
-#define OPS_GPU_RUN(lane, kernel, head, x, y, z, ...)                                                        \
-    (lane)->device->driver->launch((lane)->queue, kernel, head, (const size_t[3]){x, y, z},                  \
-                                   (const gpu_arg[]){__VA_ARGS__},                                           \
-                                   sizeof((const gpu_arg[]){__VA_ARGS__}) / sizeof(gpu_arg))
+/* Puts a kernel into the queue of a lane. */
+#define OPS_GPU_RUN(lane, kernel, head, ...) GPU_RUN((lane)->queue, kernel, head, __VA_ARGS__)
 
 static inline size_t ops_gpu_blocks(size_t n, size_t block) { return (n + block - 1) / block; }
 

@@ -35,15 +35,15 @@ magpie_status gpu_topk_add(gpu_queue *q, const gpu_topk *search, gpu_buffer quer
         return magpie_fail(MAGPIE_E_ARGUMENT, "%zu queries, %zu vectors: there is room for %zu and %zu", n,
                            count, search->queries, search->block);
     if (n == 0 || count == 0) return MAGPIE_OK;
-    magpie_status status = GPU_RUN(q, GPU_topk_scores, blocks_of(count, tile.columns),
+    magpie_status status = GPU_RUN(q, GPU_topk_scores, 0, blocks_of(count, tile.columns),
                                    blocks_of(n, tile.rows), 1, gpu_at(queries), gpu_at(vectors),
                                    gpu_at(search->scores), gpu_uint(n), gpu_uint(count), gpu_uint(d));
     if (status == MAGPIE_OK) /* of all slices, so that none keeps another block's */
         status =
-            GPU_RUN(q, GPU_topk_select, slices, n, 1, gpu_at(search->scores), gpu_at(search->keys),
+            GPU_RUN(q, GPU_topk_select, 0, slices, n, 1, gpu_at(search->scores), gpu_at(search->keys),
                     gpu_uint(count), gpu_uint(first), gpu_uint(SLICE), gpu_uint(slices), gpu_uint(search->k));
     if (status == MAGPIE_OK)
-        status = GPU_RUN(q, GPU_topk_merge, n, 1, 1, gpu_at(search->best), gpu_at(search->keys),
+        status = GPU_RUN(q, GPU_topk_merge, 0, n, 1, 1, gpu_at(search->best), gpu_at(search->keys),
                          gpu_uint(slices), gpu_uint(search->k));
     return status;
 }
