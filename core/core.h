@@ -183,6 +183,15 @@ typedef struct magpie_line {
  * with `number` lines before it. */
 MAGPIE_CHECK_RESULT magpie_status magpie_lines_open(const char *path, size_t limit, uint64_t offset,
                                                     size_t number, magpie_lines **out);
+/* Bytes from anywhere: `read` fills up to `most` bytes, *got 0 at the end and nowhere else. */
+typedef struct magpie_stream {
+    magpie_status (*read)(void *context, void *to, size_t most, size_t *got);
+    void *context;
+} magpie_stream;
+
+/* The same of a stream, which is to outlive the lines; end_offset counts its bytes. `name` is for messages. */
+MAGPIE_CHECK_RESULT magpie_status magpie_lines_open_stream(const magpie_stream *stream, const char *name,
+                                                           size_t limit, magpie_lines **out);
 /* MAGPIE_OK with *got false at the end. The last line needs no newline. */
 MAGPIE_CHECK_RESULT magpie_status magpie_lines_next(magpie_lines *lines, magpie_line *line, bool *got);
 uint64_t magpie_lines_total_bytes(const magpie_lines *lines); /* of the file; 0 for a pipe */

@@ -161,7 +161,8 @@ magpie_status magpie_intake_renew_snapshot(magpie_intake *in) {
 
 /* What vectors are made of, as it is now; 0 where there is nothing to encode. What changes before it is
  * encoded is seen by the next run. */
-static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *item) {
+static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *item,
+                                          const magpie_origin *origin) {
     uint64_t *text = &item->encoded_hash[MAGPIE_SPACE_TEXT];
     if (*text) {
         *text ^= in->text_salt;
@@ -171,7 +172,11 @@ static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *
         const magpie_medium *medium = &in->media[m];
         magpie_string reference = magpie_medium_reference(medium, item);
         if (!reference.size || !medium->encoder) continue;
-        char *path = magpie_catalogue_resolve(in->options->catalogue, reference);
+        if (origin->members && magpie_member_is_there(&origin->members[m])) {
+            item->encoded_hash[medium->space] = magpie_member_hash(medium, &origin->members[m]);
+            continue;
+        }
+        char *path = magpie_catalogue_resolve(origin->catalogue, reference);
         if (!path) return MAGPIE_E_NO_MEMORY;
         item->encoded_hash[medium->space] = magpie_medium_hash(medium, path, reference);
         free(path);
@@ -260,16 +265,17 @@ static magpie_status compare(magpie_intake *in, const magpie_item *item, const m
     return status;
 }
 
-magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item, const magpie_item *stored,
-                                 magpie_vector_plan *plan, bool *same) {
-    magpie_status status = hash_what_is_encoded(in, item);
+magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                                 const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+    magpie_status status = hash_what_is_encoded(in, item, origin);
     if (status != MAGPIE_OK) return status;
     *plan = plan_vectors(in, item, stored);
     return compare(in, item, stored, plan, same);
 }
 
-magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item, const magpie_item *stored,
-                                      magpie_vector_plan *plan, bool *same) {
+magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                                      const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+    (void)origin;
     *plan = (magpie_vector_plan){.row = stored->row, .attributes = item->attributes};
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) plan->state[s] = MAGPIE_VECTOR_KEPT;
     memcpy(item->encoded_hash, stored->encoded_hash, sizeof item->encoded_hash);
@@ -294,8 +300,7 @@ static magpie_status make_batch(magpie_intake *in, const magpie_pending_hooks *h
 }
 
 magpie_status magpie_intake_encode(magpie_intake *in, const magpie_pending_hooks *hooks) {
-    magpie_status status =
-        magpie_pending_encode(&in->pending, in->text_encoder, in->media, in->options->catalogue, hooks);
+    magpie_status status = magpie_pending_encode(&in->pending, in->text_encoder, in->media, hooks);
     return status == MAGPIE_OK ? make_batch(in, hooks) : status;
 }
 

@@ -1,4 +1,4 @@
-/* job.c - the loop of an ingest of a file: read a line, ask the store whether it is new, and once enough is new,
+/* job.c - the loop of an ingest of catalogues: read a line (source.h), ask the store whether it is new, and once enough is new,
  * encode and commit (intake.h).
  *
  * WHAT A KILL LEAVES. Items, vectors and checkpoint are one transaction, so at any moment the store holds
@@ -25,13 +25,16 @@
 #include "intake.h"
 #include "jobs.h"
 #include "rejects.h"
+#include "source.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     COMMIT_ITEMS = 256,
-    COMMIT_BYTES = 16 << 20, /* of lines: what a job keeps in memory does not depend on how long they are */
+    /* of lines, and of pictures and sounds out of archives: what a job keeps in memory does not depend on how large
+     * they are */
+    COMMIT_BYTES = 16 << 20,
     DELETE_ITEMS = 1024
 };
 
@@ -56,6 +59,7 @@ typedef struct job {
     magpie_ingest_progress progress, durable; /* now, and with the last transaction that is committed */
     magpie_catalogue_identity identity;
     magpie_checkpoint checkpoint; /* of the last line that was read */
+    magpie_checkpoint resumed;    /* that which this run goes on from; all zero: it begins anew */
     bool checkpoint_stored;       /* the store has one under this job's name */
     magpie_id_set seen;           /* ids of lines that parsed: read by this run, or by read_prefix */
     magpie_id_set bad;            /* ids of lines that did not, where they are wanted: by delete_missing */
@@ -63,6 +67,7 @@ typedef struct job {
     bool prefix_seen;
     magpie_rejects rejects;
     bool begun, over; /* the store has its record, as one that runs, and as one that has ended */
+    uint64_t bytes;   /* of the catalogues, read */
     double started, reported;
 } job;
 
@@ -93,9 +98,9 @@ static void complete_progress(job *j) {
     magpie_ingest_progress *p = &j->progress;
     const magpie_pending *pending = &j->in.pending;
     const double waiting = 1 - share_encoded(pending);
-    const uint64_t offset = j->checkpoint.offset, waits = (uint64_t)(waiting * (double)pending->bytes);
+    const uint64_t waits = (uint64_t)(waiting * (double)pending->bytes);
     p->lines_done = p->lines - (size_t)(waiting * (double)pending->count);
-    if (offset > p->bytes + waits) p->bytes = offset - waits;
+    if (j->bytes > p->bytes + waits) p->bytes = j->bytes - waits;
     p->seconds = magpie_seconds() - j->started;
     p->rejected = (size_t)j->checkpoint.rejected;
     p->pictures_refused = (size_t)j->checkpoint.refused[MAGPIE_MEDIUM_IMAGE];
@@ -115,30 +120,41 @@ static magpie_status report(job *j, bool now) {
     return j->options->progress(j->options->context, &j->progress) ? MAGPIE_OK : magpie_job_stopped();
 }
 
-static magpie_status reject(job *j, size_t number, magpie_string id, magpie_string start) {
+/* How the rejects file names a catalogue: NULL where there is but one. */
+static const char *named(const job *j, const char *catalogue) {
+    return j->options->catalogue_count > 1 ? catalogue : NULL;
+}
+
+static magpie_status reject(job *j, const magpie_entry *entry, magpie_string id, const char *why) {
     j->checkpoint.rejected++;
-    return magpie_rejects_add(&j->rejects, number, magpie_error(), id, start);
+    return magpie_rejects_add(&j->rejects, named(j, entry->origin.catalogue), entry->line.number, why, id,
+                              magpie_reject_start(&entry->line));
 }
 
 static magpie_status refused(void *context, magpie_pending_item *item, magpie_status why) {
+    job *j = context;
     (void)why;
     item->refused = true;
-    return reject(context, item->number, item->line.item.id, (magpie_string){item->start, item->start_size});
+    j->checkpoint.rejected++;
+    return magpie_rejects_add(&j->rejects, named(j, item->catalogue), item->number, magpie_error(),
+                              item->line.item.id, (magpie_string){item->start, item->start_size});
 }
 
 /* What the item's problems say of one of its files, if they do. */
-static magpie_status note_refused(job *j, size_t number, const magpie_item *item, unsigned which) {
+static magpie_status note_refused(job *j, const char *catalogue, size_t number, const magpie_item *item,
+                                  unsigned which) {
     const magpie_medium *medium = &j->in.media[which];
     const size_t prefix = strlen(medium->problem);
     magpie_string line = magpie_problem_line(item->problems, medium);
     if (!line.size) return MAGPIE_OK;
     j->checkpoint.refused[which]++;
-    return magpie_rejects_add_modality(&j->rejects, number, item->id, magpie_space_name(medium->space),
+    return magpie_rejects_add_modality(&j->rejects, named(j, catalogue), number, item->id,
+                                       magpie_space_name(medium->space),
                                        (magpie_string){line.data + prefix, line.size - prefix});
 }
 
 static magpie_status file_refused(void *context, const magpie_pending_item *item, unsigned which) {
-    return note_refused(context, item->number, &item->line.item, which);
+    return note_refused(context, item->catalogue, item->number, &item->line.item, which);
 }
 
 static magpie_status encoded_block(void *context) { return report(context, false); }
@@ -258,14 +274,13 @@ static magpie_status flush(job *j, bool last) {
 
 /* ---- a line -------------------------------------------------------------------------------------------- */
 
-static bool is_blank(const magpie_line *line) {
-    return !line->too_long && strspn(line->data, " \t\r") == line->size;
+static bool is_blank(const magpie_entry *entry) {
+    return !entry->bad && strspn(entry->line.data, " \t\r") == entry->line.size;
 }
 
-static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out) {
-    return line->too_long ? magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d",
-                                        line->size, MAGPIE_LINE_MAX)
-                          : magpie_catalogue_parse(line->data, line->size, out);
+static magpie_status parse_entry(const magpie_entry *entry, magpie_catalogue_line *out) {
+    return entry->bad ? magpie_fail(MAGPIE_E_INPUT, "%s", entry->bad)
+                      : magpie_catalogue_parse(entry->line.data, entry->line.size, out);
 }
 
 /* An item whose line is bad is still one that the catalogue has. */
@@ -276,25 +291,29 @@ static magpie_status note_bad(job *j, magpie_string id) {
     return magpie_id_set_add(&j->bad, id, &was_there);
 }
 
+static bool is_before_checkpoint(const job *j, const magpie_entry *entry) {
+    return entry->file < j->resumed.file ||
+           (entry->file == j->resumed.file && entry->line.number <= j->resumed.line);
+}
+
 /* Puts the ids of the lines before the checkpoint into the set of those seen. */
 static magpie_status read_prefix(job *j) {
-    magpie_lines *lines;
-    magpie_line line;
+    magpie_sources *sources;
+    magpie_entry entry;
     bool got = true, was_there;
-    magpie_status status = magpie_lines_open(j->identity.path, MAGPIE_LINE_MAX, 0, 0, &lines);
+    magpie_status status = magpie_sources_open(j->options, 0, 0, 0, &sources);
     if (status != MAGPIE_OK) return status;
-    while (status == MAGPIE_OK && (status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got &&
-           line.number <= j->progress.resumed_at) {
+    while (status == MAGPIE_OK && (status = magpie_sources_next(sources, &entry, &got)) == MAGPIE_OK && got &&
+           is_before_checkpoint(j, &entry)) {
         magpie_catalogue_line parsed = {0};
-        magpie_status read = parse_line(&line, &parsed);
-        if (read == MAGPIE_OK)
+        if (parse_entry(&entry, &parsed) == MAGPIE_OK)
             status = magpie_id_set_add(&j->seen, parsed.item.id, &was_there);
-        else if (!is_blank(&line))
+        else if (!is_blank(&entry))
             status = note_bad(j, parsed.item.id);
         magpie_catalogue_line_free(&parsed);
         if (status == MAGPIE_OK) status = report(j, false);
     }
-    magpie_lines_close(lines);
+    magpie_sources_close(sources);
     j->prefix_seen = status == MAGPIE_OK;
     return status;
 }
@@ -315,7 +334,7 @@ static magpie_status judge(job *j, const magpie_item *item, const magpie_item *s
     return MAGPIE_OK;
 }
 
-static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue_line *parsed) {
+static magpie_status take_item(job *j, const magpie_entry *entry, magpie_catalogue_line *parsed) {
     magpie_item found, *stored = &found;
     verdict what;
     magpie_status status = magpie_snapshot_get(j->in.snapshot, parsed->item.id, &found);
@@ -323,28 +342,27 @@ static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue
     if (status == MAGPIE_OK) status = judge(j, &parsed->item, stored, &what);
     if (status != MAGPIE_OK) return status;
     if (what == REPEATED) return j->progress.unchanged++, MAGPIE_OK;
-    if (what == CONTRADICTED) {
-        (void)magpie_fail(MAGPIE_E_INPUT, "an earlier line has this id, with other content");
-        return reject(j, line->number, parsed->item.id, magpie_reject_start(line));
-    }
+    if (what == CONTRADICTED)
+        return reject(j, entry, parsed->item.id, "an earlier line has this id, with other content");
     magpie_vector_plan plan;
     bool same;
-    status = magpie_intake_plan(&j->in, &parsed->item, stored, &plan, &same);
+    status = magpie_intake_plan(&j->in, &parsed->item, &entry->origin, stored, &plan, &same);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
-        if (j->in.media[m].encoder) status = note_refused(j, line->number, &parsed->item, m);
+        if (j->in.media[m].encoder)
+            status = note_refused(j, entry->origin.catalogue, entry->line.number, &parsed->item, m);
     if (status != MAGPIE_OK) return status;
     if (same) return j->progress.unchanged++, MAGPIE_OK;
-    return magpie_pending_add(&j->in.pending, parsed, line, &plan);
+    return magpie_pending_add(&j->in.pending, parsed, &entry->line, &entry->origin, &plan);
 }
 
-static magpie_status take_line(job *j, const magpie_line *line) {
+static magpie_status take_entry(job *j, const magpie_entry *entry) {
     magpie_catalogue_line parsed = {0};
-    if (is_blank(line)) return MAGPIE_OK;
-    magpie_status status = parse_line(line, &parsed);
+    if (is_blank(entry)) return MAGPIE_OK;
+    magpie_status status = parse_entry(entry, &parsed);
     if (status == MAGPIE_OK) {
-        status = take_item(j, line, &parsed);
+        status = take_item(j, entry, &parsed);
     } else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE) {
-        status = reject(j, line->number, parsed.item.id, magpie_reject_start(line));
+        status = reject(j, entry, parsed.item.id, magpie_error());
         if (status == MAGPIE_OK) status = note_bad(j, parsed.item.id);
     }
     magpie_catalogue_line_free(&parsed);
@@ -400,9 +418,12 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
                            "an ingest needs an encoder, of texts, of pictures or of sounds");
     magpie_status status = magpie_intake_begin(&j->in, store, encoders, j->options);
     if (status == MAGPIE_OK) /* a checkpoint is worth nothing where what decides the outcome differs */
-        status = magpie_catalogue_identify("ingest", j->options->catalogue, magpie_intake_salt(&j->in),
+        status = magpie_catalogue_identify("ingest", j->options->catalogues, j->options->catalogue_count,
+                                           magpie_intake_salt(&j->in) ^ magpie_sources_salt(j->options),
                                            &j->identity);
-    if (status == MAGPIE_OK) status = magpie_catalogue_check_rejects(&j->identity, j->options->rejects);
+    if (status == MAGPIE_OK)
+        status = magpie_catalogue_check_rejects(j->options->catalogues, j->options->catalogue_count,
+                                                j->options->rejects);
     if (status == MAGPIE_OK) status = magpie_job_lock(&j->self, store, j->options->wait);
     if (status == MAGPIE_OK) status = magpie_intake_bind(&j->in);
     if (status == MAGPIE_OK) status = magpie_intake_twin(&j->in, &j->behind.in);
@@ -411,6 +432,7 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
         status = magpie_checkpoint_load(j->in.snapshot, &j->identity, &j->checkpoint, &j->checkpoint_stored);
     if (status == MAGPIE_OK)
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
+    j->resumed = j->checkpoint;
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
     j->prefix_seen = j->checkpoint.lines == 0;
     if (status == MAGPIE_OK) status = record_begin(j);
@@ -419,28 +441,45 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
     return status == MAGPIE_OK ? magpie_handover_start(commit, NULL, &j->committer) : status;
 }
 
-static magpie_status read_catalogue(job *j) {
-    magpie_lines *lines;
-    magpie_line line;
+/* What was whole of a file that is damaged is committed, and then the job ends with these words. */
+static magpie_status keep_what_is_whole(job *j) {
+    char words[1024];
+    snprintf(words, sizeof words, "%s", magpie_error());
+    magpie_status status = flush(j, false);
+    return status == MAGPIE_OK ? magpie_fail(MAGPIE_E_CORRUPT, "%s", words) : status;
+}
+
+static magpie_status read_sources(job *j, magpie_sources *sources) {
+    magpie_entry entry;
     bool got;
-    size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
-    magpie_status status = magpie_lines_open(j->options->catalogue, MAGPIE_LINE_MAX, j->checkpoint.offset,
-                                             (size_t)j->checkpoint.lines, &lines);
-    if (status != MAGPIE_OK) return status;
-    j->progress.total_bytes = magpie_lines_total_bytes(lines);
-    while ((status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got) {
+    const size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
+    magpie_status status;
+    while ((status = magpie_sources_next(sources, &entry, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
-        status = take_line(j, &line);
-        j->checkpoint.offset = line.end_offset;
-        j->checkpoint.lines = line.number;
+        status = take_entry(j, &entry);
+        j->checkpoint.file = entry.file;
+        j->checkpoint.offset = entry.line.end_offset;
+        j->checkpoint.line = entry.line.number;
+        j->checkpoint.lines++;
         if (status == MAGPIE_OK && (j->in.pending.count >= most || j->in.pending.bytes >= COMMIT_BYTES))
             status = flush(j, false);
         if (status == MAGPIE_OK) status = report(j, false);
-        if (status != MAGPIE_OK) break;
+        if (status != MAGPIE_OK) return status;
     }
-    magpie_lines_close(lines);
+    j->progress.passed_over = magpie_sources_passed_over(sources);
+    if (status == MAGPIE_E_CORRUPT) status = keep_what_is_whole(j);
     if (status == MAGPIE_OK && j->options->delete_missing) status = delete_missing(j);
-    if (status == MAGPIE_OK) status = flush(j, true);
+    return status == MAGPIE_OK ? flush(j, true) : status;
+}
+
+static magpie_status read_catalogues(job *j) {
+    magpie_sources *sources;
+    magpie_status status = magpie_sources_open(j->options, (size_t)j->checkpoint.file, j->checkpoint.offset,
+                                               (size_t)j->checkpoint.line, &sources);
+    if (status != MAGPIE_OK) return status;
+    j->progress.total_bytes = magpie_sources_total_bytes(sources);
+    status = read_sources(j, sources);
+    magpie_sources_close(sources);
     return status;
 }
 
@@ -472,7 +511,7 @@ magpie_status magpie_ingest_run(magpie_store *store, const magpie_ingest_encoder
                                 const magpie_ingest_options *options, magpie_ingest_progress *report_out) {
     job j = {.options = options, .started = magpie_seconds(), .self = {.lock = -1}};
     magpie_status status = begin(&j, store, encoders);
-    if (status == MAGPIE_OK) status = read_catalogue(&j);
+    if (status == MAGPIE_OK) status = read_catalogues(&j);
     magpie_status settled = settle(&j), ended = magpie_handover_end(j.committer);
     if (status == MAGPIE_OK) status = settled == MAGPIE_OK ? ended : settled;
     if (status != MAGPIE_OK && j.begun && !j.over) record_failure(&j, status);

@@ -75,12 +75,23 @@ static magpie_status write_line(magpie_rejects *rejects) {
     return magpie_fail_errno(errno, "cannot write %s", rejects->path);
 }
 
-magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const char *reason, magpie_string id,
-                                 magpie_string start) {
+static void append_place(magpie_text *line, const char *catalogue, size_t number) {
+    magpie_text_printf(line, "{");
+    if (catalogue) {
+        magpie_text_printf(line, "\"catalogue\": ");
+        append_repaired(line, magpie_string_of(catalogue));
+        magpie_text_printf(line, ", ");
+    }
+    magpie_text_printf(line, "\"line\": %zu, ", number);
+}
+
+magpie_status magpie_rejects_add(magpie_rejects *rejects, const char *catalogue, size_t number,
+                                 const char *reason, magpie_string id, magpie_string start) {
     if (!rejects->path) return MAGPIE_OK;
     magpie_text *line = &rejects->line;
     magpie_text_clear(line);
-    magpie_text_printf(line, "{\"line\": %zu, \"reason\": ", number);
+    append_place(line, catalogue, number);
+    magpie_text_printf(line, "\"reason\": ");
     append_repaired(line, magpie_string_of(reason)); /* before the next failure overwrites it */
     if (id.size && id.size <= MAGPIE_ID_MAX) {
         magpie_text_printf(line, ", \"id\": ");
@@ -92,12 +103,13 @@ magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const c
     return write_line(rejects);
 }
 
-magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, size_t number, magpie_string id,
-                                          const char *modality, magpie_string reason) {
+magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, const char *catalogue, size_t number,
+                                          magpie_string id, const char *modality, magpie_string reason) {
     if (!rejects->path) return MAGPIE_OK;
     magpie_text *line = &rejects->line;
     magpie_text_clear(line);
-    magpie_text_printf(line, "{\"line\": %zu, \"id\": ", number);
+    append_place(line, catalogue, number);
+    magpie_text_printf(line, "\"id\": ");
     magpie_text_json_string(line, id.data, id.size);
     magpie_text_printf(line, ", \"modality\": \"%s\", \"kept\": true, \"reason\": ", modality);
     magpie_text_json_string(line, reason.data, reason.size);

@@ -1,24 +1,26 @@
-/* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
+/* ingest.c - magpie ingest: catalogues into a store, and the indexes brought up to date. */
 #include "command.h"
 #include "heads.h"
 #include "ingest.h"
 #include "ingest_report.h"
 #include "interrupt.h"
 #include "model.h"
+#include "operands.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { COMMIT_MOST = 1 << 20, LABELS_MOST = 16 };
 
 static struct {
     const char *rejects;
     size_t commit_items;
+    magpie_catalogue_format format;
+    const char *map;
     bool acknowledge, wait, delete_missing;
     const char *labels[LABELS_MOST]; /* [label_count] */
     size_t label_count;
@@ -75,22 +77,22 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
 }
 
 static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
-                             magpie_labels *const *labels, const char *catalogue, const char *rejects) {
+                             magpie_labels *const *labels, const magpie_ingest_options *catalogues) {
     run r = {0};
     magpie_text note = {0};
     command_append_words(&note);
-    const magpie_ingest_options options = {.catalogue = catalogue,
-                                           .rejects = rejects,
-                                           .commit_items = given.commit_items,
-                                           .labels = (const magpie_labels *const *)labels,
-                                           .label_count = given.label_count,
-                                           .labels_least = given.labels_least,
-                                           .note = note.data,
-                                           .wait = given.wait,
-                                           .delete_missing = given.delete_missing,
-                                           .progress = show_progress,
-                                           .acknowledge = given.acknowledge ? acknowledge : NULL,
-                                           .context = &r};
+    magpie_ingest_options options = *catalogues;
+    const char *rejects = options.rejects;
+    options.commit_items = given.commit_items;
+    options.labels = (const magpie_labels *const *)labels;
+    options.label_count = given.label_count;
+    options.labels_least = given.labels_least;
+    options.note = note.data;
+    options.wait = given.wait;
+    options.delete_missing = given.delete_missing;
+    options.progress = show_progress;
+    options.acknowledge = given.acknowledge ? acknowledge : NULL;
+    options.context = &r;
     magpie_ingest_progress done;
     double index_seconds = 0;
     interrupt_listen();
@@ -105,12 +107,6 @@ static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *
     print_error("%s (%zu items were committed by this run)%s", magpie_error(), done.committed,
                 status == MAGPIE_E_NO_SPACE ? "; make room and run it again" : "");
     return status == MAGPIE_E_CANCELLED ? EXIT_INTERRUPTED : EXIT_FAILED;
-}
-
-/* Before anything is made: a misspelt name should leave no empty store behind. */
-static magpie_status check_catalogue(const char *path) {
-    if (strcmp(path, "-") == 0 || access(path, R_OK) == 0) return MAGPIE_OK;
-    return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
 static magpie_status open_encoders(const model_folders *folders, model_encoder out[SENSES]) {
@@ -139,16 +135,23 @@ static magpie_status open_store(const model_folders *folders, const model_encode
     return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
 }
 
-static exit_code run_ingest(char **operands, int count) {
-    (void)count;
+static exit_code run_ingest(char **words, int count) {
+    operands files = {0};
     model_folders folders;
     model_encoder opened[SENSES] = {0};
     magpie_store *store = NULL;
     magpie_fusion *fusion = NULL;
     magpie_labels *labels[LABELS_MOST] = {0};
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
-    const char *rejects = given.rejects ? given.rejects : own_rejects;
-    magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
+    magpie_status status =
+        given.rejects || own_rejects ? operands_expand(words, count, &files) : MAGPIE_E_NO_MEMORY;
+    const magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
+                                              .catalogue_count = files.count,
+                                              .format = given.format,
+                                              .map = given.map,
+                                              .rejects = given.rejects ? given.rejects : own_rejects};
+    /* before anything is made: a misspelt name should leave no empty store behind */
+    if (status == MAGPIE_OK) status = magpie_ingest_check(&catalogues);
     if (status == MAGPIE_OK) status = model_find(&folders);
     if (status == MAGPIE_OK) status = open_labels(labels);
     if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
@@ -156,13 +159,18 @@ static exit_code run_ingest(char **operands, int count) {
     const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
                                              opened[SENSE_AUDIO].audio, fusion};
     exit_code code =
-        status == MAGPIE_OK ? ingest_into(store, &encoders, labels, operands[0], rejects) : print_failure();
+        status == MAGPIE_OK ? ingest_into(store, &encoders, labels, &catalogues) : print_failure();
     magpie_store_close(store);
     magpie_fusion_close(fusion);
     for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
     for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
+    operands_free(&files);
     free(own_rejects);
     return code;
+}
+
+static magpie_status parse_format(const char *value, void *target) {
+    return magpie_catalogue_format_parse(value, target);
 }
 
 static magpie_status parse_labels_model(const char *value, void *target) {
@@ -181,6 +189,16 @@ static magpie_status parse_least(const char *value, void *target) {
 }
 
 static const option_row own_options[] = {
+    {.name = "format",
+     .argument = "NAME",
+     .parse = parse_format,
+     .target = &given.format,
+     .help = "what the catalogues are: auto (the default: by name), jsonl, csv, tsv, folder or tar"},
+    {.name = "map",
+     .argument = "KEY=COLUMN,...",
+     .string = &given.map,
+     .help =
+         "of a CSV or TSV, what its columns are: id=sku,text=title+description,image=photo,attributes=price"},
     {.name = "rejects",
      .argument = "FILE",
      .string = &given.rejects,
@@ -219,16 +237,22 @@ static const option_row *const tables[] = {
 
 const command ingest_command = {
     .name = "ingest",
-    .summary = "read a catalogue, encode what is new, store it",
-    .operands = "CATALOGUE",
+    .summary = "read catalogues, encode what is new, store it",
+    .operands = "CATALOGUE...",
     .least_operands = 1,
-    .most_operands = 1,
+    .most_operands = INT_MAX,
     .tables = tables,
     .details =
         "CATALOGUE is a file of lines, or - for standard input:\n"
         "  {\"id\": \"...\", \"text\": \"...\", \"image\": \"PATH\", \"audio\": \"PATH\",\n"
         "   \"attributes\": {...}, \"timestamp\": seconds or \"2024-02-29T12:30:00Z\"}\n"
-        "All but the id may be left out; relative paths are relative to the catalogue. The job can be "
+        "All but the id may be left out; relative paths are relative to the catalogue. Or it is a CSV or TSV "
+        "whose header names these columns (--map: or others), a folder (photo.jpg, photo.txt and photo.json "
+        "are the "
+        "item photo), or a .tar in webdataset's layout (KEY.jpg, KEY.txt, KEY.json); each may be compressed: "
+        ".gz, "
+        ".zst, .xz, .bz2. Several are one job, in their order; a pattern in quotes is expanded, sorted.\n"
+        "The job can be "
         "stopped anywhere and run again (or by magpie jobs resume): nothing that was committed is encoded "
         "twice. Of two lines with "
         "one id the first counts.\n"

@@ -58,11 +58,12 @@ static void append_counters(magpie_text *out, const magpie_ingest_progress *p) {
         "{\"job\": \"%s\", \"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, "
         "\"rejected\": %zu, \"committed\": %zu, \"deleted\": %zu, \"resumed_at\": %zu, "
         "\"pictures\": {\"encoded\": %zu, \"refused\": %zu}, \"sounds\": {\"encoded\": %zu, \"refused\": "
-        "%zu}, \"seconds\": %.3f, \"text_seconds\": %.3f, \"image_seconds\": %.3f, \"audio_seconds\": "
+        "%zu}, \"passed_over\": %zu, \"seconds\": %.3f, \"text_seconds\": %.3f, \"image_seconds\": %.3f, "
+        "\"audio_seconds\": "
         "%.3f, \"commit_seconds\": %.3f, \"waited_seconds\": %.3f, ",
         p->job, p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->deleted,
         p->resumed_at, p->pictures_encoded, p->pictures_refused, p->sounds_encoded, p->sounds_refused,
-        p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds,
+        p->passed_over, p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds,
         p->waited_seconds);
 }
 
@@ -143,6 +144,8 @@ static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, 
     if (p->not_deleted) magpie_text_printf(out, "nothing was deleted: %s\n", p->not_deleted);
     append_files(out, "pictures", p->pictures_encoded, p->pictures_refused);
     append_files(out, "sounds", p->sounds_encoded, p->sounds_refused);
+    if (p->passed_over)
+        magpie_text_printf(out, "%zu files of other kinds were passed over\n", p->passed_over);
     append_stages(out, p, index_seconds);
     if (ingest_report_has_rejects(p))
         magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);

@@ -93,7 +93,9 @@ static void test_rejects_over_the_catalogue_are_refused(void **state) {
     if (!w->encoders.text) skip_loudly("no text model");
     add_items(w, 0, 1, "a thing", 1);
     write_catalogue(w);
-    const magpie_ingest_options options = {.catalogue = w->catalogue, .rejects = w->catalogue};
+    const char *const catalogue = w->catalogue;
+    const magpie_ingest_options options = {
+        .catalogues = &catalogue, .catalogue_count = 1, .rejects = w->catalogue};
     assert_int_equal(magpie_ingest_run(w->store, &w->encoders, &options, &progress), MAGPIE_E_ARGUMENT);
     assert_true(magpie_path_exists(w->catalogue));
 }
@@ -216,8 +218,9 @@ static void test_item_deleted_meanwhile_is_put_again(void **state) {
     magpie_text_clear(&w->lines);
     add_items(w, 0, 4, "a thing", 2);
     write_catalogue(w);
+    const char *const catalogue = w->catalogue;
     const magpie_ingest_options options = {
-        .catalogue = w->catalogue, .progress = delete_an_item, .context = w};
+        .catalogues = &catalogue, .catalogue_count = 1, .progress = delete_an_item, .context = w};
     assert_ok(magpie_ingest_run(w->store, &w->encoders, &options, &progress));
     assert_counts(progress, 0, 4, 0, 0);
     assert_store_holds(w, 4);

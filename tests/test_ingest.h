@@ -99,7 +99,9 @@ static inline void note_acknowledged(void *context, magpie_string id) {
 }
 
 static inline magpie_status ingest(world *w, magpie_ingest_progress *out) {
-    const magpie_ingest_options options = {.catalogue = w->catalogue,
+    const char *const catalogue = w->catalogue;
+    const magpie_ingest_options options = {.catalogues = &catalogue,
+                                           .catalogue_count = 1,
                                            .rejects = w->rejects,
                                            .commit_items = COMMIT_ITEMS,
                                            .progress = stop_sometimes,

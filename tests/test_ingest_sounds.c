@@ -233,7 +233,7 @@ static void cut_checkpoint(world *w, const char *from, const char *to) {
     magpie_string stored;
     magpie_batch *batch;
     char text[1024];
-    assert_ok(magpie_catalogue_identify("ingest", w->catalogue, 0, &identity));
+    assert_ok(magpie_catalogue_identify("ingest", (const char *const[]){w->catalogue}, 1, 0, &identity));
     assert_ok(magpie_snapshot_open(w->store, &snapshot));
     assert_ok(magpie_snapshot_checkpoint(snapshot, identity.job, &stored));
     snprintf(text, sizeof text, "%.*s", (int)stored.size, stored.data);
