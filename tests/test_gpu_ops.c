@@ -58,7 +58,7 @@ static void assert_near(const pair *p, const float *got, const float *want, size
                            : !(error <= 2e-5 * fmax(1, fabs(wanted)) +
                                             step * (p->twice ? 2.13 * fabs(wanted) + 1.7 : fabs(wanted))))
             fail_msg("%s in %s, check %zu, element %zu of %zu: %.9g instead of %.9g", p->name,
-                     magpie_precision_name(p->precision), p->check, i, (double)got[i], wanted);
+                     magpie_precision_name(p->precision), p->check, i, n, (double)got[i], wanted);
     }
 }
 
