@@ -1,8 +1,8 @@
 /* fusion_device.c - heads on a GPU, by the table of operations (ops.h), in f32.
  *
  * The square root of the input's dimension is multiplied into the matrix, so that rows go up as they are. A residual
- * head computes its outer product twice, as it is and with GELU behind it: what that costs, a third of the head, is
- * less than an operation more in every backend would. */
+ * head computes its outer product twice, as it is and with GELU behind it: a third of its work, and no operation that this
+ * head alone would want. */
 #include "fusion.h"
 #include "ops.h"
 
