@@ -143,4 +143,19 @@ static inline double plain_logit(const plain *p, const double *x, const double *
     return logit;
 }
 
+/* log(1 + e^x) */
+static inline double plain_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
+
+/* Of a like among `items`: logits [pairs], its own first, -INFINITY where a pair does not count. */
+static inline double plain_loss(magpie_ranker_loss kind, size_t items, const double *logits, size_t pairs) {
+    const double drawn = log((double)items / (double)(pairs - 1));
+    double binary = plain_softplus(-logits[0]), ranking = 0, sum = 1;
+    for (size_t j = 1; j < pairs; j++) {
+        binary += plain_softplus(logits[j]);
+        ranking += plain_softplus(logits[j] - logits[0]);
+        sum += exp(logits[j] - logits[0] + drawn);
+    }
+    return kind == MAGPIE_RANKER_BCE ? binary : kind == MAGPIE_RANKER_BPR ? ranking : log(sum);
+}
+
 #endif
