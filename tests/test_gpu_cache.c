@@ -1,4 +1,5 @@
-/* test_gpu_cache.c - a cached program that is damaged is compiled anew and replaced; one that is whole is taken as it is. */
+/* test_gpu_cache.c - a cached program that is damaged is compiled anew and replaced; one that is whole is
+ * taken as it is. */
 #include "test_gpu.h"
 
 #include <dirent.h>

@@ -258,12 +258,14 @@ static double loss_of(const batch *b) {
     return loss;
 }
 
-/* The CPU's slopes, summed up by rows. */
-static void run_on_cpu(batch *b, bool fixed_out, float *slopes[]) {
+/* The CPU's slopes, summed up by rows; returns the loss. */
+static double run_on_cpu(batch *b, bool fixed_out, float *slopes[]) {
     const neural_shape *s = &b->net->shape;
+    double loss = 0;
     for (size_t p = 0; p < b->count; p++) {
         neural_part *part = &b->parts[p];
         neural_run_part(b->net, &b->options, part, &b->scratch);
+        loss += part->loss;
         for (size_t t = 0; t < 2; t++)
             for (size_t i = 0; i < part->slots[t].n * s->row; i++)
                 slopes[t][part->slots[t].of[i / s->row] * s->row + i % s->row] += part->slots[t].slopes[i];
@@ -271,6 +273,7 @@ static void run_on_cpu(batch *b, bool fixed_out, float *slopes[]) {
             if (!fixed_out || i < s->out_gmf || i >= s->out_gmf + s->gmf)
                 slopes[TABLE_DENSE][i] += part->dense[i];
     }
+    return loss;
 }
 
 /* Slopes by what the first moment has become; the second moment and the move by Adam's formula of these. */
@@ -323,7 +326,7 @@ static void check_step(batch *b, neural_gpu_training *t, size_t step, bool fixed
         slopes[i] = calloc(n + 1, sizeof(float));
         assert_non_null(slopes[i]);
     }
-    run_on_cpu(b, fixed_out, slopes);
+    assert_close("the CPU's loss", 0, run_on_cpu(b, fixed_out, slopes), want, 1 + want);
     assert_ok(neural_gpu_train_step(t, b->parts, b->count, &b->options, &adam, &loss));
     assert_ok(neural_gpu_train_read(t, b->net));
     assert_close("loss", 0, loss, want, 1 + want);
