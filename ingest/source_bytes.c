@@ -32,6 +32,7 @@ struct magpie_bytes {
     bool at_end;             /* of the archive, before anything was read */
     uint64_t done;           /* of what is read as it is */
     uint64_t total;
+    bool regular;
 };
 
 static bool ends_with(const char *path, const char *ending) {
@@ -102,6 +103,7 @@ magpie_status magpie_bytes_open(const char *path, magpie_bytes **out) {
     *bytes = (magpie_bytes){.name = name, .file = file};
     size_t compression = COMPRESSIONS;
     if (S_ISREG(st.st_mode) && !standard_input) {
+        bytes->regular = true;
         bytes->total = (uint64_t)st.st_size;
         compression = find_compression(path, file);
     }
@@ -115,7 +117,9 @@ magpie_status magpie_bytes_open(const char *path, magpie_bytes **out) {
     return status;
 }
 
-bool magpie_bytes_compressed(const magpie_bytes *bytes) { return bytes->gzip || bytes->archive; }
+bool magpie_bytes_plain(const magpie_bytes *bytes) {
+    return bytes->regular && !bytes->gzip && !bytes->archive;
+}
 
 /* Short reads are the end; what zlib has against them is said then. */
 static magpie_status read_gzip(magpie_bytes *bytes, void *to, size_t most, size_t *got) {

@@ -13,6 +13,8 @@ typedef struct magpie_bytes magpie_bytes;
  * it is compressed; a pipe is not looked into. */
 MAGPIE_CHECK_RESULT magpie_status magpie_bytes_open(const char *path, magpie_bytes **out);
 bool magpie_bytes_compressed(const magpie_bytes *bytes);
+/* A regular file that is read as it is: it can be opened at any place. */
+bool magpie_bytes_plain(const magpie_bytes *bytes);
 /* Up to `most` bytes; *got 0 at the end. MAGPIE_E_CORRUPT, naming the file, where it is cut off or damaged. */
 MAGPIE_CHECK_RESULT magpie_status magpie_bytes_read(magpie_bytes *bytes, void *to, size_t most, size_t *got);
 magpie_stream magpie_bytes_stream(magpie_bytes *bytes);

@@ -159,21 +159,25 @@ static magpie_status make_cells(csv_source *s) {
     return status;
 }
 
+/* One by one: two broken halves beside each other would look whole. */
+static magpie_status check_cells(const csv_source *s) {
+    for (size_t c = 0; c < s->count; c++)
+        if (magpie_utf8_check(s->cells[c]) != MAGPIE_OK)
+            return magpie_fail(MAGPIE_E_INPUT, "broken UTF-8 in field %zu: %s", c + 1, magpie_error());
+    return MAGPIE_OK;
+}
+
 /* ---- the catalogue ------------------------------------------------------------------------------------- */
 
 static magpie_status make_line(csv_source *s) {
-    const magpie_string text = {s->fields.data, s->fields.size};
     if (s->count != s->columns.count) {
         (void)magpie_fail(MAGPIE_E_INPUT, "the record has %zu fields, the header %zu", s->count,
                           s->columns.count);
         return refuse(s, magpie_error());
     }
-    if (magpie_utf8_check(text) != MAGPIE_OK) {
-        (void)magpie_fail(MAGPIE_E_INPUT, "broken UTF-8: %s", magpie_error());
-        return refuse(s, magpie_error());
-    }
     magpie_text_clear(&s->line);
     magpie_status status = make_cells(s);
+    if (status == MAGPIE_OK && check_cells(s) != MAGPIE_OK) return refuse(s, magpie_error());
     return status == MAGPIE_OK ? magpie_columns_line(&s->columns, s->cells, &s->line) : status;
 }
 
@@ -200,8 +204,8 @@ static magpie_status read_header(csv_source *s, const char *map) {
     if (status == MAGPIE_OK && (!got || s->words[0]))
         status = magpie_fail(MAGPIE_E_INPUT, "there is no header that names its columns%s%s", got ? ": " : "",
                              s->words);
-    if (status == MAGPIE_OK) status = magpie_utf8_check((magpie_string){s->fields.data, s->fields.size});
     if (status == MAGPIE_OK) status = make_cells(s);
+    if (status == MAGPIE_OK) status = check_cells(s);
     return status == MAGPIE_OK ? magpie_columns_begin(&s->columns, s->cells, s->count, map) : status;
 }
 
