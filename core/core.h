@@ -223,6 +223,24 @@ MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t coun
                                                   void *context);
 void magpie_pool_free(magpie_pool *pool);
 
+/* A thread that works on what another has made, one block behind it. */
+typedef struct magpie_handover magpie_handover;
+
+/* Works on one block, on the thread of the handover. */
+typedef magpie_status (*magpie_handover_task)(void *context, void *block);
+
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_start(magpie_handover_task task, void *context,
+                                                        magpie_handover **out);
+/* Gives a block away. Waits until the one before it is finished: that one is the caller's again, so two
+ * blocks are enough. Returns what went wrong with any block before, in words. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_give(magpie_handover *handover, void *block);
+/* Whether nothing is being worked on: what was given is the caller's again. */
+bool magpie_handover_idle(magpie_handover *handover);
+/* Waits until that is so. Returns the same as _give. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_wait(magpie_handover *handover);
+/* Waits until all is finished, ends the thread, frees it. NULL is fine. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_end(magpie_handover *handover);
+
 /* ---- chance ---- */
 
 /* The next number of a seeded sequence: splitmix64 (Steele et al. 2014). */

@@ -87,6 +87,10 @@
  * content is passed over as unchanged, one with other content is rejected. So a second run finds
  * everything unchanged, wherever the first one was stopped. Costs 11 to 22 bytes of memory a line.
  *
+ * WHAT THE CATALOGUE NO LONGER HAS. With options.delete_missing, items whose ids are on no line of the catalogue are
+ * deleted once it was read to its end. None is where that would be a guess: a line was rejected whose id could
+ * not be read, or no line was an item at all. Then progress.not_deleted says so.
+ *
  * TRUST. A job reads the files that its catalogue names, wherever they are: a catalogue from elsewhere is
  * to be looked through first. What is no regular file is never opened. */
 #ifndef MAGPIE_INGEST_H
@@ -155,15 +159,21 @@ magpie_ingest_open_fusion(const char *directory, const magpie_modality_source so
 #define MAGPIE_IMAGE_PROBLEM "image: "
 #define MAGPIE_AUDIO_PROBLEM "audio: "
 
+enum { MAGPIE_JOB_ID = 8 /* bytes of a job's id */ };
+
 typedef struct magpie_ingest_progress {
-    size_t lines;   /* read, in this run */
+    size_t lines; /* read, in this run */
+    /* Of these, those that are done with: of the lines that are being encoded a part, by the work that is done. */
+    size_t lines_done;
     size_t encoded; /* items committed with vectors that this run computed */
     /* Items committed without: their attributes changed, or there was nothing to encode. Where a modality was
      * taken away, their fused vector is another all the same. */
     size_t updated;
-    size_t unchanged; /* items that were in the store already */
-    size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
-    size_t committed; /* items made durable by this run: encoded + updated */
+    size_t unchanged;        /* items that were in the store already */
+    size_t rejected;         /* lines of the catalogue: with those of the run that this one goes on from */
+    size_t committed;        /* items made durable by this run: encoded + updated */
+    size_t deleted;          /* items that the catalogue no longer has, by this run */
+    const char *not_deleted; /* why nothing was, though it was to be; NULL else */
     /* Pictures and sounds: computed, of items in `encoded`; and refused, of items that are kept, with
      * those of the run that this one goes on from and those that were refused by an earlier one and are as
      * they were. */
@@ -171,7 +181,10 @@ typedef struct magpie_ingest_progress {
     size_t passed_over;          /* files of a folder or an archive that are of no kind of an item's */
     uint64_t bytes, total_bytes; /* of the catalogues, compressed; total 0: not known (a pipe, a folder) */
     double seconds;              /* since the start of this run */
-    double text_seconds, image_seconds, audio_seconds, commit_seconds; /* of these, where the time went */
+    double text_seconds, image_seconds, audio_seconds; /* of these, where the time went */
+    double commit_seconds;                             /* beside these, on another thread */
+    double waited_seconds;                             /* of these, for a commit to end */
+    char job[MAGPIE_JOB_ID + 1];                       /* "" until the job has begun */
     size_t resumed_at; /* lines skipped because an earlier run had committed them; 0: from the start */
 } magpie_ingest_progress;
 
@@ -196,6 +209,9 @@ typedef struct magpie_ingest_options {
     const char *map;                /* of their columns, where they have some; NULL: none */
     const char *rejects; /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items; /* a transaction; 0 for 256 */
+    const char *note;    /* JSON that the job's record keeps as "command"; NULL: nothing */
+    bool wait;           /* until no other job fills the store; else that is MAGPIE_E_BUSY */
+    bool delete_missing; /* see WHAT THE CATALOGUE NO LONGER HAS */
     /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned
      * on the vectors that its space is filled with. */
     const magpie_labels *const *labels; /* [label_count] */
@@ -224,6 +240,24 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
                                                     magpie_ingest_progress *report);
+
+/* ---- jobs ---- */
+
+/* A JOB is one run of magpie_ingest_run, or several over one catalogue, up to the one that comes to its end. It has an id, and
+ * the store keeps a record of it: JSON, written in the transaction of the items that it counts. Those of the last
+ * hundred are kept. One job at a time fills a store; services and other commands may write beside it.
+ *     {"id", "state": "running", "stopped", "failed", "cancelled" or "done", "why": words or null,
+ *      "catalogue": its path, null for a pipe, "started", "updated": milliseconds since 1970, "runs", "seconds",
+ *      "lines", "encoded", "changed", "unchanged", "deleted", "rejected", "pictures", "sounds",
+ *      "checkpoint": its name, "command": options.note}
+ * "stopped" is one whose process was killed or interrupted: run again, it goes on. So does a "failed" one. */
+
+/* Appends the records, a line each, the newest first. */
+MAGPIE_CHECK_RESULT magpie_status magpie_jobs_list(magpie_store *store, magpie_text *out);
+/* *runs: the job is told to end, and does so after its next transaction, with MAGPIE_E_CANCELLED. Else it is
+ * cancelled: its checkpoint is forgotten. What it has stored stays. MAGPIE_E_NOT_FOUND; MAGPIE_E_ARGUMENT where it
+ * is over. */
+MAGPIE_CHECK_RESULT magpie_status magpie_job_cancel(magpie_store *store, const char *id, bool *runs);
 
 /* ---- lines that come one by one ---- */
 

@@ -1,4 +1,5 @@
-/* rejects.c - opened at the first bad line, so that a clean catalogue leaves no empty file behind. */
+/* rejects.c - opened at the first bad line, so that a clean catalogue leaves no empty file behind; and at once where
+ * there is something to be cut off. */
 #include "rejects.h"
 
 #include <errno.h>
@@ -7,15 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utf8proc.h>
-
-magpie_status magpie_rejects_begin(magpie_rejects *rejects, const char *path, uint64_t keep) {
-    struct stat st;
-    *rejects = (magpie_rejects){.path = path, .keep = keep, .size = keep};
-    /* a device or a pipe is written to as it is */
-    if (path && !keep && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && unlink(path) != 0)
-        return magpie_fail_errno(errno, "cannot replace %s", path);
-    return MAGPIE_OK;
-}
 
 static magpie_status open_stream(magpie_rejects *rejects) {
     struct stat st;
@@ -33,6 +25,17 @@ static magpie_status open_stream(magpie_rejects *rejects) {
     if (rejects->stream) return MAGPIE_OK;
     close(fd);
     return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %s", rejects->path);
+}
+
+magpie_status magpie_rejects_begin(magpie_rejects *rejects, const char *path, uint64_t keep) {
+    struct stat st;
+    bool regular;
+    *rejects = (magpie_rejects){.path = path, .keep = keep, .size = keep};
+    /* a device or a pipe is written to as it is */
+    regular = path && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular && keep && (uint64_t)st.st_size > keep) return open_stream(rejects);
+    if (regular && !keep && unlink(path) != 0) return magpie_fail_errno(errno, "cannot replace %s", path);
+    return MAGPIE_OK;
 }
 
 magpie_string magpie_reject_start(const magpie_line *line) {

@@ -91,8 +91,8 @@ static void forget_pending(magpie_ingest_session *s) {
 static magpie_status commit(magpie_ingest_session *s) {
     const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, s};
     const magpie_pending *pending = &s->in.pending;
-    double seconds = 0;
-    magpie_status status = pending->count ? magpie_intake_commit(&s->in, &hooks, NULL, &seconds) : MAGPIE_OK;
+    magpie_status status = pending->count ? magpie_intake_encode(&s->in, &hooks) : MAGPIE_OK;
+    if (pending->count && status == MAGPIE_OK) status = magpie_intake_commit(&s->in, NULL, NULL);
     for (size_t i = 0; i < pending->count && status == MAGPIE_OK; i++) {
         const magpie_pending_item *item = &pending->items[i];
         magpie_ingest_answer *answer = &s->answers[item->number];

@@ -19,6 +19,7 @@ typedef struct magpie_entry {
     /* NULL, or why there is no item; the line has what the record begins with. The source's, like all but the
      * catalogue's name, until the next call. */
     const char *bad;
+    magpie_string id; /* of what is bad, where it is known */
     magpie_origin origin;
     size_t file;    /* which of the catalogues */
     uint64_t bytes; /* of all catalogues, read so far */

@@ -134,6 +134,7 @@ magpie_status magpie_group_end(magpie_group *group, magpie_entry *out) {
     if (status == MAGPIE_OK) status = magpie_text_status(&group->name);
     if (status == MAGPIE_OK) status = magpie_text_status(&group->bad);
     out->bad = group->bad.size ? group->bad.data : NULL;
+    out->id = (magpie_string){group->name.data, group->name.size};
     out->line.data = out->bad ? group->name.data : group->line.data;
     out->line.size = out->bad ? group->name.size : group->line.size;
     return status;

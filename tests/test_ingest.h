@@ -118,6 +118,14 @@ static inline magpie_ingest_progress ingest_to_the_end(world *w) {
     return progress;
 }
 
+/* Once so many transactions were seen to be done: another one may have been on its way. */
+static inline void assert_stopped(magpie_status status, const magpie_ingest_progress *p,
+                                  size_t transactions) {
+    assert_int_equal(status, MAGPIE_E_CANCELLED);
+    assert_int_equal(p->committed % COMMIT_ITEMS, 0);
+    assert_in_range(p->committed, transactions * COMMIT_ITEMS, (transactions + 1) * COMMIT_ITEMS);
+}
+
 static inline void assert_counts(magpie_ingest_progress p, size_t encoded, size_t updated, size_t unchanged,
                                  size_t rejected) {
     if (p.encoded != encoded || p.updated != updated || p.unchanged != unchanged || p.rejected != rejected)

@@ -258,10 +258,11 @@ static void test_checkpoint_without_sounds_is_read(void **state) {
         w->stop_after = 2;
         write_files(w, ITEMS);
         write_with_all(w, ITEMS, older ? "an older thing" : "a thing");
-        assert_int_equal(ingest(w, &progress), MAGPIE_E_CANCELLED);
+        assert_stopped(ingest(w, &progress), &progress, 2);
+        const size_t stored = progress.committed;
         cut_checkpoint(w, "\"sounds\"", older ? "}" : "\"rejects_bytes\"");
         progress = ingest_to_the_end(w);
-        assert_int_equal(progress.resumed_at, older ? 0 : 2 * COMMIT_ITEMS);
+        assert_int_equal(progress.resumed_at, older ? 0 : stored);
     }
     w->encoders = shared_encoders;
     assert_media(ingest_to_the_end(w), 0, 0, ITEMS, 0);
