@@ -81,6 +81,17 @@ static void split_name(tar_source *s, const char *path) {
     magpie_text_append(&s->key, path, dot ? (size_t)(dot - path) : s->name.size);
 }
 
+/* libarchive stops at the zeros; behind them is the checksum of a tar that is compressed. */
+static magpie_status read_rest(tar_source *s) {
+    size_t got;
+    while (!s->at_end) {
+        s->read_status = magpie_bytes_read(s->bytes, s->buffer, sizeof s->buffer, &got);
+        if (s->read_status != MAGPIE_OK) return damaged(s, "its end is missing");
+        s->at_end = got == 0;
+    }
+    return MAGPIE_OK;
+}
+
 /* The header of the next member that may be part of an item. */
 static magpie_status next_member(tar_source *s, bool *got) {
     struct archive_entry *entry;
@@ -101,7 +112,8 @@ static magpie_status next_member(tar_source *s, bool *got) {
     magpie_text_clear(&s->key);
     if (result != ARCHIVE_EOF) return damaged_archive(s);
     s->ended = true;
-    return s->at_end && s->zeros < TAR_BLOCK ? damaged(s, "it ends between two members") : MAGPIE_OK;
+    if (s->at_end && s->zeros < TAR_BLOCK) return damaged(s, "it ends between two members");
+    return read_rest(s);
 }
 
 static magpie_status read_data(tar_source *s, char *to, size_t size) {
