@@ -52,18 +52,23 @@ static la_ssize_t read_block(struct archive *archive, void *context, const void 
     return (la_ssize_t)got;
 }
 
+/* `words` may be those of a read that failed, and name the file. */
 static magpie_status damaged(const tar_source *s, const char *words) {
-    const char *name = magpie_bytes_name(s->bytes);
-    const unsigned long long at = magpie_bytes_done(s->bytes);
+    magpie_text whole = {0};
     if (s->read_status != MAGPIE_OK && s->read_status != MAGPIE_E_CORRUPT) return s->read_status;
-    if (!s->last.size)
-        return magpie_fail(
-            MAGPIE_E_CORRUPT,
-            "%s is no tar, or is cut off or damaged before its first item ends, at byte %llu: %s", name, at,
-            words);
-    return magpie_fail(MAGPIE_E_CORRUPT,
-                       "%s is cut off or damaged at byte %llu: %s; its last whole item is %s, number %zu",
-                       name, at, words, s->last.data, s->number);
+    if (!strstr(words, magpie_bytes_name(s->bytes)))
+        magpie_text_printf(&whole,
+                           "%s is cut off, damaged or no tar, at byte %llu: ", magpie_bytes_name(s->bytes),
+                           (unsigned long long)magpie_bytes_done(s->bytes));
+    magpie_text_printf(&whole, "%s; ", words);
+    if (s->last.size)
+        magpie_text_printf(&whole, "its last whole item is %s, number %zu", s->last.data, s->number);
+    else
+        magpie_text_printf(&whole, "no item of it is whole");
+    magpie_status status = magpie_text_status(&whole);
+    if (status == MAGPIE_OK) status = magpie_fail(MAGPIE_E_CORRUPT, "%s", whole.data);
+    magpie_text_free(&whole);
+    return status;
 }
 
 static magpie_status damaged_archive(const tar_source *s) {
@@ -86,7 +91,7 @@ static magpie_status read_rest(tar_source *s) {
     size_t got;
     while (!s->at_end) {
         s->read_status = magpie_bytes_read(s->bytes, s->buffer, sizeof s->buffer, &got);
-        if (s->read_status != MAGPIE_OK) return damaged(s, "its end is missing");
+        if (s->read_status != MAGPIE_OK) return damaged(s, magpie_error());
         s->at_end = got == 0;
     }
     return MAGPIE_OK;
