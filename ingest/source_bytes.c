@@ -95,6 +95,8 @@ static magpie_status open_archive(magpie_bytes *bytes) {
     int result = archive_read_open_fd(a, bytes->file, READ_BYTES);
     if (result == ARCHIVE_OK) result = archive_read_next_header(a, &entry);
     bytes->at_end = result == ARCHIVE_EOF;
+    if ((result == ARCHIVE_OK || bytes->at_end) && archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE)
+        return damaged(bytes, "it is not compressed as its name says");
     return result == ARCHIVE_OK || result == ARCHIVE_EOF ? MAGPIE_OK
                                                          : damaged(bytes, archive_error_string(a));
 }
@@ -154,7 +156,7 @@ static magpie_status read_gzip(magpie_bytes *bytes, void *to, size_t most, size_
             size_t n = 0;
             magpie_status status = read_file(bytes, g->input, sizeof g->input, &n);
             if (status != MAGPIE_OK) return status;
-            if (!n) return g->between ? MAGPIE_OK : damaged(bytes, "it ends too early");
+            if (!n) return g->between && g->members ? MAGPIE_OK : damaged(bytes, "it ends too early");
             stream->next_in = g->input;
             stream->avail_in = (uInt)n;
         }
@@ -194,7 +196,10 @@ static magpie_status read_stream(void *context, void *to, size_t most, size_t *g
 magpie_stream magpie_bytes_stream(magpie_bytes *bytes) { return (magpie_stream){read_stream, bytes}; }
 
 uint64_t magpie_bytes_done(const magpie_bytes *bytes) {
-    if (bytes->archive) return (uint64_t)archive_filter_bytes(bytes->archive, -1);
+    if (bytes->archive) {
+        const la_int64_t done = archive_filter_bytes(bytes->archive, -1);
+        return done > 0 ? (uint64_t)done : 0;
+    }
     return bytes->done - (bytes->gzip ? bytes->gzip->stream.avail_in : 0);
 }
 
