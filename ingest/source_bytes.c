@@ -25,7 +25,8 @@ static const struct {
                     {".bz2", "BZh", 3, false}};
 enum { COMPRESSIONS = sizeof compressions / sizeof *compressions };
 
-/* zlib's own reader of files takes a damaged member for garbage behind the last, and what has no header as it is. */
+/* zlib's own reader of files takes a damaged member for garbage behind the last, and what has no header as
+ * it is. */
 typedef struct gzip_reader {
     z_stream stream;
     bool between;   /* two members, or before the first, */
@@ -144,7 +145,8 @@ static magpie_status read_file(magpie_bytes *bytes, void *to, size_t most, size_
     return MAGPIE_OK;
 }
 
-/* Decompresses up to the next bytes that come of it. Members follow each other, and zeros may follow the last. */
+/* Decompresses up to the next bytes that come of it. Members follow each other, and zeros may follow the
+ * last. */
 static magpie_status read_gzip(magpie_bytes *bytes, void *to, size_t most, size_t *got) {
     gzip_reader *g = bytes->gzip;
     z_stream *stream = &g->stream;

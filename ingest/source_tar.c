@@ -1,12 +1,13 @@
-/* source_tar.c - a tar of files as a catalogue, in webdataset's layout, as img2dataset and clip-retrieval write it:
- * members that follow each other and have one name up to the first dot of its last part, KEY.jpg, KEY.txt, KEY.json,
- * are the item of that id. What follows the dot is the ending.
+/* source_tar.c - a tar of files as a catalogue, in webdataset's layout, as img2dataset and clip-retrieval
+ * write it: members that follow each other and have one name up to the first dot of its last part,
+ * KEY.jpg, KEY.txt, KEY.json, are the item of that id. What follows the dot is the ending.
  *
- * Pictures and sounds go to their encoders out of memory, so nothing is unpacked, and what is at hand is one item.
+ * Pictures and sounds go to their encoders out of memory, so nothing is unpacked, and what is at hand is
+ * one item.
  *
- * CUT OFF. The item at hand where a tar ends too early is not known to be whole, and dropped; libarchive takes a tar
- * that ends between two members to be one, so the zeros that end a tar are looked for here. Nothing is skipped by
- * seeking: libarchive would not notice that it seeks beyond the end. */
+ * CUT OFF. The item at hand where a tar ends too early is not known to be whole, and dropped; libarchive
+ * takes a tar that ends between two members to be one, so the zeros that end a tar are looked for here.
+ * Nothing is skipped by seeking: libarchive would not notice that it seeks beyond the end. */
 #include "source_bytes.h"
 #include "source_group.h"
 

@@ -1,5 +1,6 @@
-/* test_source.c - whatever a catalogue is, its items are those of JSON lines that say the same; it can be gone on with
- * behind any of them; and of one that is cut off anywhere, what comes before that place is given out, and nothing else. */
+/* test_source.c - whatever a catalogue is, its items are those of JSON lines that say the same; it can be
+ * gone on with behind any of them; and of one that is cut off anywhere, what comes before that place is
+ * given out, and nothing else. */
 #include "support.h"
 
 #include "ingest.h"
@@ -53,7 +54,8 @@ static const struct {
 };
 enum { FILES = sizeof files / sizeof *files };
 
-/* ---- a catalogue of each kind --------------------------------------------------------------------------- */
+/* ---- a catalogue of each kind
+ * --------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/magpie-source-XXXXXX";
 
@@ -168,7 +170,8 @@ static int remove_all(void **state) {
     return system(command);
 }
 
-/* ---- what is to hold of an item ------------------------------------------------------------------------- */
+/* ---- what is to hold of an item
+ * ------------------------------------------------------------------------- */
 
 static void assert_equal_strings(magpie_string got, magpie_string expected) {
     assert_int_equal(got.size, expected.size);
@@ -235,7 +238,8 @@ static magpie_status read_items(const char *name, const char *map, size_t after,
     return status;
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * ---------------------------------------------------------------------------------------------- */
 
 static void test_every_kind_is_what_its_lines_are(void **state) {
     (void)state;
