@@ -1,5 +1,5 @@
-/* job.c - the loop of an ingest of catalogues: read a line (source.h), ask the store whether it is new, and once enough is new,
- * encode and commit (intake.h).
+/* job.c - the loop of an ingest of catalogues: read a line (source.h), ask the store whether it is new, and
+ * once enough is new, encode and commit (intake.h).
  *
  * WHAT A KILL LEAVES. Items, vectors and checkpoint are one transaction, so at any moment the store holds
  * whole batches and a checkpoint that speaks of exactly these. The rejects file is synced before that
@@ -32,8 +32,8 @@
 
 enum {
     COMMIT_ITEMS = 256,
-    /* of lines, and of pictures and sounds out of archives: what a job keeps in memory does not depend on how large
-     * they are */
+    /* of lines, and of pictures and sounds out of archives: what a job keeps in memory does not depend on how
+     * large they are */
     COMMIT_BYTES = 16 << 20,
     DELETE_ITEMS = 1024
 };
@@ -66,8 +66,9 @@ typedef struct job {
     size_t nameless;              /* of these, lines whose id could not be read */
     bool prefix_seen;
     magpie_rejects rejects;
-    bool begun, over; /* the store has its record, as one that runs, and as one that has ended */
-    uint64_t bytes;   /* of the catalogues, read */
+    magpie_sources *sources; /* NULL: not open yet. Items that are pending name its catalogues. */
+    uint64_t bytes;          /* of them, read */
+    bool begun, over;        /* the store has its record, as one that runs, and as one that has ended */
     double started, reported;
 } job;
 
@@ -310,7 +311,7 @@ static magpie_status read_prefix(job *j) {
         if (parse_entry(&entry, &parsed) == MAGPIE_OK)
             status = magpie_id_set_add(&j->seen, parsed.item.id, &was_there);
         else if (!is_blank(&entry))
-            status = note_bad(j, parsed.item.id);
+            status = note_bad(j, parsed.item.id.size ? parsed.item.id : entry.id);
         magpie_catalogue_line_free(&parsed);
         if (status == MAGPIE_OK) status = report(j, false);
     }
@@ -363,8 +364,9 @@ static magpie_status take_entry(job *j, const magpie_entry *entry) {
     if (status == MAGPIE_OK) {
         status = take_item(j, entry, &parsed);
     } else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE) {
-        status = reject(j, entry, parsed.item.id, magpie_error());
-        if (status == MAGPIE_OK) status = note_bad(j, parsed.item.id);
+        const magpie_string id = parsed.item.id.size ? parsed.item.id : entry->id;
+        status = reject(j, entry, id, magpie_error());
+        if (status == MAGPIE_OK) status = note_bad(j, id);
     }
     magpie_catalogue_line_free(&parsed);
     return status;
@@ -450,13 +452,14 @@ static magpie_status keep_what_is_whole(job *j) {
     return status == MAGPIE_OK ? magpie_fail(MAGPIE_E_CORRUPT, "%s", words) : status;
 }
 
-static magpie_status read_sources(job *j, magpie_sources *sources) {
+static magpie_status read_sources(job *j) {
     magpie_entry entry;
     bool got;
     const size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
     magpie_status status;
-    while ((status = magpie_sources_next(sources, &entry, &got)) == MAGPIE_OK && got) {
+    while ((status = magpie_sources_next(j->sources, &entry, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
+        j->bytes = entry.bytes;
         status = take_entry(j, &entry);
         j->checkpoint.file = entry.file;
         j->checkpoint.offset = entry.line.end_offset;
@@ -467,21 +470,18 @@ static magpie_status read_sources(job *j, magpie_sources *sources) {
         if (status == MAGPIE_OK) status = report(j, false);
         if (status != MAGPIE_OK) return status;
     }
-    j->progress.passed_over = magpie_sources_passed_over(sources);
+    j->progress.passed_over = magpie_sources_passed_over(j->sources);
     if (status == MAGPIE_E_CORRUPT) status = keep_what_is_whole(j);
     if (status == MAGPIE_OK && j->options->delete_missing) status = delete_missing(j);
     return status == MAGPIE_OK ? flush(j, true) : status;
 }
 
 static magpie_status read_catalogues(job *j) {
-    magpie_sources *sources;
     magpie_status status = magpie_sources_open(j->options, (size_t)j->checkpoint.file, j->checkpoint.offset,
-                                               (size_t)j->checkpoint.line, &sources);
+                                               (size_t)j->checkpoint.line, &j->sources);
     if (status != MAGPIE_OK) return status;
-    j->progress.total_bytes = magpie_sources_total_bytes(sources);
-    status = read_sources(j, sources);
-    magpie_sources_close(sources);
-    return status;
+    j->progress.total_bytes = magpie_sources_total_bytes(j->sources);
+    return read_sources(j);
 }
 
 /* What the store remembers of a job that has failed. It may be that it cannot be told either: then the record says
@@ -499,6 +499,7 @@ static void record_failure(job *j, magpie_status status) {
 }
 
 static void end(job *j) {
+    magpie_sources_close(j->sources);
     magpie_rejects_close(&j->rejects);
     magpie_intake_free(&j->behind.in);
     magpie_intake_free(&j->in);

@@ -171,9 +171,10 @@ typedef struct file_work {
     size_t n;
 } file_work;
 
-/* The item goes on without its file, and the words say why, with the file's name (`path`; NULL: they have none) as
- * the line has it: who reads them need not know where the catalogue lies. With `try_again` it is forgotten that this one was tried: a file that
- * the system refused to read may be readable without having changed. */
+/* The item goes on without its file, and the words say why, with the file's name (`path`; NULL: they have
+ * none) as the line has it: who reads them need not know where the catalogue lies. With `try_again` it is
+ * forgotten that this one was tried: a file that the system refused to read may be readable without having
+ * changed. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
                                  const char *words) {
     magpie_text text = {0};

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 static const struct {
@@ -107,20 +108,22 @@ static magpie_status take_names(magpie_sources *s) {
     return MAGPIE_OK;
 }
 
-/* Of regular files; 0 for all else. */
-static uint64_t size_of(const char *path) {
+/* false, and 0, for what is no regular file. */
+static bool find_size(const char *path, uint64_t *out) {
     struct stat st;
-    return strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    const int result = strcmp(path, "-") == 0 ? fstat(STDIN_FILENO, &st) : stat(path, &st);
+    const bool regular = result == 0 && S_ISREG(st.st_mode);
+    *out = regular ? (uint64_t)st.st_size : 0;
+    return regular;
 }
 
 static void add_sizes(magpie_sources *s) {
     bool known = true;
     for (size_t i = 0; i < s->options->catalogue_count; i++) {
-        struct stat st;
-        const char *path = s->options->catalogues[i];
-        known &= strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
-        s->total += size_of(path);
-        if (i < s->file) s->bytes_before += size_of(path);
+        uint64_t size;
+        known &= find_size(s->options->catalogues[i], &size);
+        s->total += size;
+        if (i < s->file) s->bytes_before += size;
     }
     if (!known) s->total = 0;
 }
@@ -148,8 +151,10 @@ static void close_source(magpie_sources *s) {
 }
 
 static void go_to_next(magpie_sources *s) {
+    uint64_t size;
     close_source(s);
-    s->bytes_before += size_of(s->options->catalogues[s->file++]);
+    (void)find_size(s->options->catalogues[s->file++], &size);
+    s->bytes_before += size;
     s->offset = s->after = 0;
 }
 

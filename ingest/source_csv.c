@@ -1,8 +1,9 @@
-/* source_csv.c - a catalogue of comma or tab separated values (RFC 4180): a record an item, columns named by the
- * first. libcsv takes records apart, and is fed up to one end of line at a time, so that one ends at most.
+/* source_csv.c - a catalogue of comma or tab separated values (RFC 4180): a record an item, columns named
+ * by the first. libcsv takes records apart, and is fed up to one end of line at a time, so that one ends
+ * at most.
  *
- * A record over the limit is not given to it to the end, for it would keep all of it: what is left is passed over up
- * to an end of line outside of quotes. Blanks are part of a cell, as RFC 4180 has it. */
+ * A record over the limit is not given to it to the end, for it would keep all of it: what is left is
+ * passed over up to an end of line outside of quotes. Blanks are part of a cell, as RFC 4180 has it. */
 #include "source.h"
 #include "source_bytes.h"
 #include "source_columns.h"
@@ -159,21 +160,25 @@ static magpie_status make_cells(csv_source *s) {
     return status;
 }
 
+/* One by one: two broken halves beside each other would look whole. */
+static magpie_status check_cells(const csv_source *s) {
+    for (size_t c = 0; c < s->count; c++)
+        if (magpie_utf8_check(s->cells[c]) != MAGPIE_OK)
+            return magpie_fail(MAGPIE_E_INPUT, "broken UTF-8 in field %zu: %s", c + 1, magpie_error());
+    return MAGPIE_OK;
+}
+
 /* ---- the catalogue ------------------------------------------------------------------------------------- */
 
 static magpie_status make_line(csv_source *s) {
-    const magpie_string text = {s->fields.data, s->fields.size};
     if (s->count != s->columns.count) {
         (void)magpie_fail(MAGPIE_E_INPUT, "the record has %zu fields, the header %zu", s->count,
                           s->columns.count);
         return refuse(s, magpie_error());
     }
-    if (magpie_utf8_check(text) != MAGPIE_OK) {
-        (void)magpie_fail(MAGPIE_E_INPUT, "broken UTF-8: %s", magpie_error());
-        return refuse(s, magpie_error());
-    }
     magpie_text_clear(&s->line);
     magpie_status status = make_cells(s);
+    if (status == MAGPIE_OK && check_cells(s) != MAGPIE_OK) return refuse(s, magpie_error());
     return status == MAGPIE_OK ? magpie_columns_line(&s->columns, s->cells, &s->line) : status;
 }
 
@@ -200,8 +205,8 @@ static magpie_status read_header(csv_source *s, const char *map) {
     if (status == MAGPIE_OK && (!got || s->words[0]))
         status = magpie_fail(MAGPIE_E_INPUT, "there is no header that names its columns%s%s", got ? ": " : "",
                              s->words);
-    if (status == MAGPIE_OK) status = magpie_utf8_check((magpie_string){s->fields.data, s->fields.size});
     if (status == MAGPIE_OK) status = make_cells(s);
+    if (status == MAGPIE_OK) status = check_cells(s);
     return status == MAGPIE_OK ? magpie_columns_begin(&s->columns, s->cells, s->count, map) : status;
 }
 

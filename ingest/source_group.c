@@ -1,7 +1,8 @@
 /* source_group.c - see source_group.h.
  *
- * img2dataset writes a JSON file beside each picture, with "caption" in it and whatever else is known. Where there is
- * no text file, the caption is the text; what is null says nothing; all else are attributes. */
+ * img2dataset writes a JSON file beside each picture, with "caption" in it and whatever else is known.
+ * Where there is no text file, the caption is the text; what is null says nothing; all else are
+ * attributes. */
 #include "source_group.h"
 
 #include <jansson.h>
@@ -134,6 +135,7 @@ magpie_status magpie_group_end(magpie_group *group, magpie_entry *out) {
     if (status == MAGPIE_OK) status = magpie_text_status(&group->name);
     if (status == MAGPIE_OK) status = magpie_text_status(&group->bad);
     out->bad = group->bad.size ? group->bad.data : NULL;
+    out->id = (magpie_string){group->name.data, group->name.size};
     out->line.data = out->bad ? group->name.data : group->line.data;
     out->line.size = out->bad ? group->name.size : group->line.size;
     return status;

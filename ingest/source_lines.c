@@ -6,7 +6,7 @@
 
 typedef struct lines_source {
     magpie_lines *lines;
-    magpie_bytes *bytes; /* NULL: it is not compressed */
+    magpie_bytes *bytes; /* NULL: it is a plain file */
     char words[64];
 } lines_source;
 
@@ -17,11 +17,11 @@ static void close_lines(void *source) {
     free(s);
 }
 
-/* What is not compressed is opened once more, for core's lines, which can go on at a byte. */
+/* A plain file is opened once more, for core's lines, which can go on at a byte. */
 static magpie_status open_kind(lines_source *s, const magpie_source_start *start) {
     magpie_status status = magpie_bytes_open(start->path, &s->bytes);
     if (status != MAGPIE_OK) return status;
-    if (magpie_bytes_compressed(s->bytes)) {
+    if (!magpie_bytes_plain(s->bytes)) {
         const magpie_stream stream = magpie_bytes_stream(s->bytes);
         return magpie_lines_open_stream(&stream, start->path, MAGPIE_LINE_MAX, &s->lines);
     }
