@@ -9,7 +9,7 @@
 
 typedef struct magpie_intake { /* all zero is a valid empty one */
     magpie_store *store;
-    const magpie_ingest_options *options; /* catalogue and labels alone are looked at */
+    const magpie_ingest_options *options; /* labels alone are looked at */
     magpie_text_encoder *text_encoder;    /* NULL: none is given */
     uint64_t text_salt;                   /* another prefix gives other vectors */
     magpie_medium media[MAGPIE_MEDIA];
@@ -39,18 +39,23 @@ static inline bool magpie_same_content(const magpie_item *a, const magpie_item *
  *     stored   what the snapshot has under its id; NULL: nothing
  *     same     the store has what would come of it, and there is nothing to do */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item,
-                                                     const magpie_item *stored, magpie_vector_plan *plan,
-                                                     bool *same);
+                                                     const magpie_origin *origin, const magpie_item *stored,
+                                                     magpie_vector_plan *plan, bool *same);
 /* The same for an item that differs in its attributes alone, whatever has become of what its vectors are made
  * of: they all stay. */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item,
+                                                          const magpie_origin *origin,
                                                           const magpie_item *stored, magpie_vector_plan *plan,
                                                           bool *same);
 
-/* Encodes what is pending and commits it in one transaction, with what `seal` (NULL: nothing) adds to the batch
- * when all else is in it. The pending items stay. *seconds: spent after the encoding is added. */
-MAGPIE_CHECK_RESULT magpie_status magpie_intake_commit(magpie_intake *in, const magpie_pending_hooks *hooks,
-                                                       magpie_status (*seal)(void *context), double *seconds);
+/* Encodes what is pending, and makes a transaction of it in in->batch. The pending items stay. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_encode(magpie_intake *in, const magpie_pending_hooks *hooks);
+/* Commits that, with what `seal` (NULL: nothing) adds to the batch when all else is in it, twice where the
+ * transaction has to be made anew. No hook is called: it may be done while a twin takes in what comes next. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_commit(
+    magpie_intake *in, magpie_status (*seal)(void *context, magpie_batch *batch), void *context);
+/* Another one that works with the same, items and transaction aside; `in` outlives it. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_twin(const magpie_intake *in, magpie_intake *out);
 void magpie_intake_free(magpie_intake *in);
 
 #endif

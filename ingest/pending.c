@@ -23,17 +23,24 @@ enum {
 };
 
 magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
-                                 const magpie_line *source, const magpie_vector_plan *plan) {
+                                 const magpie_line *source, const magpie_origin *origin,
+                                 const magpie_vector_plan *plan) {
     magpie_status status =
         magpie_grow((void **)&pending->items, &pending->capacity, pending->count + 1, sizeof *pending->items);
     if (status != MAGPIE_OK) return status;
     magpie_pending_item *item = &pending->items[pending->count++];
-    *item = (magpie_pending_item){.line = *line, .number = source->number, .plan = *plan};
+    *item = (magpie_pending_item){
+        .line = *line, .number = source->number, .catalogue = origin->catalogue, .plan = *plan};
     magpie_string start = magpie_reject_start(source);
     memcpy(item->start, start.data, start.size);
     item->start_size = start.size;
     pending->bytes += source->size;
     *line = (magpie_catalogue_line){0};
+    for (unsigned m = 0; m < MAGPIE_MEDIA && origin->members; m++) {
+        item->members[m] = origin->members[m];
+        origin->members[m] = (magpie_member){0};
+        if (item->members[m].bytes) pending->bytes += item->members[m].size;
+    }
     return MAGPIE_OK;
 }
 
@@ -49,6 +56,7 @@ void magpie_pending_clear(magpie_pending *pending) {
     for (size_t i = 0; i < pending->count; i++) {
         magpie_catalogue_line_free(&pending->items[i].line);
         free(pending->items[i].problems);
+        for (unsigned m = 0; m < MAGPIE_MEDIA; m++) free(pending->items[i].members[m].bytes);
     }
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) pending->vectors[s].used = 0;
     pending->count = pending->bytes = 0;
@@ -154,23 +162,22 @@ typedef struct file_work {
     const magpie_medium *media;  /* [MAGPIE_MEDIA] */
     const magpie_medium *medium; /* the kind at hand: media[which] */
     unsigned which;
-    const char *catalogue;
     const magpie_pending_hooks *hooks;
     /* Those that one call encodes. */
     magpie_pending_item *items[MAGPIE_MEDIUM_BLOCK_MAX];
     magpie_media files[MAGPIE_MEDIUM_BLOCK_MAX];
-    char *paths[MAGPIE_MEDIUM_BLOCK_MAX]; /* owned */
+    char *paths[MAGPIE_MEDIUM_BLOCK_MAX]; /* owned; NULL: it is a member */
     magpie_outcome outcomes[MAGPIE_MEDIUM_BLOCK_MAX];
     size_t n;
 } file_work;
 
-/* The item goes on without its file, and the words say why, with the file's name as the line has it: who reads them
- * need not know where the catalogue lies. With `try_again` it is forgotten that this one was tried: a file that
+/* The item goes on without its file, and the words say why, with the file's name (`path`; NULL: they have none) as
+ * the line has it: who reads them need not know where the catalogue lies. With `try_again` it is forgotten that this one was tried: a file that
  * the system refused to read may be readable without having changed. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
                                  const char *words) {
     magpie_text text = {0};
-    const char *named = strstr(words, path);
+    const char *named = path ? strstr(words, path) : NULL;
     const magpie_string reference = magpie_medium_reference(w->medium, &item->line.item);
     if (named) {
         magpie_text_append(&text, words, (size_t)(named - words));
@@ -196,8 +203,23 @@ static bool is_no_fault_of_a_file(magpie_status status) {
     return status == MAGPIE_E_NO_MEMORY || status == MAGPIE_E_INTERNAL || status == MAGPIE_E_CANCELLED;
 }
 
+static magpie_status add_member(file_work *w, magpie_pending_item *item, const magpie_member *member) {
+    if (!member->bytes) {
+        (void)magpie_fail(MAGPIE_E_TOO_LARGE, "it has %zu bytes; the limit in an archive is %d", member->size,
+                          MAGPIE_MEMBER_MAX);
+        return refuse_file(w, item, NULL, false, magpie_error());
+    }
+    w->items[w->n] = item;
+    w->files[w->n] = (magpie_media){.bytes = {member->bytes, member->size}};
+    w->paths[w->n++] = NULL;
+    return MAGPIE_OK;
+}
+
 static magpie_status add_file(file_work *w, magpie_pending_item *item) {
-    char *path = magpie_catalogue_resolve(w->catalogue, magpie_medium_reference(w->medium, &item->line.item));
+    const magpie_member *member = &item->members[w->which];
+    if (magpie_member_is_there(member)) return add_member(w, item, member);
+    char *path =
+        magpie_catalogue_resolve(item->catalogue, magpie_medium_reference(w->medium, &item->line.item));
     if (!path) return MAGPIE_E_NO_MEMORY;
     magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
@@ -238,7 +260,8 @@ static magpie_status encode_file_block(file_work *w) {
         if (outcome->status == MAGPIE_OK)
             note_made(w->items[i], medium->space, at);
         else if (is_no_fault_of_a_file(outcome->status))
-            status = magpie_fail(outcome->status, "%s: %s", w->paths[i], outcome->reason);
+            status = magpie_fail(outcome->status, "%s: %s",
+                                 w->paths[i] ? w->paths[i] : w->items[i]->catalogue, outcome->reason);
         else
             status =
                 refuse_file(w, w->items[i], w->paths[i], outcome->status == MAGPIE_E_IO, outcome->reason);
@@ -258,10 +281,10 @@ static magpie_status encode_medium(file_work *w) {
 }
 
 static magpie_status encode_all_files(magpie_pending *pending, const magpie_medium *media,
-                                      const char *catalogue, const magpie_pending_hooks *hooks) {
+                                      const magpie_pending_hooks *hooks) {
     file_work *w = magpie_alloc(1, sizeof *w);
     if (!w) return MAGPIE_E_NO_MEMORY;
-    w->pending = pending, w->media = media, w->catalogue = catalogue, w->hooks = hooks;
+    w->pending = pending, w->media = media, w->hooks = hooks;
     magpie_status status = MAGPIE_OK;
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++) {
         double start = magpie_seconds();
@@ -274,12 +297,12 @@ static magpie_status encode_all_files(magpie_pending *pending, const magpie_medi
 }
 
 magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
-                                    const magpie_medium media[MAGPIE_MEDIA], const char *catalogue,
+                                    const magpie_medium media[MAGPIE_MEDIA],
                                     const magpie_pending_hooks *hooks) {
     double start = magpie_seconds();
     magpie_status status = text ? encode_all_texts(pending, text, hooks) : MAGPIE_OK;
     pending->seconds[MAGPIE_SPACE_TEXT] += magpie_seconds() - start;
-    return status == MAGPIE_OK ? encode_all_files(pending, media, catalogue, hooks) : status;
+    return status == MAGPIE_OK ? encode_all_files(pending, media, hooks) : status;
 }
 
 /* ---- storing ------------------------------------------------------------------------------------------- */

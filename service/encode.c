@@ -9,7 +9,6 @@
  * TEXTS, PICTURES AND SOUNDS may come mixed where one model takes them; otherwise their vectors would not be
  * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
-#include "handover.h"
 #include "ingest.h"
 #include "model.h"
 #include "output.h"
@@ -63,7 +62,7 @@ typedef struct encoding {
     magpie_lines *input;
     const char *input_path, *input_name;
     sink sink;
-    handover *writer;
+    magpie_handover *writer;
     block blocks[2];
     selection chosen;
     size_t lines, skipped, refused[SENSES], files_a_block;
@@ -237,7 +236,7 @@ static magpie_status encode_block(encoding *e, block *b) {
     magpie_status status = MAGPIE_OK;
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         status = encode_sense(e, b, sense);
-    return status == MAGPIE_OK ? handover_give(e->writer, b) : status;
+    return status == MAGPIE_OK ? magpie_handover_give(e->writer, b) : status;
 }
 
 static magpie_status encode_all(encoding *e) {
@@ -249,7 +248,7 @@ static magpie_status encode_all(encoding *e) {
         if (filled != MAGPIE_OK) why = strdup(magpie_error()); /* first the lines before it are answered */
         if (b->n) status = encode_block(e, b);
     }
-    magpie_status written = handover_end(e->writer);
+    magpie_status written = magpie_handover_end(e->writer);
     e->writer = NULL;
     if (status == MAGPIE_OK) status = written;
     if (status == MAGPIE_OK && filled != MAGPIE_OK)
@@ -303,7 +302,7 @@ static magpie_status open_all(encoding *e, const char *path) {
     for (size_t i = 0; i < 3; i++)
         if (!(*vectors[i] = magpie_alloc(numbers, sizeof(float)))) return MAGPIE_E_NO_MEMORY;
     status = sink_open(&e->sink, given.format, given.output, e->dimension);
-    return status == MAGPIE_OK ? handover_start(write_block, &e->sink, &e->writer) : status;
+    return status == MAGPIE_OK ? magpie_handover_start(write_block, &e->sink, &e->writer) : status;
 }
 
 static void close_all(encoding *e) {
