@@ -1,10 +1,11 @@
 """kill -9 at random moments of an ingest. Whatever the moment: the store is sound, every acknowledged item is in it,
 and a second run computes exactly the vectors of what is not, of texts, of pictures and of sounds, so that of what the
-killed run had begun no more is done twice than the batches that were open.
+killed run had begun no more is done twice than the batches that were open. What the catalogue does not have is gone.
 
 kill_test.py [ROUNDS [SEED]]; each stage once by default. Stages take turns: what a job does is seen from outside, by
-which files it opens and writes (inotify), and it is killed at some such event of the stage, some milliseconds later.
-Every second round replaces half of a filled store, so that tombstones and replaced rows are caught in the act too.
+which files it opens and writes (inotify), and by what it acknowledges; it is killed at some such event of the stage, some
+milliseconds later. Every second round replaces half of a filled store, so that tombstones, replaced rows and deletes are
+caught in the act too.
 Both runs meet bad lines and broken pictures and sounds, which must be in the rejects file once each."""
 import ctypes
 import json
@@ -24,13 +25,16 @@ from sample import (assert_complete, binary, item, model_or_skip, run, run_json,
 
 MODEL = model_or_skip()
 ITEMS, COMMIT, BAD_EVERY, BROKEN_EVERY = 600, 16, 97, 60
-OPEN_BATCHES = 1  # that a killed run may have encoded in vain
+GONE = 100  # items of a filled store that the catalogue does not have
+OPEN_BATCHES = 2  # that a killed run may have encoded in vain: one is committed while the next one is encoded
+BAD_LINE = '{"id": "bad", "colour": "red"}\n'  # its id can be read: else nothing would be deleted
 # By the key of a line: every how many items have such a file, its ending, how it is written, what the report calls it.
 FILES = {"image": (3, "png", write_picture, "pictures"), "audio": (4, "wav", write_sound, "sounds")}
 # What is waited for, and the seconds after it within which the kill comes. Texts are the first that is encoded after a
-# commit; what is read is looked up in the store before anything is encoded.
+# commit; what is read is looked up in the store before anything is encoded; deletes follow the last acknowledgement.
 STAGES = {"reading": ("catalogue", 0.1), "texts": ("commit", 0.05), "pictures": ("image", 0.002),
-          "sounds": ("audio", 0.005), "committing": ("commit", 0.001), "index": ("index", 0.02), "any": ("catalogue", None)}
+          "sounds": ("audio", 0.005), "committing": ("commit", 0.001), "deleting": ("acknowledged", 0.01),
+          "index": ("index", 0.02), "any": ("catalogue", None)}
 IN_MODIFY, IN_OPEN, IN_CREATE = 2, 0x20, 0x100
 
 
@@ -46,10 +50,8 @@ class Watch:
     def close(self):
         os.close(self.file)
 
-    def events(self, seconds):
-        """(kind, name) of what has happened, once something has."""
-        if not select.select([self.file], [], [], seconds)[0]:
-            return
+    def events(self):
+        """(kind, name) of what has happened; waits for something to."""
         data, at = os.read(self.file, 1 << 16), 0
         while at < len(data):
             _, mask, _, size = struct.unpack_from("iIII", data, at)
@@ -73,7 +75,7 @@ def ingest_arguments(catalogue, store):
         folder = os.path.join(os.path.dirname(catalogue), kind + "-model")
         if os.path.exists(folder):
             models += [f"--{kind}-model", folder]
-    return ["ingest", catalogue, "--store", store, *models, "--commit", COMMIT]
+    return ["ingest", catalogue, "--store", store, *models, "--commit", COMMIT, "--delete-missing"]
 
 
 def add_files(kind, folder, items):
@@ -99,8 +101,12 @@ def write_with_bad_lines(path, items):
         lines = file.readlines()
     with open(path, "w", encoding="utf-8") as file:
         for number, line in enumerate(lines):
-            file.write(("{bad\n" if number % BAD_EVERY == 0 else "") + line)
+            file.write((BAD_LINE if number % BAD_EVERY == 0 else "") + line)
     return len(range(0, len(items), BAD_EVERY))
+
+
+def items_that_go():
+    return [item(i) for i in range(ITEMS, ITEMS + GONE)]
 
 
 # When to kill: so many seconds after event number `count` of a kind.
@@ -113,39 +119,41 @@ def watched_ingest(catalogue, store, moment):
     were opened."""
     command = [binary(), *map(str, ingest_arguments(catalogue, store)), "--acknowledge"]
     os.makedirs(store, exist_ok=True)
-    watch, seen, opened = Watch(os.path.dirname(catalogue), store), Counter(), set()
-
-    def look(seconds):
-        for kind, name in watch.events(seconds):
-            seen[kind] += 1
-            if kind in FILES:
-                opened.add(name)
-            if kind == moment.kind and seen[kind] == moment.count:
-                time.sleep(moment.delay)
-                process.kill()
-
+    watch, seen, opened, printed = Watch(os.path.dirname(catalogue), store), Counter(), set(), b""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            look(0.05)
-        look(0)
-        out = process.stdout.read().decode()
+        out = process.stdout.fileno()
+        while process.poll() is None or select.select([watch.file], [], [], 0)[0]:
+            ready = select.select([watch.file, out], [], [], 0.05)[0]
+            events = list(watch.events()) if watch.file in ready else []
+            if out in ready:
+                printed += (read := os.read(out, 1 << 16))
+                events += [("acknowledged", "")] * read.count(b"\n")
+            for kind, name in events:
+                seen[kind] += 1
+                if kind in FILES:
+                    opened.add(name)
+                if kind == moment.kind and seen[kind] == moment.count:
+                    time.sleep(moment.delay)
+                    process.kill()
+        printed += process.stdout.read()
     watch.close()
-    return out[:out.rfind("\n") + 1].splitlines(), seen, opened
+    return printed[:printed.rfind(b"\n") + 1].decode().splitlines(), seen, opened
 
 
 def killed_round(catalogue, store, items, bad, files, moment):
-    """How many items were durable, and how many pictures and sounds were opened twice."""
-    before = run_json("stats", "--store", store)["items"] if os.path.exists(store) else 0
+    """How many items were durable, and how many had a picture or sound opened in vain."""
+    before = stored_texts(store, [one["id"] for one in items])
     acknowledged, _, opened = watched_ingest(catalogue, store, moment)
     texts = stored_texts(store, [one["id"] for one in items])
     durable = {one["id"] for one in items if texts.get(one["id"]) == one["text"]}
     assert len(acknowledged) == len(set(acknowledged)), "acknowledged twice"
     assert set(acknowledged) <= durable, f"lost: {set(acknowledged) - durable}"
+    assert set(before) <= set(texts), f"lost: {set(before) - set(texts)}"
     if texts:
         assert run_json("check", "--store", store)["problems"] == []
-        assert run_json("stats", "--store", store)["items"] >= before
+    gone = stored_texts(store, [one["id"] for one in items_that_go()])
     second = run_json(*ingest_arguments(catalogue, store), expected=3)
-    assert second["rejected"] == bad, second
+    assert (second["rejected"], second["deleted"]) == (bad, len(gone)), second
     assert second["encoded"] == len(items) - len(durable), f"{len(durable)} were durable, {second['encoded']} encoded"
     for kind, (whole, broken) in files.items():
         expected = {"encoded": len(set(whole) - durable), "refused": len(broken)}
@@ -160,14 +168,14 @@ def killed_round(catalogue, store, items, bad, files, moment):
     for kind, (_, broken) in files.items():
         assert [one["id"] for one in rejects if one.get("modality") == kind] == broken, f"each broken {kind} once"
     print(f"killed after {moment.kind} {moment.count} and {moment.delay * 1e3:.1f} ms: {len(acknowledged)} acknowledged, "
-          f"{len(durable)} durable, {len(in_vain)} begun in vain; then went on after line {second['resumed_at']} and "
+          f"{len(durable)} durable, {len(in_vain)} begun in vain, {len(gone)} to delete; then went on after line {second['resumed_at']} and "
           f"encoded {second['encoded']}", flush=True)
     return len(durable), len(in_vain)
 
 
 def choose_moment(dice, stage, seen, whole):
     kind, within = STAGES[stage]
-    return Moment(kind, dice.randint(1, seen[kind]), dice.uniform(0, whole if within is None else within))
+    return Moment(kind, ITEMS if stage == "deleting" else dice.randint(1, seen[kind]), dice.uniform(0, whole if within is None else within))
 
 
 def main():
@@ -178,7 +186,7 @@ def main():
     items = [item(i) for i in range(ITEMS)]
     with tempfile.TemporaryDirectory() as folder:
         catalogue, filled, store = (os.path.join(folder, name) for name in ("catalogue.jsonl", "filled", "store"))
-        write_catalogue(catalogue, [item(i, seed=2) for i in range(0, ITEMS, 2)])
+        write_catalogue(catalogue, [item(i, seed=2) for i in range(0, ITEMS, 2)] + items_that_go())
         run_json(*ingest_arguments(catalogue, filled))
         files = {kind: add_files(kind, folder, items) for kind in FILES}
         bad = write_with_bad_lines(catalogue, items)
