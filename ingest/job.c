@@ -249,6 +249,7 @@ static magpie_status launch(job *j, bool last) {
     if (status == MAGPIE_OK) status = magpie_rejects_sync(&j->rejects);
     if (status == MAGPIE_OK) status = settle(j);
     if (status != MAGPIE_OK) return status;
+    if (j->options->dry_run) count_items(j, &j->in.pending, &j->progress);
     const magpie_intake filled = j->in;
     j->checkpoint.rejects_bytes = j->rejects.size;
     j->in = j->behind.in;
@@ -259,6 +260,7 @@ static magpie_status launch(job *j, bool last) {
     j->behind.progress = j->progress;
     count_items(j, &j->behind.in.pending, &j->behind.progress);
     magpie_pending_clear(&j->in.pending);
+    if (j->options->dry_run) return MAGPIE_OK;
     j->behind.given = true;
     return magpie_handover_give(j->committer, &j->behind);
 }
@@ -268,7 +270,7 @@ static magpie_status flush(job *j, bool last) {
     magpie_status status = launch(j, last);
     if (status == MAGPIE_OK && last) status = settle(j);
     if (status == MAGPIE_OK) status = magpie_intake_renew_snapshot(&j->in);
-    if (status == MAGPIE_OK && !last) status = stop_if_cancelled(j);
+    if (status == MAGPIE_OK && !last && j->begun) status = stop_if_cancelled(j);
     if (status != MAGPIE_OK) return status;
     status = report(j, true);
     return last && status == MAGPIE_E_CANCELLED ? MAGPIE_OK : status; /* too late */
@@ -333,6 +335,7 @@ static magpie_status judge(job *j, const magpie_item *item, const magpie_item *s
     if (!before) before = magpie_pending_find(&j->behind.in.pending, item->id);
     if (before) same = magpie_same_content(&before->line.item, item);
     if (before || stored) *out = same ? REPEATED : CONTRADICTED;
+    if (!before && !stored && j->options->dry_run) *out = REPEATED;
     return MAGPIE_OK;
 }
 
@@ -386,6 +389,7 @@ static magpie_status commit_deletes(job *j) {
 static magpie_status delete_if_missing(void *context, const magpie_item *item) {
     job *j = context;
     if (magpie_id_set_has(&j->seen, item->id) || magpie_id_set_has(&j->bad, item->id)) return MAGPIE_OK;
+    if (j->options->dry_run) return j->progress.deleted++, MAGPIE_OK;
     magpie_status status = magpie_batch_delete(j->in.batch, item->id);
     return status == MAGPIE_OK && magpie_batch_count(j->in.batch) >= DELETE_ITEMS ? commit_deletes(j)
                                                                                   : status;
@@ -427,24 +431,25 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
     if (status == MAGPIE_OK)
         status = magpie_catalogue_check_rejects(j->options->catalogues, j->options->catalogue_count,
                                                 j->options->rejects);
-    if (status == MAGPIE_OK) status = magpie_job_lock(&j->self, store, j->options->wait);
+    const bool writes = !j->options->dry_run;
+    if (status == MAGPIE_OK && writes) status = magpie_job_lock(&j->self, store, j->options->wait);
     if (status == MAGPIE_OK) status = magpie_intake_bind(&j->in);
     if (status == MAGPIE_OK) status = magpie_intake_twin(&j->in, &j->behind.in);
     if (status == MAGPIE_OK) status = magpie_intake_renew_snapshot(&j->in);
-    if (status == MAGPIE_OK)
+    if (status == MAGPIE_OK && writes)
         status = magpie_checkpoint_load(j->in.snapshot, &j->identity, &j->checkpoint, &j->checkpoint_stored);
     if (status == MAGPIE_OK)
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
     j->resumed = j->checkpoint;
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
     j->prefix_seen = j->checkpoint.lines == 0;
-    if (status == MAGPIE_OK) status = record_begin(j);
     j->behind.identity = &j->identity;
     j->behind.job = &j->self;
+    if (status != MAGPIE_OK || !writes) return status;
+    status = record_begin(j);
     return status == MAGPIE_OK ? magpie_handover_start(commit, NULL, &j->committer) : status;
 }
 
-/* What was whole of a file that is damaged is committed, and then the job ends with these words. */
 static magpie_status keep_what_is_whole(job *j) {
     char words[1024];
     snprintf(words, sizeof words, "%s", magpie_error());
@@ -456,6 +461,7 @@ static magpie_status read_sources(job *j) {
     magpie_entry entry;
     bool got;
     const size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
+    const size_t most_bytes = j->options->batch_bytes ? j->options->batch_bytes : COMMIT_BYTES;
     magpie_status status;
     while ((status = magpie_sources_next(j->sources, &entry, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
@@ -465,7 +471,7 @@ static magpie_status read_sources(job *j) {
         j->checkpoint.offset = entry.line.end_offset;
         j->checkpoint.line = entry.line.number;
         j->checkpoint.lines++;
-        if (status == MAGPIE_OK && (j->in.pending.count >= most || j->in.pending.bytes >= COMMIT_BYTES))
+        if (status == MAGPIE_OK && (j->in.pending.count >= most || j->in.pending.bytes >= most_bytes))
             status = flush(j, false);
         if (status == MAGPIE_OK) status = report(j, false);
         if (status != MAGPIE_OK) return status;
