@@ -7,13 +7,14 @@
  * HASHES. Each is XXH3-128 over the lengths and hashes of its parts, so that moving a byte from one part to
  * the next changes it. The content hash has everything but the id; that of the text is what its vector is
  * made of. */
+#include "catalogue.h"
 #include "canonical.h"
-#include "ingest.h"
 #include "timestamp.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <xxhash.h>
 
 enum { HASH_VERSION = 1 /* a change makes every item look new: all vectors are computed again */ };
@@ -28,13 +29,30 @@ typedef struct parts {
     magpie_text memory; /* every string with a NUL behind it, one after the other */
     part id, text, image, audio, attributes;
     int64_t timestamp;
+    bool with_data; /* references may be data: URLs */
 } parts;
+
+static const char data_scheme[] = "data:";
+
+static bool is_data(magpie_string reference) {
+    const size_t size = sizeof data_scheme - 1;
+    return reference.size >= size && strncasecmp(reference.data, data_scheme, size) == 0;
+}
 
 static magpie_status append_string(parts *p, const char *key, const json_t *value, part *out) {
     if (!json_is_string(value)) return magpie_fail(MAGPIE_E_INPUT, "%s should be a string", key);
     *out = (part){p->memory.size, json_string_length(value), true};
     magpie_text_append(&p->memory, json_string_value(value), out->size + 1);
     return magpie_text_status(&p->memory);
+}
+
+static magpie_status append_reference(parts *p, const char *key, const json_t *value, part *out) {
+    magpie_status status = append_string(p, key, value, out);
+    if (status != MAGPIE_OK || p->with_data || !is_data((magpie_string){json_string_value(value), out->size}))
+        return status;
+    return magpie_fail(MAGPIE_E_INPUT,
+                       "%s is a data: URL: a store keeps references to files; magpie encode takes these",
+                       key);
 }
 
 static magpie_status read_id(parts *p, const json_t *root) {
@@ -76,8 +94,8 @@ static magpie_status read_key(parts *p, const char *key, const json_t *value) {
     bool null = json_is_null(value);              /* as good as absent, but not as an id */
     if (strcmp(key, "id") == 0) return MAGPIE_OK; /* has been read */
     if (strcmp(key, "text") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->text);
-    if (strcmp(key, "image") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->image);
-    if (strcmp(key, "audio") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->audio);
+    if (strcmp(key, "image") == 0) return null ? MAGPIE_OK : append_reference(p, key, value, &p->image);
+    if (strcmp(key, "audio") == 0) return null ? MAGPIE_OK : append_reference(p, key, value, &p->audio);
     if (strcmp(key, "attributes") == 0) return null ? MAGPIE_OK : read_attributes(p, value);
     if (strcmp(key, "timestamp") == 0) return null ? MAGPIE_OK : read_timestamp(p, value);
     return magpie_fail(MAGPIE_E_INPUT,
@@ -99,20 +117,18 @@ static magpie_status read_object(parts *p, json_t *root) {
     return status;
 }
 
-static magpie_status read_line(parts *p, const char *line, size_t size) {
-    if (size > MAGPIE_LINE_MAX)
-        return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", size,
-                           MAGPIE_LINE_MAX);
+magpie_status magpie_catalogue_load(const char *line, size_t size, size_t limit, json_t **out) {
+    *out = NULL;
+    if (size > limit)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %zu", size, limit);
     magpie_status status = magpie_utf8_check((magpie_string){line, size});
     if (status != MAGPIE_OK) return magpie_fail(status, "broken UTF-8: %s", magpie_error());
     if (size >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0)
         line += 3, size -= 3; /* what Windows begins files with */
     json_error_t error;
-    json_t *root = json_loadb(line, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!root) return magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text);
-    status = read_object(p, root);
-    json_decref(root);
-    return status;
+    *out = json_loadb(line, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    return *out ? MAGPIE_OK
+                : magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text);
 }
 
 static magpie_string resolve(const parts *p, part where) {
@@ -133,9 +149,9 @@ static void hash_parts(const magpie_string *strings, size_t n, int64_t number, u
     out[1] = hash.high64;
 }
 
-magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
-    parts p = {.timestamp = INT64_MIN};
-    magpie_status status = read_line(&p, line, size);
+magpie_status magpie_catalogue_take(json_t *root, bool with_data, magpie_catalogue_line *out) {
+    parts p = {.timestamp = INT64_MIN, .with_data = with_data};
+    magpie_status status = read_object(&p, root);
     *out = (magpie_catalogue_line){.memory = p.memory.data};
     out->item.id = resolve(&p, p.id);
     out->item.timestamp = INT64_MIN;
@@ -155,6 +171,50 @@ magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catal
     return MAGPIE_OK;
 }
 
+static magpie_status parse(const char *line, size_t size, size_t limit, bool with_data,
+                           magpie_catalogue_line *out) {
+    json_t *root;
+    *out = (magpie_catalogue_line){0};
+    magpie_status status = magpie_catalogue_load(line, size, limit, &root);
+    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, with_data, out);
+    json_decref(root);
+    return status;
+}
+
+magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
+    return parse(line, size, MAGPIE_LINE_MAX, false, out);
+}
+
+magpie_status magpie_catalogue_parse_data(const char *line, size_t size, magpie_catalogue_line *out) {
+    return parse(line, size, MAGPIE_DATA_LINE_MAX, true, out);
+}
+
+/* ---- the way back --------------------------------------------------------------------------------------- */
+
+static void append_member(magpie_text *line, const char *key, magpie_string value) {
+    if (!value.size) return;
+    magpie_text_printf(line, ",\"%s\":", key);
+    magpie_text_json_string(line, value.data, value.size);
+}
+
+void magpie_catalogue_append(const magpie_item *item, magpie_text *line) {
+    magpie_text_printf(line, "{\"id\":");
+    magpie_text_json_string(line, item->id.data, item->id.size);
+    append_member(line, "text", item->text);
+    append_member(line, "image", item->image);
+    append_member(line, "audio", item->audio);
+    if (item->timestamp != INT64_MIN) {
+        long long millis = llabs(item->timestamp);
+        magpie_text_printf(line, ",\"timestamp\":%s%lld.%03lld", item->timestamp < 0 ? "-" : "",
+                           millis / 1000, millis % 1000);
+    }
+    if (!item->attributes.size) return;
+    magpie_text_printf(line, ",\"attributes\":");
+    magpie_text_append(line, item->attributes.data, item->attributes.size);
+}
+
+/* ---- references ----------------------------------------------------------------------------------------- */
+
 char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {
     magpie_text path = {0};
     const char *slash = strcmp(catalogue, "-") == 0 ? NULL : strrchr(catalogue, '/');
@@ -164,6 +224,60 @@ char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {
     if (magpie_text_status(&path) == MAGPIE_OK) return path.data;
     magpie_text_free(&path);
     return NULL;
+}
+
+static magpie_status decode(magpie_string reference, magpie_media *out, void **memory) {
+    size_t size;
+    unsigned char *bytes = malloc(magpie_base64_room(reference.size) + 1);
+    if (!bytes) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    magpie_status status = magpie_base64_decode(reference, bytes, &size);
+    *memory = bytes;
+    *out = (magpie_media){.bytes = {(char *)bytes, size}};
+    return status;
+}
+
+magpie_status magpie_catalogue_open(const char *catalogue, magpie_string reference, magpie_media *out,
+                                    void **memory) {
+    *memory = NULL;
+    if (is_data(reference)) return decode(reference, out, memory);
+    char *path = magpie_catalogue_resolve(catalogue, reference);
+    *memory = path;
+    *out = (magpie_media){.path = path};
+    return path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+}
+
+/* Two hexadecimal digits; -1: they are none. */
+static int hexadecimal(const char *at) {
+    static const char digits[] = "0123456789abcdef";
+    int value = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *digit = at[i] ? strchr(digits, at[i] | 0x20) : NULL;
+        if (!digit) return -1;
+        value = value * 16 + (int)(digit - digits);
+    }
+    return value;
+}
+
+magpie_status magpie_catalogue_data_name(magpie_string reference, magpie_text *out) {
+    static const char parameter[] = ";name=";
+    const char *comma = is_data(reference) ? memchr(reference.data, ',', reference.size) : NULL;
+    magpie_text_clear(out);
+    if (!is_data(reference))
+        return magpie_text_append(out, reference.data, reference.size), magpie_text_status(out);
+    const char *at =
+        comma ? memmem(reference.data, (size_t)(comma - reference.data), parameter, sizeof parameter - 1)
+              : NULL;
+    for (at = at ? at + sizeof parameter - 1 : comma; at && at < comma && *at != ';'; at++) {
+        int value = *at == '%' && comma - at > 2 ? hexadecimal(at + 1) : -1;
+        char byte = value >= 0 ? (char)value : *at;
+        magpie_text_append(out, &byte, 1);
+        if (value >= 0) at += 2;
+    }
+    magpie_status status = magpie_text_status(out);
+    if (status == MAGPIE_OK && (!out->size || magpie_utf8_check((magpie_string){out->data, out->size})))
+        status = magpie_fail(MAGPIE_E_INPUT, "a data: URL of an item should say what its file is called: "
+                                             "data:image/png;name=cats%%2F1.png;base64,...");
+    return status;
 }
 
 void magpie_catalogue_line_free(magpie_catalogue_line *line) {

@@ -6,11 +6,13 @@
 #include "ingest.h"
 #include "media.h"
 #include "pending.h"
+#include "vector_line.h"
 
 typedef struct magpie_intake { /* all zero is a valid empty one */
     magpie_store *store;
     const magpie_ingest_options *options; /* catalogue and labels alone are looked at */
-    magpie_text_encoder *text_encoder;    /* NULL: none is given */
+    magpie_space_model text;              /* what fills the text space; dimension 0: nothing does */
+    magpie_text_encoder *text_encoder;    /* NULL: none, or the vectors come with the lines */
     uint64_t text_salt;                   /* another prefix gives other vectors */
     magpie_medium media[MAGPIE_MEDIA];
     const magpie_fusion *fusion; /* NULL: nothing fills the fused space */
@@ -31,14 +33,21 @@ MAGPIE_CHECK_RESULT magpie_status magpie_intake_bind(magpie_intake *in);
 uint64_t magpie_intake_salt(const magpie_intake *in);
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_renew_snapshot(magpie_intake *in);
 
+/* Where relative references begin. */
+static inline const char *magpie_intake_base(const magpie_intake *in) {
+    return in->options->media_base ? in->options->media_base : in->options->catalogue;
+}
+
 static inline bool magpie_same_content(const magpie_item *a, const magpie_item *b) {
     return a->content_hash[0] == b->content_hash[0] && a->content_hash[1] == b->content_hash[1];
 }
 
 /* What is to become of an item whose line was parsed; sets its hashes and problems to what they will be.
+ *     given    the vectors that the line has, in place of encoders; NULL: there are encoders
  *     stored   what the snapshot has under its id; NULL: nothing
  *     same     the store has what would come of it, and there is nothing to do */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item,
+                                                     const magpie_line_vectors *given,
                                                      const magpie_item *stored, magpie_vector_plan *plan,
                                                      bool *same);
 /* The same for an item that differs in its attributes alone, whatever has become of what its vectors are made

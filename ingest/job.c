@@ -18,6 +18,7 @@
 #include "id_set.h"
 #include "intake.h"
 #include "rejects.h"
+#include "vector_input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ typedef struct job {
     magpie_id_set seen;           /* ids of lines that parsed: read by this run, or by read_prefix */
     bool prefix_seen;
     magpie_rejects rejects;
+    magpie_line_vectors given; /* that the line at hand has, in place of what encoders would compute */
     double started, reported;
 } job;
 
@@ -138,18 +140,30 @@ static magpie_status flush(job *j, bool last) {
 
 static bool is_blank(const magpie_line *line) { return strspn(line->data, " \t\r") == line->size; }
 
+/* MAGPIE_E_INPUT and MAGPIE_E_TOO_LARGE are the line's. */
+static magpie_status parse_line(job *j, const magpie_line *line, magpie_catalogue_line *out) {
+    magpie_vector_input *vectors = j->options->vectors;
+    *out = (magpie_catalogue_line){0};
+    if (line->too_long)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", line->size,
+                           vectors ? MAGPIE_DATA_LINE_MAX : MAGPIE_LINE_MAX);
+    return vectors ? magpie_vector_input_parse(vectors, line, out, &j->given)
+                   : magpie_catalogue_parse(line->data, line->size, out);
+}
+
 /* Puts the ids of the lines before the checkpoint into the set of those seen. */
 static magpie_status read_prefix(job *j) {
     magpie_lines *lines;
     magpie_line line;
     bool got = true, was_there;
-    magpie_status status = magpie_lines_open(j->identity.path, MAGPIE_LINE_MAX, 0, 0, &lines);
+    magpie_status status = magpie_lines_open(
+        j->identity.path, j->options->vectors ? MAGPIE_DATA_LINE_MAX : MAGPIE_LINE_MAX, 0, 0, &lines);
     if (status != MAGPIE_OK) return status;
     while (status == MAGPIE_OK && (status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got &&
            line.number <= j->progress.resumed_at) {
         magpie_catalogue_line parsed;
         if (line.too_long) continue;
-        if (magpie_catalogue_parse(line.data, line.size, &parsed) == MAGPIE_OK)
+        if (parse_line(j, &line, &parsed) == MAGPIE_OK)
             status = magpie_id_set_add(&j->seen, parsed.item.id, &was_there);
         magpie_catalogue_line_free(&parsed);
         if (status == MAGPIE_OK) status = report(j, false);
@@ -188,24 +202,27 @@ static magpie_status take_item(job *j, const magpie_line *line, magpie_catalogue
     }
     magpie_vector_plan plan;
     bool same;
-    status = magpie_intake_plan(&j->in, &parsed->item, stored, &plan, &same);
+    const magpie_line_vectors *given = j->options->vectors ? &j->given : NULL;
+    status = magpie_intake_plan(&j->in, &parsed->item, given, stored, &plan, &same);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
-        if (j->in.media[m].encoder) status = note_refused(j, line->number, &parsed->item, m);
+        if (j->in.media[m].model.dimension) status = note_refused(j, line->number, &parsed->item, m);
     if (status != MAGPIE_OK) return status;
     if (same) return j->progress.unchanged++, MAGPIE_OK;
-    return magpie_pending_add(&j->in.pending, parsed, line, &plan);
+    status = magpie_pending_add(&j->in.pending, parsed, line, &plan);
+    const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, j};
+    return status == MAGPIE_OK && given ? magpie_pending_give(&j->in.pending, given, j->in.media, &hooks)
+                                        : status;
 }
 
 static magpie_status take_line(job *j, const magpie_line *line) {
-    magpie_catalogue_line parsed = {0};
-    magpie_status status;
-    if (line->too_long)
-        status = magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", line->size,
-                             MAGPIE_LINE_MAX);
-    else if (is_blank(line))
-        return MAGPIE_OK;
-    else
-        status = magpie_catalogue_parse(line->data, line->size, &parsed);
+    magpie_catalogue_line parsed;
+    bool is_header = false;
+    if (!line->too_long && is_blank(line)) return MAGPIE_OK;
+    magpie_status status = j->options->vectors && !line->too_long
+                               ? magpie_vector_input_check(j->options->vectors, line, &is_header)
+                               : MAGPIE_OK;
+    if (status != MAGPIE_OK || is_header) return status;
+    status = parse_line(j, line, &parsed);
     if (status == MAGPIE_OK)
         status = take_item(j, line, &parsed);
     else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE)
@@ -217,7 +234,7 @@ static magpie_status take_line(job *j, const magpie_line *line) {
 /* ---- the job ------------------------------------------------------------------------------------------- */
 
 static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_encoders *encoders) {
-    if (!encoders->text && !encoders->image && !encoders->audio)
+    if (!encoders->text && !encoders->image && !encoders->audio && !j->options->vectors)
         return magpie_fail(MAGPIE_E_ARGUMENT,
                            "an ingest needs an encoder, of texts, of pictures or of sounds");
     magpie_status status = magpie_intake_begin(&j->in, store, encoders, j->options);
@@ -236,16 +253,26 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
     return status;
 }
 
-static magpie_status read_catalogue(job *j) {
-    magpie_lines *lines;
+static magpie_status open_lines(job *j, magpie_lines **out) {
+    const uint64_t offset = j->checkpoint.offset;
+    const size_t before = (size_t)j->checkpoint.lines;
+    return j->options->vectors
+               ? magpie_vector_input_start(j->options->vectors, offset, before, out)
+               : magpie_lines_open(j->options->catalogue, MAGPIE_LINE_MAX, offset, before, out);
+}
+
+/* The first that an input of vectors has looked at already comes once more. */
+static magpie_status next_line(job *j, magpie_lines *lines, magpie_line *line, bool *got) {
+    return j->options->vectors ? magpie_vector_input_next(j->options->vectors, line, got)
+                               : magpie_lines_next(lines, line, got);
+}
+
+static magpie_status read_lines(job *j, magpie_lines *lines) {
     magpie_line line;
     bool got;
+    magpie_status status;
     size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
-    magpie_status status = magpie_lines_open(j->options->catalogue, MAGPIE_LINE_MAX, j->checkpoint.offset,
-                                             (size_t)j->checkpoint.lines, &lines);
-    if (status != MAGPIE_OK) return status;
-    j->progress.total_bytes = magpie_lines_total_bytes(lines);
-    while ((status = magpie_lines_next(lines, &line, &got)) == MAGPIE_OK && got) {
+    while ((status = next_line(j, lines, &line, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
         j->progress.bytes = line.end_offset;
         status = take_line(j, &line);
@@ -256,7 +283,16 @@ static magpie_status read_catalogue(job *j) {
         if (status == MAGPIE_OK) status = report(j, false);
         if (status != MAGPIE_OK) break;
     }
-    magpie_lines_close(lines);
+    return status;
+}
+
+static magpie_status read_catalogue(job *j) {
+    magpie_lines *lines;
+    magpie_status status = open_lines(j, &lines);
+    if (status != MAGPIE_OK) return status;
+    j->progress.total_bytes = magpie_lines_total_bytes(lines);
+    status = read_lines(j, lines);
+    if (!j->options->vectors) magpie_lines_close(lines);
     if (status == MAGPIE_OK) status = flush(j, true);
     return status == MAGPIE_OK ? magpie_rejects_sync(&j->rejects) : status;
 }
@@ -265,6 +301,7 @@ static void end(job *j) {
     magpie_rejects_close(&j->rejects);
     magpie_intake_free(&j->in);
     magpie_id_set_free(&j->seen);
+    magpie_line_vectors_free(&j->given);
     magpie_catalogue_identity_free(&j->identity);
 }
 

@@ -5,6 +5,7 @@
 #include "labelling.h"
 #include "media.h"
 #include "rejects.h"
+#include "vector_line.h"
 
 typedef enum magpie_vector_state {
     MAGPIE_VECTOR_NONE,   /* the item shall have none in this space */
@@ -29,7 +30,8 @@ typedef struct magpie_pending_item {
     magpie_vector_plan plan;
     size_t made[MAGPIE_SPACES]; /* which of the vectors that were computed for this space */
     char *problems;             /* owned; NULL: none came up in this run */
-    bool refused;               /* found bad on its way, and reported: to be passed over */
+
+    bool refused; /* found bad on its way, and reported: to be passed over */
 } magpie_pending_item;
 
 typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a valid empty one */
@@ -53,6 +55,9 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
                                                      const magpie_line *source,
                                                      const magpie_vector_plan *plan);
+/* The vector that was made for the item; NULL: none was. */
+const float *magpie_pending_vector(const magpie_pending *pending, const magpie_pending_item *item,
+                                   magpie_space space);
 /* NULL where it is not among them. Looks at each: to be asked only where there is reason to. */
 const magpie_pending_item *magpie_pending_find(const magpie_pending *pending, magpie_string id);
 void magpie_pending_clear(magpie_pending *pending);
@@ -69,6 +74,11 @@ typedef struct magpie_pending_hooks {
     void *context;
 } magpie_pending_hooks;
 
+/* What the line of the item that was added last has, in place of what would be computed. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pending_give(magpie_pending *pending,
+                                                      const magpie_line_vectors *given,
+                                                      const magpie_medium media[MAGPIE_MEDIA],
+                                                      const magpie_pending_hooks *hooks);
 /* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. References
  * are those of `catalogue`. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,

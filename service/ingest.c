@@ -1,9 +1,8 @@
 /* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
 #include "command.h"
 #include "heads.h"
-#include "ingest.h"
+#include "ingest_into.h"
 #include "interrupt.h"
-#include "model.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
@@ -16,7 +15,7 @@
 enum { COMMIT_MOST = 1 << 20, LABELS_MOST = 16 };
 
 static struct {
-    const char *rejects;
+    const char *rejects, *media_base;
     size_t commit_items;
     bool acknowledge;
     const char *labels[LABELS_MOST]; /* [label_count] */
@@ -119,10 +118,12 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
     return code == EXIT_FINE && has_rejects(p) ? EXIT_MISSING : code;
 }
 
-static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
-                             magpie_labels *const *labels, const char *catalogue, const char *rejects) {
+static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoders,
+                      magpie_labels *const *labels, const ingest_source *source, const char *rejects) {
     run r = {0};
-    const magpie_ingest_options options = {.catalogue = catalogue,
+    const magpie_ingest_options options = {.catalogue = source->catalogue,
+                                           .media_base = given.media_base,
+                                           .vectors = source->vectors,
                                            .rejects = rejects,
                                            .commit_items = given.commit_items,
                                            .labels = (const magpie_labels *const *)labels,
@@ -178,30 +179,42 @@ static magpie_status open_store(const model_folders *folders, const model_encode
     return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
 }
 
-static exit_code run_ingest(char **operands, int count) {
-    (void)count;
-    model_folders folders;
-    model_encoder opened[SENSES] = {0};
+exit_code ingest_into(const ingest_source *source) {
     magpie_store *store = NULL;
     magpie_fusion *fusion = NULL;
     magpie_labels *labels[LABELS_MOST] = {0};
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
     const char *rejects = given.rejects ? given.rejects : own_rejects;
-    magpie_status status = rejects ? check_catalogue(operands[0]) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = model_find(&folders);
-    if (status == MAGPIE_OK) status = open_labels(labels);
-    if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
-    if (status == MAGPIE_OK) status = open_store(&folders, opened, &store, &fusion);
-    const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
-                                             opened[SENSE_AUDIO].audio, fusion};
-    exit_code code =
-        status == MAGPIE_OK ? ingest_into(store, &encoders, labels, operands[0], rejects) : print_failure();
+    magpie_status status = rejects ? open_labels(labels) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = open_store(source->folders, source->encoders, &store, &fusion);
+    const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
+                                             source->encoders[SENSE_IMAGE].image,
+                                             source->encoders[SENSE_AUDIO].audio, fusion};
+    exit_code code = status == MAGPIE_OK ? fill(store, &encoders, labels, source, rejects) : print_failure();
     magpie_store_close(store);
     magpie_fusion_close(fusion);
     for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
-    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
     free(own_rejects);
     return code;
+}
+
+static exit_code run_ingest(char **operands, int count) {
+    (void)count;
+    model_folders folders;
+    model_encoder opened[SENSES] = {0};
+    magpie_status status = check_catalogue(operands[0]);
+    if (status == MAGPIE_OK) status = model_find(&folders);
+    if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
+    exit_code code = status == MAGPIE_OK ? ingest_into(&(ingest_source){operands[0], &folders, opened, NULL})
+                                         : print_failure();
+    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
+    return code;
+}
+
+magpie_status ingest_parse_media_root(const char *value, void *target) {
+    char *folder = *value ? magpie_path_join(value, "") : NULL; /* lasts as long as the process */
+    *(const char **)target = folder;
+    return folder ? MAGPIE_OK : magpie_fail(MAGPIE_E_ARGUMENT, "a folder is wanted");
 }
 
 static magpie_status parse_labels_model(const char *value, void *target) {
@@ -219,7 +232,12 @@ static magpie_status parse_least(const char *value, void *target) {
     return magpie_fail(MAGPIE_E_ARGUMENT, "a number from 0 to 1 is wanted, not \"%s\"", value);
 }
 
-static const option_row own_options[] = {
+const option_row ingest_options[] = {
+    {.name = "media-root",
+     .argument = "DIR",
+     .parse = ingest_parse_media_root,
+     .target = &given.media_base,
+     .help = "what relative paths of pictures and sounds are relative to (default: the catalogue's folder)"},
     {.name = "rejects",
      .argument = "FILE",
      .string = &given.rejects,
@@ -247,7 +265,7 @@ static const option_row own_options[] = {
 
 static const option_row *const tables[] = {
     storage_options,       model_options,          heads_weight_options,
-    audio_seconds_options, passage_prefix_options, own_options,
+    audio_seconds_options, passage_prefix_options, ingest_options,
     json_options,          build_options,          NULL};
 
 const command ingest_command = {
