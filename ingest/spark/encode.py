@@ -93,10 +93,11 @@ def encode(command, rows):
         said = words.read().decode(errors="replace").strip()
     if failures:
         raise failures[0]
+    part = f"partition {TaskContext.get().partitionId()}"
     if code not in FINE:
-        raise RuntimeError(f"magpie encode ended with {code}: {said[-WORDS_MOST:]}")
+        raise RuntimeError(f"{part}: magpie encode ended with {code}: {said[-WORDS_MOST:]}")
     if said:
-        print(said, file=sys.stderr)  # the executor's log
+        print(f"{part}: {said}", file=sys.stderr)  # the executor's log
 
 
 def main():
