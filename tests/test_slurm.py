@@ -28,9 +28,11 @@ class Slurm(Cluster):
         self.assertEqual(sorted(shards), sorted(os.listdir(self.path("out"))))
         self.assert_same_store("out")
         os.remove(self.path("out/part-00001.gz"))  # and task 2 is requeued for nothing
+        before = os.stat(self.path("out/part-00002.gz"))
         for number in (1, 2):
             self.assertEqual(self.task(number, "out", "--skip-bad")[0], 0)
         self.assertEqual(self.read_shards("out"), shards)
+        self.assertEqual(os.stat(self.path("out/part-00002.gz")).st_ino, before.st_ino)
 
     def test_a_task_that_fails_leaves_no_shard(self):
         code, err = self.task(0, "failed")
