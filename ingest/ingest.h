@@ -104,15 +104,12 @@ MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie
 
 /* MEDIA AS DATA. What is only to be encoded, and not stored, may have its pictures and sounds as data: URLs
  * (core.h) in place of paths; a catalogue for a store is refused with these. This parses such lines, of up to
- * MAGPIE_DATA_LINE_MAX bytes; their hashes are of no use. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size,
-                                                              magpie_catalogue_line *out);
-/* What an encoder takes, by a path or a data: URL. *memory is what it lies in, to be freed with free() in any case. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_open(const char *catalogue, magpie_string reference,
-                                                        magpie_media *out, void **memory);
-/* What an item of a store would call it: a path itself; of a data: URL its parameter "name", with %XX for what may not
- * stand there. MAGPIE_E_INPUT: it has none. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_data_name(magpie_string reference, magpie_text *out);
+ * MAGPIE_DATA_LINE_MAX bytes. bytes [MAGPIE_MODALITIES] are what a URL has, to be freed with free() whatever comes
+ * of the line; NULL: there is a path, or nothing. The item refers to it by the URL's parameter "name", in which %XX
+ * stands for what may not stand there; with `named`, it is MAGPIE_E_INPUT that there is none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named,
+                                                              magpie_catalogue_line *out,
+                                                              magpie_string bytes[MAGPIE_MODALITIES]);
 
 /* What an ingest encodes with. Each of the first three may be NULL, not all. They stay the caller's. */
 typedef struct magpie_ingest_encoders {

@@ -266,7 +266,7 @@ magpie_status magpie_vector_line_parse(const char *line, size_t size, const magp
     magpie_status status = magpie_line_vectors_reserve(vectors, header);
     if (status == MAGPIE_OK) status = magpie_catalogue_load(line, size, MAGPIE_DATA_LINE_MAX, &root);
     if (status == MAGPIE_OK) status = take_members(root, parts);
-    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, false, out);
+    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, out);
     for (unsigned i = 0; i < MEMBERS && status == MAGPIE_OK; i++) status = read_member(&r, i, parts[i]);
     json_decref(root);
     json_decref(parts[VECTORS]);

@@ -126,12 +126,28 @@ static magpie_status choose_part(const encoding *e, const magpie_item *item, mod
     return n == 1 ? MAGPIE_OK : fail_to_choose(e, item, n > 1);
 }
 
-static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out) {
+static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out,
+                                magpie_string bytes[MAGPIE_MODALITIES]) {
     *out = (magpie_catalogue_line){0};
     if (line->too_long)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", line->size,
                            MAGPIE_DATA_LINE_MAX);
-    return magpie_catalogue_parse_data(line->data, line->size, out);
+    return magpie_catalogue_parse_data(line->data, line->size, false, out, bytes);
+}
+
+/* What is to be read, and *memory that it is in. */
+static magpie_status find_file(const encoding *e, const magpie_item *item, model_sense sense, magpie_string *bytes,
+                               magpie_media *out, void **memory) {
+    if (bytes->data) {
+        *out = (magpie_media){.bytes = *bytes};
+        *memory = (void *)(uintptr_t)bytes->data;
+        *bytes = (magpie_string){0};
+        return MAGPIE_OK;
+    }
+    char *path = magpie_catalogue_resolve(e->base, part_of(item, sense));
+    *out = (magpie_media){.path = path};
+    *memory = path;
+    return path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
 }
 
 /* Takes the line into the block, or says what is wrong with it. */
@@ -139,11 +155,13 @@ static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
     magpie_catalogue_line *parsed = &b->lines[b->n];
     model_sense *sense = &b->senses[b->n];
     void **memory = &b->memory[b->n];
-    magpie_status status = parse_line(line, parsed);
+    magpie_string bytes[MAGPIE_MODALITIES] = {0};
+    magpie_status status = parse_line(line, parsed, bytes);
     if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, sense);
     *memory = NULL;
     if (status == MAGPIE_OK && *sense != SENSE_TEXT)
-        status = magpie_catalogue_open(e->base, part_of(&parsed->item, *sense), &b->files[b->n], memory);
+        status = find_file(e, &parsed->item, *sense, &bytes[*sense], &b->files[b->n], memory);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) free((void *)(uintptr_t)bytes[m].data);
     if (status == MAGPIE_OK) {
         b->ids[b->n] = parsed->item.id;
         b->numbers[b->n++] = line->number;
@@ -152,7 +170,6 @@ static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
         return MAGPIE_OK;
     }
     magpie_catalogue_line_free(parsed);
-    free(*memory);
     bool bad = status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE;
     status = magpie_fail(status, "%s, line %zu: %s", e->input_name, line->number, magpie_error());
     if (!bad || !given.skip_bad) return status;
