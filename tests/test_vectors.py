@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,7 +15,7 @@ import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
 from one_space import write_heads  # noqa: E402
-from sample import (Case, item, model_or_skip, read_safetensors, run, run_json, write_catalogue, write_model,  # noqa: E402
+from sample import (Case, binary, item, model_or_skip, read_safetensors, run, run_json, write_catalogue, write_model,  # noqa: E402
                     write_picture, write_sound)
 
 MODEL = model_or_skip()
@@ -152,6 +153,21 @@ class Vectors(Case):
                            stdin=self.lines, cwd="/")
         self.assertEqual(code, 3, err)
         self.assert_same(self.path("piped"))
+
+    def test_killed_and_run_again(self):
+        lines, store = self.path("killed.jsonl"), self.path("killed")
+        with open(lines, "w", encoding="utf-8") as file:
+            file.write(self.lines)
+        arguments = ["import-vectors", lines, "--store", store, *self.fusion]
+        with subprocess.Popen([binary(), *arguments, "--commit", "1", "--acknowledge"], stdout=subprocess.PIPE,
+                              text=True) as process:
+            for _ in range(20):
+                process.stdout.readline()
+            process.kill()
+        rest = run_json(*arguments, expected=3)
+        self.assertGreaterEqual(rest["resumed_at"], 20)
+        self.assertLess(rest["resumed_at"], ITEMS)
+        self.assert_same(store)
 
     def test_numbers_are_read_as_base64_is(self):
         header, *lines = map(json.loads, self.lines.splitlines())
