@@ -50,8 +50,10 @@ static magpie_status take_data(json_t *root, const char *key, bool named, magpie
     if (!json_is_string(value) || !magpie_is_data(url)) return MAGPIE_OK;
     json_t *name = read_name(url);
     if (named && !name)
-        return magpie_fail(MAGPIE_E_INPUT, "%s: a data: URL of an item should say what its file is called: "
-                                           "data:image/png;name=cats%%2F1.png;base64,...", key);
+        return magpie_fail(MAGPIE_E_INPUT,
+                           "%s: a data: URL of an item should say what its file is called: "
+                           "data:image/png;name=cats%%2F1.png;base64,...",
+                           key);
     unsigned char *decoded = malloc(magpie_base64_room(url.size) + 1);
     bytes->data = (char *)decoded;
     magpie_status status = decoded ? magpie_base64_decode(url, decoded, &bytes->size)
@@ -63,7 +65,8 @@ static magpie_status take_data(json_t *root, const char *key, bool named, magpie
     return status;
 }
 
-magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named, magpie_catalogue_line *out,
+magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named,
+                                          magpie_catalogue_line *out,
                                           magpie_string bytes[MAGPIE_MODALITIES]) {
     json_t *root;
     *out = (magpie_catalogue_line){0};

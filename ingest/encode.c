@@ -24,8 +24,8 @@ typedef struct encoding {
 
 /* MAGPIE_OK where it may be left out. */
 static magpie_status bad_line(encoding *e, const char *catalogue, size_t number, magpie_status status) {
-    status = magpie_fail(status, "%s, line %zu: %s", strcmp(catalogue, "-") == 0 ? "standard input" : catalogue, number,
-                         magpie_error());
+    status = magpie_fail(status, "%s, line %zu: %s",
+                         strcmp(catalogue, "-") == 0 ? "standard input" : catalogue, number, magpie_error());
     bool concerns_it = status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE;
     return concerns_it && e->options->skip && e->options->skip(e->options->context) ? MAGPIE_OK : status;
 }
@@ -79,9 +79,10 @@ static magpie_status flush(encoding *e) {
 
 static magpie_status take_item(encoding *e, const magpie_entry *entry, magpie_catalogue_line *parsed,
                                magpie_member members[MAGPIE_MEDIA]) {
-    const magpie_origin origin = {.catalogue = entry->origin.catalogue, .members = members};
+    magpie_origin origin = entry->origin;
     magpie_vector_plan plan = {0};
     magpie_item *item = &parsed->item;
+    origin.members = members;
     if (item->text.size && e->text) plan.state[MAGPIE_SPACE_TEXT] = MAGPIE_VECTOR_WANTED;
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const magpie_medium *medium = &e->media[m];
@@ -98,7 +99,8 @@ static magpie_status take_item(encoding *e, const magpie_entry *entry, magpie_ca
 /* Bytes of an archive, or of the line. */
 static void take_members(const magpie_entry *entry, magpie_string data[MAGPIE_MODALITIES],
                          magpie_member members[MAGPIE_MEDIA]) {
-    const magpie_modality of[MAGPIE_MEDIA] = {[MAGPIE_MEDIUM_IMAGE] = MAGPIE_IMAGE, [MAGPIE_MEDIUM_AUDIO] = MAGPIE_AUDIO};
+    const magpie_modality of[MAGPIE_MEDIA] = {
+        [MAGPIE_MEDIUM_IMAGE] = MAGPIE_IMAGE, [MAGPIE_MEDIUM_AUDIO] = MAGPIE_AUDIO};
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         members[m] = (magpie_member){(char *)(uintptr_t)data[of[m]].data, data[of[m]].size};
         if (!entry->origin.members || members[m].bytes) continue;
@@ -148,18 +150,20 @@ static magpie_status read_entries(encoding *e) {
 
 static magpie_status begin(encoding *e, const magpie_ingest_encoders *encoders) {
     if (!encoders->text && !encoders->image && !encoders->audio)
-        return magpie_fail(MAGPIE_E_ARGUMENT, "to encode needs an encoder, of texts, of pictures or of sounds");
+        return magpie_fail(MAGPIE_E_ARGUMENT,
+                           "to encode needs an encoder, of texts, of pictures or of sounds");
     magpie_media_describe(encoders, e->media);
     magpie_vector_header_describe(encoders, &e->header);
-    e->pending.media_base = e->from.media_base;
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) e->pending.dimensions[s] = e->header.of[s].dimension;
     magpie_status status = magpie_sources_open(&e->from, 0, 0, 0, &e->sources);
     if (status == MAGPIE_OK) status = magpie_vector_header_write(&e->header, &e->out);
-    return status == MAGPIE_OK ? e->options->write(e->options->context, (magpie_string){e->out.data, e->out.size})
-                               : status;
+    return status == MAGPIE_OK
+               ? e->options->write(e->options->context, (magpie_string){e->out.data, e->out.size})
+               : status;
 }
 
-magpie_status magpie_ingest_encode(const magpie_ingest_encoders *encoders, const magpie_encode_options *options,
+magpie_status magpie_ingest_encode(const magpie_ingest_encoders *encoders,
+                                   const magpie_encode_options *options,
                                    size_t refused_out[MAGPIE_MODALITIES]) {
     encoding e = {.options = options, .from = *options->from, .text = encoders->text, .refused = refused_out};
     e.from.line_max = MAGPIE_DATA_LINE_MAX;

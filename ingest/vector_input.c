@@ -34,7 +34,8 @@ static magpie_status count_lines(magpie_vector_input *input, size_t *out) {
     if (input->from.catalogue_count > 1 || strcmp(input->from.catalogues[0], "-") == 0)
         return magpie_fail(MAGPIE_E_ARGUMENT, "rows of a .npy belong to the lines of one file");
     magpie_status status = open_sources(input, 0, 0, 0);
-    while (status == MAGPIE_OK && (status = magpie_sources_next(input->sources, &entry, &got)) == MAGPIE_OK && got)
+    while (status == MAGPIE_OK && (status = magpie_sources_next(input->sources, &entry, &got)) == MAGPIE_OK &&
+           got)
         *out = entry.line.number;
     return status;
 }
@@ -50,8 +51,8 @@ static magpie_status open_npy(magpie_vector_input *input, const char *const path
         if (!paths[s]) continue;
         status = magpie_npy_open(paths[s], npy);
         if (status == MAGPIE_OK && npy->rows != lines)
-            status = magpie_fail(MAGPIE_E_MISMATCH, "%s has %zu rows, and %s has %zu lines", paths[s], npy->rows,
-                                 input->from.catalogues[0], lines);
+            status = magpie_fail(MAGPIE_E_MISMATCH, "%s has %zu rows, and %s has %zu lines", paths[s],
+                                 npy->rows, input->from.catalogues[0], lines);
         if (status == MAGPIE_OK && (npy->dimension < 1 || npy->dimension > MAGPIE_DIMENSION_MAX))
             status = magpie_fail(MAGPIE_E_TOO_LARGE, "%s: %zu dimensions; 1 to %d are possible", paths[s],
                                  npy->dimension, MAGPIE_DIMENSION_MAX);
@@ -112,11 +113,13 @@ static magpie_status read_header(magpie_vector_input *input, const magpie_vector
         return magpie_fail(MAGPIE_E_ARGUMENT, "the file has a header that names its models");
     if (is_header) return input->header = found, MAGPIE_OK;
     if (named && readable) return name_models(input, options);
-    return magpie_fail(MAGPIE_E_INPUT, "its first line is no header of vectors: magpie encode --items writes one, "
-                                       "--model-name text=NAME does without");
+    return magpie_fail(MAGPIE_E_INPUT,
+                       "its first line is no header of vectors: magpie encode --items writes one, "
+                       "--model-name text=NAME does without");
 }
 
-magpie_status magpie_vector_input_open(const magpie_vector_input_options *options, magpie_vector_input **out) {
+magpie_status magpie_vector_input_open(const magpie_vector_input_options *options,
+                                       magpie_vector_input **out) {
     magpie_vector_input *input = magpie_alloc(1, sizeof *input);
     if (!input) return MAGPIE_E_NO_MEMORY;
     const char *name = options->from->catalogues[0];
@@ -126,7 +129,8 @@ magpie_status magpie_vector_input_open(const magpie_vector_input_options *option
     magpie_status status = open_npy(input, options->npy);
     if (status == MAGPIE_OK) status = open_sources(input, 0, 0, 0);
     if (status == MAGPIE_OK && (status = read_header(input, options)) != MAGPIE_OK)
-        status = magpie_fail(status, "%s: %s", strcmp(name, "-") == 0 ? "standard input" : name, magpie_error());
+        status =
+            magpie_fail(status, "%s: %s", strcmp(name, "-") == 0 ? "standard input" : name, magpie_error());
     if (status == MAGPIE_OK)
         *out = input;
     else
@@ -147,11 +151,16 @@ void magpie_vector_input_close(magpie_vector_input *input) {
 
 /* ---- lines ---------------------------------------------------------------------------------------------- */
 
-const magpie_ingest_options *magpie_vector_input_from(const magpie_vector_input *input) { return &input->from; }
+const magpie_ingest_options *magpie_vector_input_from(const magpie_vector_input *input) {
+    return &input->from;
+}
 
-magpie_status magpie_vector_input_start(magpie_vector_input *input, size_t file, uint64_t offset, size_t after,
-                                        magpie_sources **sources) {
-    magpie_status status = file || after ? open_sources(input, file, offset, after) : MAGPIE_OK;
+magpie_status magpie_vector_input_start(magpie_vector_input *input, const char *media_base,
+                                        const magpie_checkpoint *at, magpie_sources **sources) {
+    input->from.media_base = media_base;
+    if (media_base) input->first.origin.base = media_base;
+    magpie_status status =
+        at->lines ? open_sources(input, (size_t)at->file, at->offset, (size_t)at->line) : MAGPIE_OK;
     *sources = input->sources;
     return status;
 }
@@ -164,7 +173,8 @@ magpie_status magpie_vector_input_next(magpie_vector_input *input, magpie_entry 
     return MAGPIE_OK;
 }
 
-magpie_status magpie_vector_input_check(magpie_vector_input *input, const magpie_entry *entry, bool *is_header) {
+magpie_status magpie_vector_input_check(magpie_vector_input *input, const magpie_entry *entry,
+                                        bool *is_header) {
     magpie_vector_header header;
     *is_header = false;
     if (entry->bad) return MAGPIE_OK;

@@ -10,7 +10,6 @@
  * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
 #include "encode_items.h"
-#include "handover.h"
 #include "ingest_into.h"
 #include "output.h"
 #include "sink.h"
@@ -65,7 +64,7 @@ typedef struct encoding {
     magpie_lines *input;
     const char *input_name, *base; /* in words, and where references begin */
     sink sink;
-    handover *writer;
+    magpie_handover *writer;
     block blocks[2];
     selection chosen;
     size_t lines, skipped, refused[SENSES], files_a_block;
@@ -136,8 +135,8 @@ static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *
 }
 
 /* What is to be read, and *memory that it is in. */
-static magpie_status find_file(const encoding *e, const magpie_item *item, model_sense sense, magpie_string *bytes,
-                               magpie_media *out, void **memory) {
+static magpie_status find_file(const encoding *e, const magpie_item *item, model_sense sense,
+                               magpie_string *bytes, magpie_media *out, void **memory) {
     if (bytes->data) {
         *out = (magpie_media){.bytes = *bytes};
         *memory = (void *)(uintptr_t)bytes->data;
@@ -256,7 +255,7 @@ static magpie_status encode_block(encoding *e, block *b) {
     magpie_status status = MAGPIE_OK;
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         status = encode_sense(e, b, sense);
-    return status == MAGPIE_OK ? handover_give(e->writer, b) : status;
+    return status == MAGPIE_OK ? magpie_handover_give(e->writer, b) : status;
 }
 
 static magpie_status encode_all(encoding *e) {
@@ -268,7 +267,7 @@ static magpie_status encode_all(encoding *e) {
         if (filled != MAGPIE_OK) why = strdup(magpie_error()); /* first the lines before it are answered */
         if (b->n) status = encode_block(e, b);
     }
-    magpie_status written = handover_end(e->writer);
+    magpie_status written = magpie_handover_end(e->writer);
     e->writer = NULL;
     if (status == MAGPIE_OK) status = written;
     if (status == MAGPIE_OK && filled != MAGPIE_OK)
@@ -322,7 +321,7 @@ static magpie_status open_all(encoding *e, const char *path) {
     for (size_t i = 0; i < 3; i++)
         if (!(*vectors[i] = magpie_alloc(numbers, sizeof(float)))) return MAGPIE_E_NO_MEMORY;
     status = sink_open(&e->sink, given.format, given.output, e->dimension);
-    return status == MAGPIE_OK ? handover_start(write_block, &e->sink, &e->writer) : status;
+    return status == MAGPIE_OK ? magpie_handover_start(write_block, &e->sink, &e->writer) : status;
 }
 
 static void close_all(encoding *e) {

@@ -2,6 +2,7 @@
 makes, bit for bit. Stores are compared by what magpie export says of them, which is compared with numbers that this test
 decodes itself. Run by ctest."""
 import base64
+import gzip
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 import urllib.parse
@@ -148,6 +150,31 @@ class Vectors(Case):
         self.fails(1, "line 3: its vectors are of other models", "import-vectors", "-", "--store", self.path("mixed"),
                    stdin=header + lines[0] + json.dumps(other) + "\n" + lines[1])
 
+    def test_several_files_and_compressed(self):
+        header, *lines = self.lines.splitlines(keepends=True)
+        middle = len(lines) // 2
+        for number, part in enumerate((lines[:middle], lines[middle:])):
+            with gzip.open(self.path(f"part-{number}.jsonl.gz"), "wt", encoding="utf-8") as file:
+                file.write("".join([header, *part]))
+        done = run_json("import-vectors", self.path("part-*.jsonl.gz"), "--store", self.path("parts"), *self.fusion, expected=3)
+        self.assertEqual(done["lines"], len(lines) + 2)
+        self.assert_same(self.path("parts"))
+
+    def test_out_of_an_archive(self):
+        archive, stores = self.path("archive.tar"), [self.path("archived"), self.path("archived.encoded")]
+        with tarfile.open(archive, "w") as file:
+            for number in (3, 13, 23):
+                file.add(self.path(f"media/{number}.png"), f"{number}.png")
+                file.add(self.catalogue if number == 13 else self.path("media/3.wav"), f"{number}.wav")
+        run_json("ingest", archive, "--store", stores[0], *self.models, *self.fusion, expected=3)
+        code, lines, err = run("encode", "--items", archive, *self.models)
+        self.assertEqual(code, 3, err)
+        run("import-vectors", "-", "--store", stores[1], *self.fusion, stdin=lines)
+        self.assertEqual(*map(self.export, stores))
+        self.assertIn("archive.tar!/13.wav: ", self.export(stores[0]))
+        again = run_json("ingest", archive, "--store", stores[1], *self.models, *self.fusion, expected=3)
+        self.assertEqual((again["committed"], again["unchanged"]), (0, 3))
+
     def test_from_a_pipe_with_media_elsewhere(self):
         code, _, err = run("import-vectors", "-", "--store", self.path("piped"), *self.fusion, "--media-root", self.folder,
                            stdin=self.lines, cwd="/")
@@ -197,7 +224,7 @@ class Vectors(Case):
         self.assertEqual(plain[0], plain[1])
         self.assertEqual(plain[0][0], 0)
         nameless = json.dumps({**one, "image": "data:;base64,AAAA"})
-        self.fails_after_header("line 1: a data: URL of an item should say", nameless)
+        self.fails_after_header("line 1: image: a data: URL of an item should say", nameless)
         _, done, _ = run("ingest", "-", "--store", self.path("data"), *self.models, "--json", stdin=json.dumps(one))
         self.assertEqual(json.loads(done)["rejected"], 1)
 

@@ -10,11 +10,14 @@
 enum { DIMENSION = 3 };
 
 fuzz_seed fuzz_seeds[] = {
-    FUZZ_SEED("{\"id\":\"a\",\"text\":\"t\",\"image\":\"i.png\",\"vectors\":{\"text\":\"AAAAAAAAgD8AAAAA\",\"image\":[0.6,"
+    FUZZ_SEED("{\"id\":\"a\",\"text\":\"t\",\"image\":\"i.png\",\"vectors\":{\"text\":\"AAAAAAAAgD8AAAAA\","
+              "\"image\":[0.6,"
               "0,-0.8]}}"),
-    FUZZ_SEED("{\"id\":\"b\",\"audio\":\"a.ogg\",\"refused\":{\"audio\":\"why\"},\"hashes\":{\"audio\":\"0123456789abcdef\","
+    FUZZ_SEED("{\"id\":\"b\",\"audio\":\"a.ogg\",\"refused\":{\"audio\":\"why\"},\"hashes\":{\"audio\":"
+              "\"0123456789abcdef\","
               "\"content\":\"0123456789abcdef0123456789abcdef\"}}"),
-    FUZZ_SEED("{\"magpie\": \"vectors\", \"version\": 1, \"spaces\": {\"text\": {\"model\": \"m\", \"fingerprint\": \"f\", "
+    FUZZ_SEED("{\"magpie\": \"vectors\", \"version\": 1, \"spaces\": {\"text\": {\"model\": \"m\", "
+              "\"fingerprint\": \"f\", "
               "\"dimension\": 3, \"salt\": \"0000000000000001\"}}}"),
 };
 const size_t fuzz_seed_count = sizeof fuzz_seeds / sizeof *fuzz_seeds;
@@ -23,7 +26,8 @@ static void check_vectors(const magpie_line_vectors *vectors) {
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) {
         double sum = 0;
         if (!vectors->values[s]) continue;
-        for (size_t i = 0; i < DIMENSION; i++) sum += (double)vectors->values[s][i] * (double)vectors->values[s][i];
+        for (size_t i = 0; i < DIMENSION; i++)
+            sum += (double)vectors->values[s][i] * (double)vectors->values[s][i];
         if (!(fabs(sqrt(sum) - 1) <= 1e-3)) abort();
     }
 }
@@ -36,7 +40,8 @@ static void check_again(const magpie_vector_header *header, const magpie_item *i
     const float *values[MAGPIE_SPACES];
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) values[s] = vectors->values[s];
     if (magpie_vector_line_write(item, values, header, true, &line) != MAGPIE_OK) abort();
-    if (magpie_vector_line_parse(line.data, line.size - 1, header, false, &again, &others) != MAGPIE_OK) abort();
+    if (magpie_vector_line_parse(line.data, line.size - 1, header, false, &again, &others) != MAGPIE_OK)
+        abort();
     for (unsigned s = 0; s < MAGPIE_SPACES; s++)
         if (!values[s] != !others.values[s] ||
             (values[s] && memcmp(values[s], others.values[s], DIMENSION * sizeof(float)) != 0))
