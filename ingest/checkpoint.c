@@ -90,8 +90,8 @@ static void append_identity(magpie_text *text, const magpie_catalogue_identity *
                        (long long)identity->modified, (unsigned long long)identity->salt);
 }
 
-/* "sounds" is missing in what was written before there were any: then none were refused. So are "file" and "line" where
- * there was one catalogue alone. */
+/* "sounds" is missing in what was written before there were any: then none were refused. So are "file" and
+ * "line" where there was one catalogue alone. */
 static bool read_numbers(magpie_string bytes, magpie_checkpoint *out) {
     json_int_t file = 0, offset, lines, line = -1, rejected, pictures, sounds = 0, rejects_bytes;
     json_t *root = json_loadb(bytes.data, bytes.size, 0, NULL);

@@ -9,8 +9,8 @@
 
 #include "media.h"
 
-/* Catalogues by which a checkpoint can be recognised. Of several what is told of the first is written down, and what
- * is of the others is in the salt. */
+/* Catalogues by which a checkpoint can be recognised. Of several what is told of the first is written
+ * down, and what is of the others is in the salt. */
 typedef struct magpie_catalogue_identity {
     char *path; /* absolute, without links; NULL where one is a pipe, which has no checkpoints */
     uint64_t size, inode;
@@ -20,9 +20,8 @@ typedef struct magpie_catalogue_identity {
 } magpie_catalogue_identity;
 
 typedef struct magpie_checkpoint {
-    uint64_t
-        file; /* which of the catalogues, and where in it; all before is committed, rejected or was there already */
-    uint64_t offset, line;
+    /* Which of the catalogues, and where in it: all before is committed, rejected or was there already. */
+    uint64_t file, offset, line;
     uint64_t lines;                 /* of all catalogues before this place */
     uint64_t rejected;              /* of these lines */
     uint64_t refused[MAGPIE_MEDIA]; /* of these lines' pictures, and of their sounds */
@@ -47,7 +46,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_checkpoint_put(magpie_batch *batch,
                                                         const magpie_catalogue_identity *identity,
                                                         const magpie_checkpoint *checkpoint);
 
-/* Whether who watches a job is to hear of it: `now`, else some times a second. *told is when that was last. */
+/* Whether who watches a job is to hear of it: `now`, else some times a second. *told is when that was
+ * last. */
 bool magpie_job_tells(double *told, bool now);
 /* What a job ends with that was told to stop: MAGPIE_E_CANCELLED, in words. */
 magpie_status magpie_job_stopped(void);

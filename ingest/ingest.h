@@ -1,8 +1,8 @@
 /* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped
  * anywhere. The same for lines that come one by one, and a job that does so with interactions: see the end.
  *
- * A CATALOGUE is a file of lines, or what can be read as one (SOURCES, below); a line is one JSON object, an item;
- * all but the id may be absent or null:
+ * A CATALOGUE is a file of lines, or what can be read as one (SOURCES, below); a line is one JSON object, an
+ * item; all but the id may be absent or null:
  *
  *     {"id": "...", "text": "...", "image": "PATH", "audio": "PATH", "attributes": {...}, "timestamp": ...}
  *
@@ -10,25 +10,28 @@
  * paths are relative to the catalogue's folder. Unknown keys are refused, so that a misspelt one is not
  * lost in silence. Blank lines are passed over.
  *
- * SOURCES. A job has one catalogue or several, which it reads in their order as if they were one; each is, by its
- * name, or as options.format has it:
+ * SOURCES. A job has one catalogue or several, which it reads in their order as if they were one; each is, by
+ * its name, or as options.format has it:
  *     jsonl    lines as above: whatever has no other name
- *     csv, tsv (.csv, .tsv) RFC 4180, columns named by the first record. Those named id, text, image, audio and
- *              timestamp are that, or options.map says which are: "id=sku,text=title+description" (the second with a
- *              blank between the two). All others are attributes, or those that the map names, "attributes=a+b".
- *              An empty cell is absent; an attribute that is a number as JSON writes it is a number.
- *     folder   (a folder) files below it, in all folders: those of one path without its ending are the item of that
- *              id, in order of ids. A .jpg, .jpeg or .png is its picture; a .wav, .flac, .ogg, .oga, .opus, .mp3, .aiff
- *              or .aif its sound; a .txt its text; a .json an object of attributes, without nulls, whose "caption" is
- *              the text where there is no .txt. Hidden files and other kinds are passed over, links to folders too.
- *     tar      (.tar, .tgz) the same out of an archive, in webdataset's layout: consecutive members KEY.jpg, KEY.txt,
- *              KEY.json are the item KEY, which ends at the first dot of the name's last part. Nothing is unpacked.
- *              item.image is "NAME.tar!/KEY.jpg", which says where it came from, and which nothing ever opens; whether
- *              a picture is the same its bytes say. One of more than 64 MiB is refused.
- * Files may be compressed by gzip, zstd, xz or bzip2: by their first bytes, or .gz, .zst, .xz, .bz2 behind the name.
- * What is not one item (a record with other than the header's number of cells, two pictures of one name) is
- * rejected as a bad line is. One file that is cut off or damaged ends the job (MAGPIE_E_CORRUPT, naming it): what
- * was whole before that place is in, committed.
+ *     csv, tsv (.csv, .tsv) RFC 4180, columns named by the first record. Those named id, text, image, audio
+ *              and timestamp are that, or options.map says which are: "id=sku,text=title+description" (with
+ *              a blank between the two). All others are attributes, or those that the map names,
+ *              "attributes=a+b". An empty cell is absent; an attribute that is a number as JSON writes it is
+ *              a number.
+ *     folder   files below a folder: those of one path without its ending are the item of that id, in order of
+ *              ids. A .jpg, .jpeg or .png is its picture; a .wav, .flac, .ogg, .oga, .opus, .mp3, .aiff or
+ *              .aif its sound; a .txt its text; a .json an object of attributes, without nulls, whose
+ *              "caption" is the text where there is no .txt. Hidden files, other kinds and links to folders
+ *              are passed over.
+ *     tar      (.tar, .tgz) the same out of an archive, in webdataset's layout: consecutive members KEY.jpg,
+ *              KEY.txt, KEY.json are the item KEY, which ends at the first dot of the name's last part.
+ *              Nothing is unpacked. item.image is "NAME.tar!/KEY.jpg", which says where it came from, and
+ *              which nothing ever opens; whether a picture is the same its bytes say. One of more than
+ *              64 MiB is refused.
+ * Files may be compressed by gzip, zstd, xz or bzip2: by their first bytes, or .gz, .zst, .xz, .bz2 behind the
+ * name. What is not one item (a record with other than the header's number of cells, two pictures of one name)
+ * is rejected as a bad line is. A file that is cut off or damaged ends the job (MAGPIE_E_CORRUPT, naming it):
+ * what was whole before that place is in, committed.
  *
  * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
  * the text space, of its picture in the image space, of its sound in the audio space. And one in the fused
@@ -71,10 +74,10 @@
  * replaced or no longer named. Every run that has the encoder and meets the item says so again, but the
  * file is tried again only when it has changed or appeared, or the system had refused to read it.
  *
- * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the path, size, inode and time of
- * change of each catalogue (of a folder: the names of its files) are what they were; a catalogue that was changed, and
- * a pipe, are read from the start, which costs reading alone; so is it by a run with other encoders. What
- * is no plain file of lines is read up to the place, too. The last transaction
+ * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the path, size, inode and
+ * time of change of each catalogue (of a folder: the names of its files) are what they were; a catalogue that
+ * was changed, and a pipe, are read from the start, which costs reading alone; so is it by a run with other
+ * encoders. What is no plain file of lines is read up to that place, too. The last transaction
  * removes it. An item that is deleted, or a file that is replaced, between the stopped run and the one
  * that goes on is not put back, or encoded anew, by the latter, but by the next.
  *

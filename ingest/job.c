@@ -1,5 +1,5 @@
-/* job.c - the loop of an ingest of catalogues: read a line (source.h), ask the store whether it is new, and once enough is new,
- * encode and commit (intake.h).
+/* job.c - the loop of an ingest of catalogues: read a line (source.h), ask the store whether it is new, and
+ * once enough is new, encode and commit (intake.h).
  *
  * WHAT A KILL LEAVES. Items, vectors and checkpoint are one transaction, so at any moment the store holds
  * whole batches and a checkpoint that speaks of exactly these. The rejects file is synced before that
@@ -33,8 +33,8 @@
 
 enum {
     COMMIT_ITEMS = 256,
-    /* of lines, and of pictures and sounds out of archives: what a job keeps in memory does not depend on how large
-     * they are */
+    /* of lines, and of pictures and sounds out of archives: what a job keeps in memory does not depend on how
+     * large they are */
     COMMIT_BYTES = 16 << 20,
     DELETE_ITEMS = 1024
 };

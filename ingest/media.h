@@ -50,8 +50,7 @@ enum {
 
 /* The picture or sound of an item where it came out of an archive with it. */
 typedef struct magpie_member {
-    char *
-        bytes; /* [size], whoever's hands it is in; NULL: there is none, or (size over the limit) it was not read */
+    char *bytes; /* [size], owned by whoever has it; NULL: there is none, or the size is over the limit */
     size_t size;
 } magpie_member;
 
@@ -59,7 +58,8 @@ static inline bool magpie_member_is_there(const magpie_member *member) {
     return member->bytes || member->size;
 }
 
-/* The same as magpie_medium_hash, of the bytes: so nothing is encoded anew where an archive has another name. */
+/* The same as magpie_medium_hash, of the bytes: so nothing is encoded anew where an archive has another
+ * name. */
 uint64_t magpie_member_hash(const magpie_medium *medium, const magpie_member *member);
 
 /* Where an item comes from: by this its references are found. */

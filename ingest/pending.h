@@ -51,8 +51,8 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
     double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;
 
-/* Takes over the line, and the origin's members. item.problems and plan->attributes may point into the snapshot that
- * magpie_pending_put will be given. */
+/* Takes over the line, and the origin's members. item.problems and plan->attributes may point into the
+ * snapshot that magpie_pending_put will be given. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
                                                      const magpie_line *source, const magpie_origin *origin,
                                                      const magpie_vector_plan *plan);

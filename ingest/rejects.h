@@ -21,8 +21,8 @@ MAGPIE_CHECK_RESULT magpie_status magpie_rejects_begin(magpie_rejects *rejects, 
                                                        uint64_t keep);
 /* The first bytes of a line, cut between two characters. */
 magpie_string magpie_reject_start(const magpie_line *line);
-/* One line. `catalogue` NULL: it need not be named. `id` may be empty; one that is too long is none, and `start` shows it. `start` [start_size] are
- * the line's first bytes, and need not be UTF-8. */
+/* One line. `catalogue` NULL: it need not be named. `id` may be empty; one that is too long is none, and
+ * `start` shows it. `start` [start_size] are the line's first bytes, and need not be UTF-8. */
 MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add(magpie_rejects *rejects, const char *catalogue,
                                                      size_t number, const char *reason, magpie_string id,
                                                      magpie_string start);

@@ -1,12 +1,12 @@
-/* source.h - catalogues, whatever they are files of: one item after the other, each as a line of JSON. Private to
- * ingest/.
+/* source.h - catalogues, whatever they are files of: one item after the other, each as a line of JSON.
+ * Private to ingest/.
  *
- * A KIND of source (a row in source.c) makes of its records what a catalogue of JSON lines would say: so limits,
- * words and hashes are those of catalogue.c for all of them. What only an archive has beside the line are the
- * bytes of the item's picture and sound.
+ * A KIND of source (a row in source.c) makes of its records what a catalogue of JSON lines would say: so
+ * limits, words and hashes are those of catalogue.c for all of them. What only an archive has beside the
+ * line are the bytes of the item's picture and sound.
  *
- * GOING ON. Lines of a file that is not compressed go on at a byte; everything else is read from its start, and
- * what was committed is passed over. */
+ * GOING ON. Lines of a file that is not compressed go on at a byte; everything else is read from its
+ * start, and what was committed is passed over. */
 #ifndef MAGPIE_SOURCE_H
 #define MAGPIE_SOURCE_H
 
@@ -27,8 +27,8 @@ typedef struct magpie_entry {
 
 typedef struct magpie_sources magpie_sources;
 
-/* The catalogues of `options` in their order. Goes on after entry number `after` of catalogue `file`, behind which
- * a file of lines goes on at byte `offset`. */
+/* The catalogues of `options` in their order. Goes on after entry number `after` of catalogue `file`,
+ * behind which a file of lines goes on at byte `offset`. */
 MAGPIE_CHECK_RESULT magpie_status magpie_sources_open(const magpie_ingest_options *options, size_t file,
                                                       uint64_t offset, size_t after, magpie_sources **out);
 /* *got false at the end of all. MAGPIE_E_CORRUPT: a file is cut off or damaged; what came before is whole. */

@@ -5,13 +5,14 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
-enum { READ_BYTES = 1 << 17, MAGIC_MAX = 6 };
+enum { READ_BYTES = 1 << 17, MAGIC_MAX = 6, GZIP_ONLY = 16 /* to zlib: not its own format */ };
 
 static const struct {
     const char *ending, *magic;
@@ -24,13 +25,22 @@ static const struct {
                     {".bz2", "BZh", 3, false}};
 enum { COMPRESSIONS = sizeof compressions / sizeof *compressions };
 
+/* zlib's own reader of files takes a damaged member for garbage behind the last, and what has no header as
+ * it is. */
+typedef struct gzip_reader {
+    z_stream stream;
+    bool between;   /* two members, or before the first, */
+    size_t members; /* of which so many have begun */
+    unsigned char input[READ_BYTES];
+} gzip_reader;
+
 struct magpie_bytes {
     const char *name;
     int file;
-    gzFile gzip;             /* NULL: it is no gzip */
+    gzip_reader *gzip;       /* NULL: it is no gzip */
     struct archive *archive; /* NULL: it is neither this nor that, and read as it is */
     bool at_end;             /* of the archive, before anything was read */
-    uint64_t done;           /* of what is read as it is */
+    uint64_t done;           /* of the file, read; not of an archive */
     uint64_t total;
     bool regular;
 };
@@ -66,8 +76,10 @@ static magpie_status damaged(const magpie_bytes *bytes, const char *words) {
 }
 
 static magpie_status open_gzip(magpie_bytes *bytes) {
-    bytes->gzip = gzdopen(bytes->file, "rb");
-    return bytes->gzip && gzbuffer(bytes->gzip, READ_BYTES) == 0
+    bytes->gzip = magpie_alloc(1, sizeof *bytes->gzip);
+    if (!bytes->gzip) return MAGPIE_E_NO_MEMORY;
+    bytes->gzip->between = true;
+    return inflateInit2(&bytes->gzip->stream, MAX_WBITS + GZIP_ONLY) == Z_OK
                ? MAGPIE_OK
                : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %s", bytes->name);
 }
@@ -84,6 +96,8 @@ static magpie_status open_archive(magpie_bytes *bytes) {
     int result = archive_read_open_fd(a, bytes->file, READ_BYTES);
     if (result == ARCHIVE_OK) result = archive_read_next_header(a, &entry);
     bytes->at_end = result == ARCHIVE_EOF;
+    if ((result == ARCHIVE_OK || bytes->at_end) && archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE)
+        return damaged(bytes, "it is not compressed as its name says");
     return result == ARCHIVE_OK || result == ARCHIVE_EOF ? MAGPIE_OK
                                                          : damaged(bytes, archive_error_string(a));
 }
@@ -121,13 +135,45 @@ bool magpie_bytes_plain(const magpie_bytes *bytes) {
     return bytes->regular && !bytes->gzip && !bytes->archive;
 }
 
-/* Short reads are the end; what zlib has against them is said then. */
+static magpie_status read_file(magpie_bytes *bytes, void *to, size_t most, size_t *got) {
+    ssize_t n;
+    do n = read(bytes->file, to, most);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return magpie_fail_errno(errno, "cannot read %s", bytes->name);
+    bytes->done += (uint64_t)n;
+    *got = (size_t)n;
+    return MAGPIE_OK;
+}
+
+/* Decompresses up to the next bytes that come of it. Members follow each other, and zeros may follow the
+ * last. */
 static magpie_status read_gzip(magpie_bytes *bytes, void *to, size_t most, size_t *got) {
-    int error = Z_OK, n = gzread(bytes->gzip, to, (unsigned)(most < READ_BYTES ? most : READ_BYTES));
-    const char *words = gzerror(bytes->gzip, &error);
-    if (n > 0) return *got = (size_t)n, MAGPIE_OK;
-    if (error == Z_ERRNO) return magpie_fail_errno(errno, "cannot read %s", bytes->name);
-    return n < 0 || error != Z_OK ? damaged(bytes, words) : MAGPIE_OK;
+    gzip_reader *g = bytes->gzip;
+    z_stream *stream = &g->stream;
+    const uInt room = most < UINT_MAX ? (uInt)most : UINT_MAX;
+    stream->next_out = to;
+    stream->avail_out = room;
+    while (stream->avail_out == room) {
+        if (!stream->avail_in) {
+            size_t n = 0;
+            magpie_status status = read_file(bytes, g->input, sizeof g->input, &n);
+            if (status != MAGPIE_OK) return status;
+            if (!n) return g->between && g->members ? MAGPIE_OK : damaged(bytes, "it ends too early");
+            stream->next_in = g->input;
+            stream->avail_in = (uInt)n;
+        }
+        if (g->between && g->members && !*stream->next_in) {
+            stream->next_in++, stream->avail_in--;
+            continue;
+        }
+        if (g->between && g->members++) inflateReset(stream);
+        const int result = inflate(stream, Z_NO_FLUSH);
+        g->between = result == Z_STREAM_END;
+        if (stream->avail_out == room && result != Z_OK && result != Z_BUF_ERROR && !g->between)
+            return damaged(bytes, stream->msg);
+    }
+    *got = room - stream->avail_out;
+    return MAGPIE_OK;
 }
 
 static magpie_status read_archive(magpie_bytes *bytes, void *to, size_t most, size_t *got) {
@@ -139,16 +185,10 @@ static magpie_status read_archive(magpie_bytes *bytes, void *to, size_t most, si
 }
 
 magpie_status magpie_bytes_read(magpie_bytes *bytes, void *to, size_t most, size_t *got) {
-    ssize_t n;
     *got = 0;
     if (bytes->gzip) return read_gzip(bytes, to, most, got);
     if (bytes->archive) return read_archive(bytes, to, most, got);
-    do n = read(bytes->file, to, most);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return magpie_fail_errno(errno, "cannot read %s", bytes->name);
-    bytes->done += (uint64_t)n;
-    *got = (size_t)n;
-    return MAGPIE_OK;
+    return read_file(bytes, to, most, got);
 }
 
 static magpie_status read_stream(void *context, void *to, size_t most, size_t *got) {
@@ -158,10 +198,11 @@ static magpie_status read_stream(void *context, void *to, size_t most, size_t *g
 magpie_stream magpie_bytes_stream(magpie_bytes *bytes) { return (magpie_stream){read_stream, bytes}; }
 
 uint64_t magpie_bytes_done(const magpie_bytes *bytes) {
-    if (bytes->archive) return (uint64_t)archive_filter_bytes(bytes->archive, -1);
-    if (!bytes->gzip) return bytes->done;
-    z_off_t at = gzoffset(bytes->gzip);
-    return at < 0 ? 0 : (uint64_t)at;
+    if (bytes->archive) {
+        const la_int64_t done = archive_filter_bytes(bytes->archive, -1);
+        return done > 0 ? (uint64_t)done : 0;
+    }
+    return bytes->done - (bytes->gzip ? bytes->gzip->stream.avail_in : 0);
 }
 
 const char *magpie_bytes_name(const magpie_bytes *bytes) { return bytes->name; }
@@ -169,9 +210,8 @@ const char *magpie_bytes_name(const magpie_bytes *bytes) { return bytes->name; }
 void magpie_bytes_close(magpie_bytes *bytes) {
     if (!bytes) return;
     archive_read_free(bytes->archive);
-    if (bytes->gzip)
-        gzclose(bytes->gzip); /* and the file */
-    else
-        close(bytes->file);
+    if (bytes->gzip) inflateEnd(&bytes->gzip->stream);
+    free(bytes->gzip);
+    close(bytes->file);
     free(bytes);
 }

@@ -1,8 +1,9 @@
-/* source_csv.c - a catalogue of comma or tab separated values (RFC 4180): a record an item, columns named by the
- * first. libcsv takes records apart, and is fed up to one end of line at a time, so that one ends at most.
+/* source_csv.c - a catalogue of comma or tab separated values (RFC 4180): a record an item, columns named
+ * by the first. libcsv takes records apart, and is fed up to one end of line at a time, so that one ends
+ * at most.
  *
- * A record over the limit is not given to it to the end, for it would keep all of it: what is left is passed over up
- * to an end of line outside of quotes. Blanks are part of a cell, as RFC 4180 has it. */
+ * A record over the limit is not given to it to the end, for it would keep all of it: what is left is
+ * passed over up to an end of line outside of quotes. Blanks are part of a cell, as RFC 4180 has it. */
 #include "source.h"
 #include "source_bytes.h"
 #include "source_columns.h"

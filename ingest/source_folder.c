@@ -1,5 +1,6 @@
-/* source_folder.c - a folder of files as a catalogue: an item is the files of one path without its ending, which is
- * its id. In order of ids, byte by byte, so that two runs read the same. The names of all files are in memory. */
+/* source_folder.c - a folder of files as a catalogue: an item is the files of one path without its ending,
+ * which is its id. In order of ids, byte by byte, so that two runs read the same. The names of all files
+ * are in memory. */
 #include "source_group.h"
 
 #include <dirent.h>

@@ -1,7 +1,8 @@
 /* source_group.c - see source_group.h.
  *
- * img2dataset writes a JSON file beside each picture, with "caption" in it and whatever else is known. Where there is
- * no text file, the caption is the text; what is null says nothing; all else are attributes. */
+ * img2dataset writes a JSON file beside each picture, with "caption" in it and whatever else is known.
+ * Where there is no text file, the caption is the text; what is null says nothing; all else are
+ * attributes. */
 #include "source_group.h"
 
 #include <jansson.h>

@@ -1,5 +1,5 @@
-/* source_group.h - files that are one item together: a picture, a sound, a text, attributes, told by their endings.
- * What a folder and a tar of such files share. Private to ingest/. */
+/* source_group.h - files that are one item together: a picture, a sound, a text, attributes, told by their
+ * endings. What a folder and a tar of such files share. Private to ingest/. */
 #ifndef MAGPIE_SOURCE_GROUP_H
 #define MAGPIE_SOURCE_GROUP_H
 
@@ -25,7 +25,8 @@ typedef struct magpie_group {
 } magpie_group;
 
 void magpie_group_begin(magpie_group *group, magpie_string name);
-/* Marks that there is this part, and says where its bytes are to be appended; a second one makes the group bad. */
+/* Marks that there is this part, and says where its bytes are to be appended; a second one makes the group
+ * bad. */
 magpie_text *magpie_group_add(magpie_group *group, magpie_part part);
 /* Makes it bad, unless it is. */
 void magpie_group_refuse(magpie_group *group, const char *words);

@@ -1,12 +1,13 @@
-/* source_tar.c - a tar of files as a catalogue, in webdataset's layout, as img2dataset and clip-retrieval write it:
- * members that follow each other and have one name up to the first dot of its last part, KEY.jpg, KEY.txt, KEY.json,
- * are the item of that id. What follows the dot is the ending.
+/* source_tar.c - a tar of files as a catalogue, in webdataset's layout, as img2dataset and clip-retrieval
+ * write it: members that follow each other and have one name up to the first dot of its last part,
+ * KEY.jpg, KEY.txt, KEY.json, are the item of that id. What follows the dot is the ending.
  *
- * Pictures and sounds go to their encoders out of memory, so nothing is unpacked, and what is at hand is one item.
+ * Pictures and sounds go to their encoders out of memory, so nothing is unpacked, and what is at hand is
+ * one item.
  *
- * CUT OFF. The item at hand where a tar ends too early is not known to be whole, and dropped; libarchive takes a tar
- * that ends between two members to be one, so the zeros that end a tar are looked for here. Nothing is skipped by
- * seeking: libarchive would not notice that it seeks beyond the end. */
+ * CUT OFF. The item at hand where a tar ends too early is not known to be whole, and dropped; libarchive
+ * takes a tar that ends between two members to be one, so the zeros that end a tar are looked for here.
+ * Nothing is skipped by seeking: libarchive would not notice that it seeks beyond the end. */
 #include "source_bytes.h"
 #include "source_group.h"
 
@@ -52,18 +53,23 @@ static la_ssize_t read_block(struct archive *archive, void *context, const void 
     return (la_ssize_t)got;
 }
 
+/* `words` may be those of a read that failed, and name the file. */
 static magpie_status damaged(const tar_source *s, const char *words) {
-    const char *name = magpie_bytes_name(s->bytes);
-    const unsigned long long at = magpie_bytes_done(s->bytes);
+    magpie_text whole = {0};
     if (s->read_status != MAGPIE_OK && s->read_status != MAGPIE_E_CORRUPT) return s->read_status;
-    if (!s->last.size)
-        return magpie_fail(
-            MAGPIE_E_CORRUPT,
-            "%s is no tar, or is cut off or damaged before its first item ends, at byte %llu: %s", name, at,
-            words);
-    return magpie_fail(MAGPIE_E_CORRUPT,
-                       "%s is cut off or damaged at byte %llu: %s; its last whole item is %s, number %zu",
-                       name, at, words, s->last.data, s->number);
+    if (!strstr(words, magpie_bytes_name(s->bytes)))
+        magpie_text_printf(&whole,
+                           "%s is cut off, damaged or no tar, at byte %llu: ", magpie_bytes_name(s->bytes),
+                           (unsigned long long)magpie_bytes_done(s->bytes));
+    magpie_text_printf(&whole, "%s; ", words);
+    if (s->last.size)
+        magpie_text_printf(&whole, "its last whole item is %s, number %zu", s->last.data, s->number);
+    else
+        magpie_text_printf(&whole, "no item of it is whole");
+    magpie_status status = magpie_text_status(&whole);
+    if (status == MAGPIE_OK) status = magpie_fail(MAGPIE_E_CORRUPT, "%s", whole.data);
+    magpie_text_free(&whole);
+    return status;
 }
 
 static magpie_status damaged_archive(const tar_source *s) {
@@ -79,6 +85,17 @@ static void split_name(tar_source *s, const char *path) {
     s->name = magpie_string_of(path);
     s->ending = dot && dot > base ? magpie_string_of(dot + 1) : (magpie_string){0};
     magpie_text_append(&s->key, path, dot ? (size_t)(dot - path) : s->name.size);
+}
+
+/* libarchive stops at the zeros; behind them is the checksum of a tar that is compressed. */
+static magpie_status read_rest(tar_source *s) {
+    size_t got;
+    while (!s->at_end) {
+        s->read_status = magpie_bytes_read(s->bytes, s->buffer, sizeof s->buffer, &got);
+        if (s->read_status != MAGPIE_OK) return damaged(s, magpie_error());
+        s->at_end = got == 0;
+    }
+    return MAGPIE_OK;
 }
 
 /* The header of the next member that may be part of an item. */
@@ -101,7 +118,8 @@ static magpie_status next_member(tar_source *s, bool *got) {
     magpie_text_clear(&s->key);
     if (result != ARCHIVE_EOF) return damaged_archive(s);
     s->ended = true;
-    return s->at_end && s->zeros < TAR_BLOCK ? damaged(s, "it ends between two members") : MAGPIE_OK;
+    if (s->at_end && s->zeros < TAR_BLOCK) return damaged(s, "it ends between two members");
+    return read_rest(s);
 }
 
 static magpie_status read_data(tar_source *s, char *to, size_t size) {
