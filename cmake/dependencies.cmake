@@ -24,6 +24,8 @@ magpie_find(opus opus libopus-dev)
 magpie_find(mpg123 libmpg123 libmpg123-dev)
 magpie_find(soxr soxr libsoxr-dev)
 magpie_find(openblas openblas libopenblas-openmp-dev)
+magpie_find(archive libarchive libarchive-dev)
+magpie_find(zlib zlib zlib1g-dev)
 magpie_find(microhttpd libmicrohttpd libmicrohttpd-dev)
 
 find_path(DNNL_INCLUDE_DIR dnnl.h)
@@ -35,9 +37,18 @@ add_library(magpie_dnnl INTERFACE IMPORTED)
 target_include_directories(magpie_dnnl INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(magpie_dnnl INTERFACE ${DNNL_LIBRARY})
 
+find_path(CSV_INCLUDE_DIR csv.h)
+find_library(CSV_LIBRARY csv)
+if(NOT CSV_INCLUDE_DIR OR NOT CSV_LIBRARY)
+  message(FATAL_ERROR "libcsv not found: apt-get install libcsv-dev")
+endif()
+add_library(magpie_csv INTERFACE IMPORTED)
+target_include_directories(magpie_csv INTERFACE ${CSV_INCLUDE_DIR})
+target_link_libraries(magpie_csv INTERFACE ${CSV_LIBRARY})
+
 include(${CMAKE_CURRENT_LIST_DIR}/faiss.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/kissfft.cmake)
 
 set(MAGPIE_LIBRARIES magpie_lmdb magpie_jansson magpie_utf8proc magpie_xxhash magpie_dnnl magpie_turbojpeg
                      magpie_spng magpie_sndfile magpie_ogg magpie_vorbis magpie_opus magpie_mpg123 magpie_soxr
-                     magpie_faiss OpenMP::OpenMP_C Threads::Threads m)
+                     magpie_archive magpie_zlib magpie_csv magpie_faiss OpenMP::OpenMP_C Threads::Threads m)

@@ -198,6 +198,15 @@ typedef struct magpie_line {
  * with `number` lines before it. */
 MAGPIE_CHECK_RESULT magpie_status magpie_lines_open(const char *path, size_t limit, uint64_t offset,
                                                     size_t number, magpie_lines **out);
+/* Bytes from anywhere: `read` fills up to `most` bytes, *got 0 at the end and nowhere else. */
+typedef struct magpie_stream {
+    magpie_status (*read)(void *context, void *to, size_t most, size_t *got);
+    void *context;
+} magpie_stream;
+
+/* The same of a stream, which is to outlive the lines; end_offset counts its bytes. `name` is for messages. */
+MAGPIE_CHECK_RESULT magpie_status magpie_lines_open_stream(const magpie_stream *stream, const char *name,
+                                                           size_t limit, magpie_lines **out);
 /* MAGPIE_OK with *got false at the end. The last line needs no newline. */
 MAGPIE_CHECK_RESULT magpie_status magpie_lines_next(magpie_lines *lines, magpie_line *line, bool *got);
 uint64_t magpie_lines_total_bytes(const magpie_lines *lines); /* of the file; 0 for a pipe */
@@ -243,6 +252,24 @@ void magpie_pool_be_eager(magpie_pool *pool);
 MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task,
                                                   void *context);
 void magpie_pool_free(magpie_pool *pool);
+
+/* A thread that works on what another has made, one block behind it. */
+typedef struct magpie_handover magpie_handover;
+
+/* Works on one block, on the thread of the handover. */
+typedef magpie_status (*magpie_handover_task)(void *context, void *block);
+
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_start(magpie_handover_task task, void *context,
+                                                        magpie_handover **out);
+/* Gives a block away. Waits until the one before it is finished: that one is the caller's again, so two
+ * blocks are enough. Returns what went wrong with any block before, in words. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_give(magpie_handover *handover, void *block);
+/* Whether nothing is being worked on: what was given is the caller's again. */
+bool magpie_handover_idle(magpie_handover *handover);
+/* Waits until that is so. Returns the same as _give. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_wait(magpie_handover *handover);
+/* Waits until all is finished, ends the thread, frees it. NULL is fine. */
+MAGPIE_CHECK_RESULT magpie_status magpie_handover_end(magpie_handover *handover);
 
 /* ---- chance ---- */
 

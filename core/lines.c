@@ -1,4 +1,4 @@
-/* lines.c - a file or a pipe, line by line, in memory bounded by the limit on a line. */
+/* lines.c - a file, a pipe or any stream of bytes, line by line, in memory bounded by the limit on a line. */
 #include "core.h"
 
 #include <errno.h>
@@ -11,13 +11,29 @@
 enum { READ_BYTES = 1 << 18 };
 
 struct magpie_lines {
-    int fd;
+    int fd;               /* -1: it is a stream */
+    magpie_stream stream; /* without a file */
     char *path;
     char *buffer; /* [capacity + 1]; bytes start .. end are read and not yet given out */
     size_t capacity, start, end, limit, number;
     uint64_t offset, total; /* offset: in the file, of buffer[start] */
     bool at_end;
 };
+
+static magpie_status create(const magpie_lines *begin, const char *name, magpie_lines **out) {
+    magpie_lines *lines = magpie_alloc(1, sizeof *lines);
+    if (!lines) return MAGPIE_E_NO_MEMORY;
+    *lines = *begin;
+    lines->path = strdup(name);
+    /* a whole line of the limit and one read fit */
+    lines->capacity = lines->limit + READ_BYTES;
+    lines->buffer = malloc(lines->capacity + 1);
+    if (lines->path && lines->buffer) return *out = lines, MAGPIE_OK;
+    free(lines->path);
+    free(lines->buffer);
+    free(lines);
+    return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for lines of %s", name);
+}
 
 magpie_status magpie_lines_open(const char *path, size_t limit, uint64_t offset, size_t number,
                                 magpie_lines **out) {
@@ -31,26 +47,28 @@ magpie_status magpie_lines_open(const char *path, size_t limit, uint64_t offset,
     if (status == MAGPIE_OK && offset && lseek(fd, (off_t)offset, SEEK_SET) < 0)
         status =
             magpie_fail_errno(errno, "cannot go on at byte %llu of %s", (unsigned long long)offset, path);
-    magpie_lines *lines = status == MAGPIE_OK ? magpie_alloc(1, sizeof *lines) : NULL;
-    if (lines) {
-        *lines = (magpie_lines){.fd = fd, .limit = limit, .number = number, .offset = offset};
-        lines->total = regular ? (uint64_t)st.st_size : 0;
-        lines->path = strdup(standard_input ? "standard input" : path);
-        /* a whole line of the limit and one read fit */
-        lines->capacity = limit + READ_BYTES;
-        lines->buffer = malloc(lines->capacity + 1);
-    }
-    if (!lines || !lines->path || !lines->buffer) {
-        close(fd);
-        if (lines) {
-            free(lines->path);
-            free(lines->buffer);
-            free(lines);
-        }
-        return status != MAGPIE_OK ? status
-                                   : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for lines of %s", path);
-    }
-    *out = lines;
+    const magpie_lines begin = {.fd = fd,
+                                .limit = limit,
+                                .number = number,
+                                .offset = offset,
+                                .total = regular ? (uint64_t)st.st_size : 0};
+    if (status == MAGPIE_OK) status = create(&begin, standard_input ? "standard input" : path, out);
+    if (status != MAGPIE_OK) close(fd);
+    return status;
+}
+
+magpie_status magpie_lines_open_stream(const magpie_stream *stream, const char *name, size_t limit,
+                                       magpie_lines **out) {
+    const magpie_lines begin = {.fd = -1, .stream = *stream, .limit = limit};
+    return create(&begin, name, out);
+}
+
+static magpie_status read_file(const magpie_lines *lines, char *to, size_t most, size_t *got) {
+    ssize_t n;
+    do n = read(lines->fd, to, most);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return magpie_fail_errno(errno, "cannot read %s", lines->path);
+    *got = (size_t)n;
     return MAGPIE_OK;
 }
 
@@ -60,12 +78,13 @@ static magpie_status refill(magpie_lines *lines) {
         lines->end -= lines->start;
         lines->start = 0;
     }
-    ssize_t n;
-    do n = read(lines->fd, lines->buffer + lines->end, lines->capacity - lines->end);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return magpie_fail_errno(errno, "cannot read %s", lines->path);
-    if (n == 0) lines->at_end = true;
-    lines->end += (size_t)n;
+    char *to = lines->buffer + lines->end;
+    size_t most = lines->capacity - lines->end, got = 0;
+    magpie_status status = lines->fd < 0 ? lines->stream.read(lines->stream.context, to, most, &got)
+                                         : read_file(lines, to, most, &got);
+    if (status != MAGPIE_OK) return status;
+    lines->at_end = got == 0;
+    lines->end += got;
     return MAGPIE_OK;
 }
 
@@ -104,7 +123,7 @@ uint64_t magpie_lines_total_bytes(const magpie_lines *lines) { return lines->tot
 
 void magpie_lines_close(magpie_lines *lines) {
     if (!lines) return;
-    close(lines->fd);
+    if (lines->fd >= 0) close(lines->fd);
     free(lines->path);
     free(lines->buffer);
     free(lines);

@@ -89,6 +89,7 @@ typedef struct magpie_store_options {
 MAGPIE_CHECK_RESULT magpie_status magpie_store_open(const char *directory,
                                                     const magpie_store_options *options, magpie_store **out);
 void magpie_store_close(magpie_store *store); /* after its snapshots and indexes */
+const char *magpie_store_directory(const magpie_store *store);
 
 /* Which model fills a space. */
 typedef struct magpie_space_model {
@@ -241,6 +242,13 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each(magpie_snapshot *snapshot
 /* A job's checkpoint; MAGPIE_E_NOT_FOUND where there is none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_checkpoint(magpie_snapshot *snapshot, const char *job,
                                                              magpie_string *out);
+/* Calls for those whose names begin with `prefix`, in bytewise order, as magpie_snapshot_each does. */
+typedef magpie_status (*magpie_checkpoint_callback)(void *context, magpie_string job,
+                                                    magpie_string checkpoint);
+MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each_checkpoint(magpie_snapshot *snapshot,
+                                                                  const char *prefix,
+                                                                  magpie_checkpoint_callback callback,
+                                                                  void *context);
 
 /* ---- interactions ---- */
 
@@ -329,6 +337,11 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each_user(magpie_snapshot *sna
  * replaces. `before`, `after`: bytes of data.mdb; may be NULL. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_compact(const char *directory, uint64_t *before,
                                                        uint64_t *after);
+
+/* Writes folder/data.mdb, which must not be there: the store as it is at one moment, without free pages, while others
+ * read and write. So `folder` is a store, whose indexes are yet to be made. It is durable on return; on failure,
+ * what is there of it stays. */
+MAGPIE_CHECK_RESULT magpie_status magpie_store_backup(magpie_store *store, const char *folder);
 
 /* ---- filters ---- */
 

@@ -182,3 +182,21 @@ magpie_status magpie_snapshot_checkpoint(magpie_snapshot *snapshot, const char *
     *out = (magpie_string){value.mv_data, value.mv_size};
     return MAGPIE_OK;
 }
+
+magpie_status magpie_snapshot_each_checkpoint(magpie_snapshot *snapshot, const char *prefix,
+                                              magpie_checkpoint_callback callback, void *context) {
+    MDB_cursor *cursor;
+    const size_t size = strlen(prefix);
+    MDB_val key = magpie_val(prefix, size), value;
+    magpie_status status = magpie_snapshot_cursor(snapshot, MAGPIE_TABLE_JOBS, &cursor);
+    if (status != MAGPIE_OK) return status;
+    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (!code && status == MAGPIE_OK && key.mv_size >= size && memcmp(key.mv_data, prefix, size) == 0) {
+        status = callback(context, (magpie_string){key.mv_data, key.mv_size},
+                          (magpie_string){value.mv_data, value.mv_size});
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (status != MAGPIE_OK || !code || code == MDB_NOTFOUND) return status;
+    return magpie_lmdb_fail(code, "cannot read the jobs of %s", snapshot->store->environment.directory);
+}

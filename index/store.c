@@ -192,6 +192,8 @@ magpie_status magpie_store_open(const char *directory, const magpie_store_option
     return MAGPIE_OK;
 }
 
+const char *magpie_store_directory(const magpie_store *store) { return store->environment.directory; }
+
 void magpie_store_close(magpie_store *store) {
     if (!store) return;
     magpie_environment_close(&store->environment);

@@ -14,7 +14,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <xxhash.h>
 
 enum { HASH_VERSION = 1 /* a change makes every item look new: all vectors are computed again */ };
@@ -29,15 +28,7 @@ typedef struct parts {
     magpie_text memory; /* every string with a NUL behind it, one after the other */
     part id, text, image, audio, attributes;
     int64_t timestamp;
-    bool with_data; /* references may be data: URLs */
 } parts;
-
-static const char data_scheme[] = "data:";
-
-static bool is_data(magpie_string reference) {
-    const size_t size = sizeof data_scheme - 1;
-    return reference.size >= size && strncasecmp(reference.data, data_scheme, size) == 0;
-}
 
 static magpie_status append_string(parts *p, const char *key, const json_t *value, part *out) {
     if (!json_is_string(value)) return magpie_fail(MAGPIE_E_INPUT, "%s should be a string", key);
@@ -48,7 +39,7 @@ static magpie_status append_string(parts *p, const char *key, const json_t *valu
 
 static magpie_status append_reference(parts *p, const char *key, const json_t *value, part *out) {
     magpie_status status = append_string(p, key, value, out);
-    if (status != MAGPIE_OK || p->with_data || !is_data((magpie_string){json_string_value(value), out->size}))
+    if (status != MAGPIE_OK || !magpie_is_data((magpie_string){json_string_value(value), out->size}))
         return status;
     return magpie_fail(MAGPIE_E_INPUT,
                        "%s is a data: URL: a store keeps references to files; magpie encode takes these",
@@ -149,8 +140,8 @@ static void hash_parts(const magpie_string *strings, size_t n, int64_t number, u
     out[1] = hash.high64;
 }
 
-magpie_status magpie_catalogue_take(json_t *root, bool with_data, magpie_catalogue_line *out) {
-    parts p = {.timestamp = INT64_MIN, .with_data = with_data};
+magpie_status magpie_catalogue_take(json_t *root, magpie_catalogue_line *out) {
+    parts p = {.timestamp = INT64_MIN};
     magpie_status status = read_object(&p, root);
     *out = (magpie_catalogue_line){.memory = p.memory.data};
     out->item.id = resolve(&p, p.id);
@@ -171,22 +162,13 @@ magpie_status magpie_catalogue_take(json_t *root, bool with_data, magpie_catalog
     return MAGPIE_OK;
 }
 
-static magpie_status parse(const char *line, size_t size, size_t limit, bool with_data,
-                           magpie_catalogue_line *out) {
+magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
     json_t *root;
     *out = (magpie_catalogue_line){0};
-    magpie_status status = magpie_catalogue_load(line, size, limit, &root);
-    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, with_data, out);
+    magpie_status status = magpie_catalogue_load(line, size, MAGPIE_LINE_MAX, &root);
+    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, out);
     json_decref(root);
     return status;
-}
-
-magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
-    return parse(line, size, MAGPIE_LINE_MAX, false, out);
-}
-
-magpie_status magpie_catalogue_parse_data(const char *line, size_t size, magpie_catalogue_line *out) {
-    return parse(line, size, MAGPIE_DATA_LINE_MAX, true, out);
 }
 
 /* ---- the way back --------------------------------------------------------------------------------------- */
@@ -213,8 +195,6 @@ void magpie_catalogue_append(const magpie_item *item, magpie_text *line) {
     magpie_text_append(line, item->attributes.data, item->attributes.size);
 }
 
-/* ---- references ----------------------------------------------------------------------------------------- */
-
 char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {
     magpie_text path = {0};
     const char *slash = strcmp(catalogue, "-") == 0 ? NULL : strrchr(catalogue, '/');
@@ -224,60 +204,6 @@ char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {
     if (magpie_text_status(&path) == MAGPIE_OK) return path.data;
     magpie_text_free(&path);
     return NULL;
-}
-
-static magpie_status decode(magpie_string reference, magpie_media *out, void **memory) {
-    size_t size;
-    unsigned char *bytes = malloc(magpie_base64_room(reference.size) + 1);
-    if (!bytes) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
-    magpie_status status = magpie_base64_decode(reference, bytes, &size);
-    *memory = bytes;
-    *out = (magpie_media){.bytes = {(char *)bytes, size}};
-    return status;
-}
-
-magpie_status magpie_catalogue_open(const char *catalogue, magpie_string reference, magpie_media *out,
-                                    void **memory) {
-    *memory = NULL;
-    if (is_data(reference)) return decode(reference, out, memory);
-    char *path = magpie_catalogue_resolve(catalogue, reference);
-    *memory = path;
-    *out = (magpie_media){.path = path};
-    return path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
-}
-
-/* Two hexadecimal digits; -1: they are none. */
-static int hexadecimal(const char *at) {
-    static const char digits[] = "0123456789abcdef";
-    int value = 0;
-    for (int i = 0; i < 2; i++) {
-        const char *digit = at[i] ? strchr(digits, at[i] | 0x20) : NULL;
-        if (!digit) return -1;
-        value = value * 16 + (int)(digit - digits);
-    }
-    return value;
-}
-
-magpie_status magpie_catalogue_data_name(magpie_string reference, magpie_text *out) {
-    static const char parameter[] = ";name=";
-    const char *comma = is_data(reference) ? memchr(reference.data, ',', reference.size) : NULL;
-    magpie_text_clear(out);
-    if (!is_data(reference))
-        return magpie_text_append(out, reference.data, reference.size), magpie_text_status(out);
-    const char *at =
-        comma ? memmem(reference.data, (size_t)(comma - reference.data), parameter, sizeof parameter - 1)
-              : NULL;
-    for (at = at ? at + sizeof parameter - 1 : comma; at && at < comma && *at != ';'; at++) {
-        int value = *at == '%' && comma - at > 2 ? hexadecimal(at + 1) : -1;
-        char byte = value >= 0 ? (char)value : *at;
-        magpie_text_append(out, &byte, 1);
-        if (value >= 0) at += 2;
-    }
-    magpie_status status = magpie_text_status(out);
-    if (status == MAGPIE_OK && (!out->size || magpie_utf8_check((magpie_string){out->data, out->size})))
-        status = magpie_fail(MAGPIE_E_INPUT, "a data: URL of an item should say what its file is called: "
-                                             "data:image/png;name=cats%%2F1.png;base64,...");
-    return status;
 }
 
 void magpie_catalogue_line_free(magpie_catalogue_line *line) {

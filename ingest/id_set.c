@@ -43,6 +43,10 @@ magpie_status magpie_id_set_add(magpie_id_set *set, magpie_string id, bool *was_
     return MAGPIE_OK;
 }
 
+bool magpie_id_set_has(const magpie_id_set *set, magpie_string id) {
+    return set->capacity && set->slots[find_slot(set, hash_id(id))] != 0;
+}
+
 void magpie_id_set_free(magpie_id_set *set) {
     free(set->slots);
     *set = (magpie_id_set){0};

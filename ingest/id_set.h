@@ -15,6 +15,7 @@ typedef struct magpie_id_set { /* all zero is a valid empty one */
 
 /* Adds an id; *was_there says whether it had been added before. */
 MAGPIE_CHECK_RESULT magpie_status magpie_id_set_add(magpie_id_set *set, magpie_string id, bool *was_there);
+bool magpie_id_set_has(const magpie_id_set *set, magpie_string id);
 void magpie_id_set_free(magpie_id_set *set);
 
 #endif

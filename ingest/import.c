@@ -58,7 +58,8 @@ static magpie_status take_line(import_job *j, const magpie_line *line) {
     }
     if (status != MAGPIE_E_INPUT && status != MAGPIE_E_TOO_LARGE) return status;
     j->checkpoint.rejected++;
-    return magpie_rejects_add(&j->rejects, line->number, magpie_error(), one.user, magpie_reject_start(line));
+    return magpie_rejects_add(&j->rejects, NULL, line->number, magpie_error(), one.user,
+                              magpie_reject_start(line));
 }
 
 static magpie_status flush(import_job *j, bool last) {
@@ -86,7 +87,7 @@ static magpie_status next_line(import_job *j, magpie_lines *lines, magpie_line *
     j->progress.lines++;
     j->progress.bytes = line->end_offset;
     j->checkpoint.offset = line->end_offset;
-    j->checkpoint.lines = line->number;
+    j->checkpoint.lines = j->checkpoint.line = line->number;
     return MAGPIE_OK;
 }
 
@@ -145,8 +146,9 @@ static magpie_status run(import_job *j) {
     magpie_lines *lines;
     magpie_status status = magpie_interaction_reader_begin(&j->reader, options);
     uint64_t salt = (uint64_t)j->reader.format << 8 | options->kind; /* what decides the outcome besides */
-    if (status == MAGPIE_OK) status = magpie_catalogue_identify("import", options->path, salt, &j->identity);
-    if (status == MAGPIE_OK) status = magpie_catalogue_check_rejects(&j->identity, options->rejects);
+    if (status == MAGPIE_OK)
+        status = magpie_catalogue_identify("import", &options->path, 1, salt, &j->identity);
+    if (status == MAGPIE_OK) status = magpie_catalogue_check_rejects(&options->path, 1, options->rejects);
     if (status == MAGPIE_OK) status = magpie_batch_create(&j->batch);
     if (status == MAGPIE_OK) status = load_checkpoint(j);
     if (status == MAGPIE_OK)

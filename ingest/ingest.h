@@ -1,13 +1,37 @@
 /* ingest.h - a job that reads a catalogue, encodes what is new in it, commits, and can be stopped
  * anywhere. The same for lines that come one by one, and a job that does so with interactions: see the end.
  *
- * A CATALOGUE is a file of lines, one JSON object an item; all but the id may be absent or null:
+ * A CATALOGUE is a file of lines, or what can be read as one (SOURCES, below); a line is one JSON object, an
+ * item; all but the id may be absent or null:
  *
  *     {"id": "...", "text": "...", "image": "PATH", "audio": "PATH", "attributes": {...}, "timestamp": ...}
  *
  * id: 1-511 bytes of UTF-8. timestamp: seconds since 1970 (a number) or RFC 3339 (a string). Relative
  * paths are relative to the catalogue's folder. Unknown keys are refused, so that a misspelt one is not
  * lost in silence. Blank lines are passed over.
+ *
+ * SOURCES. A job has one catalogue or several, which it reads in their order as if they were one; each is, by
+ * its name, or as options.format has it:
+ *     jsonl    lines as above: whatever has no other name
+ *     csv, tsv (.csv, .tsv) RFC 4180, columns named by the first record. Those named id, text, image, audio
+ *              and timestamp are that, or options.map says which are: "id=sku,text=title+description" (with
+ *              a blank between the two). All others are attributes, or those that the map names,
+ *              "attributes=a+b". An empty cell is absent; an attribute that is a number as JSON writes it is
+ *              a number.
+ *     folder   files below a folder: those of one path without its ending are the item of that id, in order of
+ *              ids. A .jpg, .jpeg or .png is its picture; a .wav, .flac, .ogg, .oga, .opus, .mp3, .aiff or
+ *              .aif its sound; a .txt its text; a .json an object of attributes, without nulls, whose
+ *              "caption" is the text where there is no .txt. Hidden files, other kinds and links to folders
+ *              are passed over.
+ *     tar      (.tar, .tgz) the same out of an archive, in webdataset's layout: consecutive members KEY.jpg,
+ *              KEY.txt, KEY.json are the item KEY, which ends at the first dot of the name's last part.
+ *              Nothing is unpacked. item.image is "NAME.tar!/KEY.jpg", which says where it came from, and
+ *              which nothing ever opens; whether a picture is the same its bytes say. One of more than
+ *              64 MiB is refused.
+ * Files may be compressed by gzip, zstd, xz or bzip2: by their first bytes, or .gz, .zst, .xz, .bz2 behind the
+ * name. What is not one item (a record with other than the header's number of cells, two pictures of one name)
+ * is rejected as a bad line is. A file that is cut off or damaged ends the job (MAGPIE_E_CORRUPT, naming it):
+ * what was whole before that place is in, committed.
  *
  * VECTORS. An item gets one for each modality that it has and that there is an encoder for: of its text in
  * the text space, of its picture in the image space, of its sound in the audio space. And one in the fused
@@ -50,19 +74,25 @@
  * replaced or no longer named. Every run that has the encoder and meets the item says so again, but the
  * file is tried again only when it has changed or appeared, or the system had refused to read it.
  *
- * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the catalogue's path,
- * size, inode and time of change are what they were; a catalogue that was changed, and a pipe, are read
- * from the start, which costs reading alone; so is it by a run with other encoders. The last transaction
+ * GOING ON. Each transaction holds a checkpoint beside its items. It is used where the path, size, inode and
+ * time of change of each catalogue (of a folder: the names of its files) are what they were; a catalogue that
+ * was changed, and a pipe, are read from the start, which costs reading alone; so is it by a run with other
+ * encoders. What is no plain file of lines is read up to that place, too. The last transaction
  * removes it. An item that is deleted, or a file that is replaced, between the stopped run and the one
  * that goes on is not put back, or encoded anew, by the latter, but by the next.
  *
  * BAD LINES (broken JSON or UTF-8, no id or an over-long one, over 1 MiB) go to a rejects file, one JSON
- * object a line: {"line", "reason", "id"?, "start": the first bytes of the line}; the job goes on. A run
+ * object a line: {"line", "reason", "id"?, "start": the first bytes of the line}, with "catalogue" where there
+ * are several ("line" counts records or items where a catalogue has no lines); the job goes on. A run
  * that goes on from a checkpoint appends to the file, any other replaces it.
  *
  * THE SAME ID TWICE in one catalogue: the first line that can be read counts. A later one with the same
  * content is passed over as unchanged, one with other content is rejected. So a second run finds
  * everything unchanged, wherever the first one was stopped. Costs 11 to 22 bytes of memory a line.
+ *
+ * WHAT THE CATALOGUE NO LONGER HAS. With options.delete_missing, items whose ids are on no line of the catalogue are
+ * deleted once it was read to its end. None is where that would be a guess: a line was rejected whose id could
+ * not be read, or no line was an item at all. Then progress.not_deleted says so.
  *
  * TRUST. A job reads the files that its catalogue names, wherever they are: a catalogue from elsewhere is
  * to be looked through first. What is no regular file is never opened. */
@@ -104,15 +134,15 @@ MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie
 
 /* MEDIA AS DATA. What is only to be encoded, and not stored, may have its pictures and sounds as data: URLs
  * (core.h) in place of paths; a catalogue for a store is refused with these. This parses such lines, of up to
- * MAGPIE_DATA_LINE_MAX bytes; their hashes are of no use. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size,
-                                                              magpie_catalogue_line *out);
-/* What an encoder takes, by a path or a data: URL. *memory is what it lies in, to be freed with free() in any case. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_open(const char *catalogue, magpie_string reference,
-                                                        magpie_media *out, void **memory);
-/* What an item of a store would call it: a path itself; of a data: URL its parameter "name", with %XX for what may not
- * stand there. MAGPIE_E_INPUT: it has none. */
-MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_data_name(magpie_string reference, magpie_text *out);
+ * MAGPIE_DATA_LINE_MAX bytes. bytes [MAGPIE_MODALITIES] are what a URL has, to be freed with free() whatever comes
+ * of the line; NULL: there is a path, or nothing. The item refers to it by the URL's parameter "name", in which %XX
+ * stands for what may not stand there; with `named`, it is MAGPIE_E_INPUT that there is none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named,
+                                                              magpie_catalogue_line *out,
+                                                              magpie_string bytes[MAGPIE_MODALITIES]);
+
+/* Whether a reference is to what is in an archive: it names no file. */
+bool magpie_catalogue_is_archived(magpie_string reference);
 
 /* What an ingest encodes with. Each of the first three may be NULL, not all. They stay the caller's. */
 typedef struct magpie_ingest_encoders {
@@ -144,35 +174,67 @@ magpie_ingest_open_fusion(const char *directory, const magpie_modality_source so
 #define MAGPIE_IMAGE_PROBLEM "image: "
 #define MAGPIE_AUDIO_PROBLEM "audio: "
 
+enum { MAGPIE_JOB_ID = 8 /* bytes of a job's id */ };
+
 struct magpie_vector_input; /* see "vectors in and out" */
 
 typedef struct magpie_ingest_progress {
-    size_t lines;   /* read, in this run */
+    size_t lines; /* read, in this run */
+    /* Of these, those that are done with: of the lines that are being encoded a part, by the work that is done. */
+    size_t lines_done;
     size_t encoded; /* items committed with vectors that this run computed */
     /* Items committed without: their attributes changed, or there was nothing to encode. Where a modality was
      * taken away, their fused vector is another all the same. */
     size_t updated;
-    size_t unchanged; /* items that were in the store already */
-    size_t rejected;  /* lines of the catalogue: with those of the run that this one goes on from */
-    size_t committed; /* items made durable by this run: encoded + updated */
+    size_t unchanged;        /* items that were in the store already */
+    size_t rejected;         /* lines of the catalogue: with those of the run that this one goes on from */
+    size_t committed;        /* items made durable by this run: encoded + updated */
+    size_t deleted;          /* items that the catalogue no longer has, by this run */
+    const char *not_deleted; /* why nothing was, though it was to be; NULL else */
     /* Pictures and sounds: computed, of items in `encoded`; and refused, of items that are kept, with
      * those of the run that this one goes on from and those that were refused by an earlier one and are as
      * they were. */
     size_t pictures_encoded, pictures_refused, sounds_encoded, sounds_refused;
-    uint64_t bytes, total_bytes; /* of the catalogue; total 0: not known (a pipe) */
+    size_t passed_over;          /* files of a folder or an archive that are of no kind of an item's */
+    uint64_t bytes, total_bytes; /* of the catalogues, compressed; total 0: not known (a pipe, a folder) */
     double seconds;              /* since the start of this run */
-    double text_seconds, image_seconds, audio_seconds, commit_seconds; /* of these, where the time went */
+    double text_seconds, image_seconds, audio_seconds; /* of these, where the time went */
+    double commit_seconds;                             /* beside these, on another thread */
+    double waited_seconds;                             /* of these, for a commit to end */
+    char job[MAGPIE_JOB_ID + 1];                       /* "" until the job has begun */
     size_t resumed_at; /* lines skipped because an earlier run had committed them; 0: from the start */
 } magpie_ingest_progress;
 
+/* What a catalogue is: see SOURCES. */
+typedef enum magpie_catalogue_format {
+    MAGPIE_CATALOGUE_BY_NAME,
+    MAGPIE_CATALOGUE_JSONL,
+    MAGPIE_CATALOGUE_CSV,
+    MAGPIE_CATALOGUE_TSV,
+    MAGPIE_CATALOGUE_FOLDER,
+    MAGPIE_CATALOGUE_TAR
+} magpie_catalogue_format;
+
+/* "auto", "jsonl" and so on. MAGPIE_E_ARGUMENT names them all. */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_format_parse(const char *name,
+                                                                magpie_catalogue_format *out);
+
 typedef struct magpie_ingest_options {
-    const char *catalogue; /* a path, or "-" for standard input */
+    const char *const *catalogues; /* [catalogue_count], 1 at least: paths, or "-" for standard input */
+    size_t catalogue_count;
+    magpie_catalogue_format format; /* of them all */
+    const char *map;                /* of their columns, where they have some; NULL: none */
     const char
-        *media_base; /* "DIR/": what relative references are relative to; NULL: the catalogue's folder */
-    /* The catalogue's lines, with vectors that are stored as they are in place of encoders; NULL: it is a catalogue. */
+        *media_base; /* "DIR/": what relative references are relative to; NULL: each catalogue's folder */
+    size_t line_max; /* bytes; 0 for MAGPIE_LINE_MAX */
+    /* The catalogues, as lines with vectors that are stored as they are in place of encoders: see "vectors in and
+     * out". NULL: encoders encode. */
     struct magpie_vector_input *vectors;
     const char *rejects; /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items; /* a transaction; 0 for 256 */
+    const char *note;    /* JSON that the job's record keeps as "command"; NULL: nothing */
+    bool wait;           /* until no other job fills the store; else that is MAGPIE_E_BUSY */
+    bool delete_missing; /* see WHAT THE CATALOGUE NO LONGER HAS */
     /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned
      * on the vectors that its space is filled with. */
     const magpie_labels *const *labels; /* [label_count] */
@@ -186,6 +248,10 @@ typedef struct magpie_ingest_options {
     void *context;
 } magpie_ingest_options;
 
+/* Whether the catalogues can be read: opens each, but for standard input, and reads its header. So that a misspelt
+ * name can be told before anything is made. */
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_check(const magpie_ingest_options *options);
+
 /* Runs the job to its end. The text encoder fills the text space, the image encoder the image space, the
  * audio encoder the audio space, the fusion the fused one; the store's spaces are bound to them first, and
  * each is refused (MAGPIE_E_MISMATCH, naming both models) where another one filled its space; so is a
@@ -197,6 +263,24 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ingest_run(magpie_store *store,
                                                     const magpie_ingest_encoders *encoders,
                                                     const magpie_ingest_options *options,
                                                     magpie_ingest_progress *report);
+
+/* ---- jobs ---- */
+
+/* A JOB is one run of magpie_ingest_run, or several over one catalogue, up to the one that comes to its end. It has an id, and
+ * the store keeps a record of it: JSON, written in the transaction of the items that it counts. Those of the last
+ * hundred are kept. One job at a time fills a store; services and other commands may write beside it.
+ *     {"id", "state": "running", "stopped", "failed", "cancelled" or "done", "why": words or null,
+ *      "catalogue": its path, null for a pipe, "started", "updated": milliseconds since 1970, "runs", "seconds",
+ *      "lines", "encoded", "changed", "unchanged", "deleted", "rejected", "pictures", "sounds",
+ *      "checkpoint": its name, "command": options.note}
+ * "stopped" is one whose process was killed or interrupted: run again, it goes on. So does a "failed" one. */
+
+/* Appends the records, a line each, the newest first. */
+MAGPIE_CHECK_RESULT magpie_status magpie_jobs_list(magpie_store *store, magpie_text *out);
+/* *runs: the job is told to end, and does so after its next transaction, with MAGPIE_E_CANCELLED. Else it is
+ * cancelled: its checkpoint is forgotten. What it has stored stays. MAGPIE_E_NOT_FOUND; MAGPIE_E_ARGUMENT where it
+ * is over. */
+MAGPIE_CHECK_RESULT magpie_status magpie_job_cancel(magpie_store *store, const char *id, bool *runs);
 
 /* ---- lines that come one by one ---- */
 
@@ -227,7 +311,7 @@ typedef struct magpie_ingest_answer {
     magpie_string words;  /* the same in words; of an item that is stored item.problems, empty: none */
 } magpie_ingest_answer;
 
-/* Of `options`, catalogue and labels alone count: the catalogue need not be there, relative references are
+/* Of `options`, the first catalogue and labels alone count: it need not be there, relative references are
  * relative to its folder. The encoders may all be NULL: see ENCODERS THAT ARE NOT GIVEN. They stay the caller's,
  * as do labels and fusion. Spaces are bound as by magpie_ingest_run. */
 MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_open(magpie_store *store,
@@ -301,7 +385,7 @@ MAGPIE_CHECK_RESULT magpie_status magpie_vector_line_write(const magpie_item *it
 typedef struct magpie_vector_input magpie_vector_input;
 
 typedef struct magpie_vector_input_options {
-    const char *path; /* of the lines; "-": standard input */
+    const magpie_ingest_options *from; /* catalogues, format and map alone are looked at, and have to last */
     const char
         *names[MAGPIE_SPACES]; /* models of a file without a header; NULL: there are none of this space */
     const char *npy[MAGPIE_SPACES]; /* of which lines in a file have the items */
@@ -317,7 +401,7 @@ void magpie_vector_input_close(magpie_vector_input *input);
 /* ENCODING WITHOUT A STORE: a catalogue, whose pictures and sounds may be data: URLs with names, to vector lines.
  * All is encoded that there is an encoder for. */
 typedef struct magpie_encode_options {
-    const char *catalogue, *media_base; /* as in magpie_ingest_options */
+    const magpie_ingest_options *from; /* catalogues, format, map and media_base alone are looked at */
     /* Takes some lines; any status but MAGPIE_OK ends the run. */
     magpie_status (*write)(void *context, magpie_string lines);
     /* Of a bad line, with its words in magpie_error(); true leaves it out. NULL: the first ends the run. */

@@ -190,7 +190,8 @@ magpie_status magpie_intake_renew_snapshot(magpie_intake *in) {
 
 /* What vectors are made of, as it is now; 0 where there is nothing to encode. What changes before it is
  * encoded is seen by the next run. */
-static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *item) {
+static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *item,
+                                          const magpie_origin *origin) {
     uint64_t *text = &item->encoded_hash[MAGPIE_SPACE_TEXT];
     if (*text) {
         *text ^= in->text_salt;
@@ -200,7 +201,11 @@ static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *
         const magpie_medium *medium = &in->media[m];
         magpie_string reference = magpie_medium_reference(medium, item);
         if (!reference.size || !medium->model.dimension) continue;
-        char *path = magpie_catalogue_resolve(magpie_intake_base(in), reference);
+        if (origin->members && magpie_member_is_there(&origin->members[m])) {
+            item->encoded_hash[medium->space] = magpie_member_hash(medium, &origin->members[m]);
+            continue;
+        }
+        char *path = magpie_catalogue_resolve(origin->base, reference);
         if (!path) return MAGPIE_E_NO_MEMORY;
         item->encoded_hash[medium->space] = magpie_medium_hash(medium, path, reference);
         free(path);
@@ -299,17 +304,19 @@ static magpie_status compare(magpie_intake *in, const magpie_item *item, const m
     return status;
 }
 
-magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item, const magpie_line_vectors *given,
-                                 const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
-    magpie_status status = hash_what_is_encoded(in, item);
+magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                                 const magpie_line_vectors *given, const magpie_item *stored,
+                                 magpie_vector_plan *plan, bool *same) {
+    magpie_status status = hash_what_is_encoded(in, item, origin);
     if (status != MAGPIE_OK) return status;
     take_given_hashes(item, given);
     *plan = plan_vectors(in, item, given, stored);
     return compare(in, item, stored, plan, same);
 }
 
-magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item, const magpie_item *stored,
-                                      magpie_vector_plan *plan, bool *same) {
+magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                                      const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+    (void)origin;
     *plan = (magpie_vector_plan){.row = stored->row, .attributes = item->attributes};
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) plan->state[s] = MAGPIE_VECTOR_KEPT;
     memcpy(item->encoded_hash, stored->encoded_hash, sizeof item->encoded_hash);
@@ -328,24 +335,45 @@ static magpie_status expect_models(magpie_intake *in) {
     return status;
 }
 
-static magpie_status commit(magpie_intake *in, const magpie_pending_hooks *hooks,
-                            magpie_status (*seal)(void *context), double *seconds) {
-    magpie_status status =
-        magpie_pending_encode(&in->pending, in->text_encoder, in->media, magpie_intake_base(in), hooks);
-    double encoded = magpie_seconds();
-    if (status == MAGPIE_OK) status = expect_models(in);
-    if (status == MAGPIE_OK) status = magpie_pending_put(&in->pending, in->snapshot, in->batch, hooks);
-    if (status == MAGPIE_OK && seal) status = seal(hooks->context);
-    if (status == MAGPIE_OK) status = magpie_store_commit(in->store, in->batch, NULL);
-    *seconds += magpie_seconds() - encoded;
-    return status;
+static magpie_status make_batch(magpie_intake *in, const magpie_pending_hooks *hooks) {
+    magpie_status status = expect_models(in);
+    return status == MAGPIE_OK ? magpie_pending_put(&in->pending, in->snapshot, in->batch, hooks) : status;
 }
 
-magpie_status magpie_intake_commit(magpie_intake *in, const magpie_pending_hooks *hooks,
-                                   magpie_status (*seal)(void *context), double *seconds) {
-    magpie_status status = commit(in, hooks, seal, seconds);
+magpie_status magpie_intake_encode(magpie_intake *in, const magpie_pending_hooks *hooks) {
+    magpie_status status = magpie_pending_encode(&in->pending, in->text_encoder, in->media, hooks);
+    return status == MAGPIE_OK ? make_batch(in, hooks) : status;
+}
+
+static magpie_status commit(magpie_intake *in, magpie_status (*seal)(void *context, magpie_batch *batch),
+                            void *context) {
+    magpie_status status = seal ? seal(context, in->batch) : MAGPIE_OK;
+    return status == MAGPIE_OK ? magpie_store_commit(in->store, in->batch, NULL) : status;
+}
+
+/* What was to be refused was refused when the batch was made for the first time. */
+static magpie_status refused_late(void *context, magpie_pending_item *item, magpie_status why) {
+    (void)context, (void)item;
+    return why;
+}
+
+magpie_status magpie_intake_commit(magpie_intake *in,
+                                   magpie_status (*seal)(void *context, magpie_batch *batch), void *context) {
+    magpie_status status = commit(in, seal, context);
     if (status != MAGPIE_E_NOT_FOUND) return status;
     /* someone deleted an item whose row was to stay; the snapshot still has its vectors */
     in->pending.new_rows = true;
-    return commit(in, hooks, seal, seconds);
+    status = make_batch(in, &(magpie_pending_hooks){.refused = refused_late});
+    return status == MAGPIE_OK ? commit(in, seal, context) : status;
+}
+
+magpie_status magpie_intake_twin(const magpie_intake *in, magpie_intake *out) {
+    *out = *in;
+    out->own_fusion = NULL;
+    out->snapshot = NULL;
+    out->batch = NULL;
+    out->pending = (magpie_pending){.fusion = in->pending.fusion, .labelling = in->pending.labelling};
+    out->pending.labelling.attributes = (magpie_text){0};
+    memcpy(out->pending.dimensions, in->pending.dimensions, sizeof in->pending.dimensions);
+    return magpie_batch_create(&out->batch);
 }

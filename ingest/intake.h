@@ -10,7 +10,7 @@
 
 typedef struct magpie_intake { /* all zero is a valid empty one */
     magpie_store *store;
-    const magpie_ingest_options *options; /* catalogue and labels alone are looked at */
+    const magpie_ingest_options *options; /* vectors and labels alone are looked at */
     magpie_space_model text;              /* what fills the text space; dimension 0: nothing does */
     magpie_text_encoder *text_encoder;    /* NULL: none, or the vectors come with the lines */
     uint64_t text_salt;                   /* another prefix gives other vectors */
@@ -33,11 +33,6 @@ MAGPIE_CHECK_RESULT magpie_status magpie_intake_bind(magpie_intake *in);
 uint64_t magpie_intake_salt(const magpie_intake *in);
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_renew_snapshot(magpie_intake *in);
 
-/* Where relative references begin. */
-static inline const char *magpie_intake_base(const magpie_intake *in) {
-    return in->options->media_base ? in->options->media_base : in->options->catalogue;
-}
-
 static inline bool magpie_same_content(const magpie_item *a, const magpie_item *b) {
     return a->content_hash[0] == b->content_hash[0] && a->content_hash[1] == b->content_hash[1];
 }
@@ -47,19 +42,25 @@ static inline bool magpie_same_content(const magpie_item *a, const magpie_item *
  *     stored   what the snapshot has under its id; NULL: nothing
  *     same     the store has what would come of it, and there is nothing to do */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item,
+                                                     const magpie_origin *origin,
                                                      const magpie_line_vectors *given,
                                                      const magpie_item *stored, magpie_vector_plan *plan,
                                                      bool *same);
 /* The same for an item that differs in its attributes alone, whatever has become of what its vectors are made
  * of: they all stay. */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item,
+                                                          const magpie_origin *origin,
                                                           const magpie_item *stored, magpie_vector_plan *plan,
                                                           bool *same);
 
-/* Encodes what is pending and commits it in one transaction, with what `seal` (NULL: nothing) adds to the batch
- * when all else is in it. The pending items stay. *seconds: spent after the encoding is added. */
-MAGPIE_CHECK_RESULT magpie_status magpie_intake_commit(magpie_intake *in, const magpie_pending_hooks *hooks,
-                                                       magpie_status (*seal)(void *context), double *seconds);
+/* Encodes what is pending, and makes a transaction of it in in->batch. The pending items stay. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_encode(magpie_intake *in, const magpie_pending_hooks *hooks);
+/* Commits that, with what `seal` (NULL: nothing) adds to the batch when all else is in it, twice where the
+ * transaction has to be made anew. No hook is called: it may be done while a twin takes in what comes next. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_commit(
+    magpie_intake *in, magpie_status (*seal)(void *context, magpie_batch *batch), void *context);
+/* Another one that works with the same, items and transaction aside; `in` outlives it. */
+MAGPIE_CHECK_RESULT magpie_status magpie_intake_twin(const magpie_intake *in, magpie_intake *out);
 void magpie_intake_free(magpie_intake *in);
 
 #endif

@@ -74,8 +74,26 @@ uint64_t magpie_medium_hash(const magpie_medium *medium, const char *path, magpi
     return hash ? hash : 1;
 }
 
+uint64_t magpie_member_hash(const magpie_medium *medium, const magpie_member *member) {
+    uint64_t words[] = {HASH_VERSION, member->size, 0, 0};
+    if (member->bytes) {
+        const XXH128_hash_t hash = XXH3_128bits(member->bytes, member->size);
+        words[2] = hash.low64;
+        words[3] = hash.high64;
+    }
+    uint64_t hash = XXH3_64bits(words, sizeof words) ^ medium->salt;
+    return hash ? hash : 1;
+}
+
+bool magpie_catalogue_is_archived(magpie_string reference) {
+    return reference.size &&
+           memmem(reference.data, reference.size, MAGPIE_ARCHIVE_MARK, strlen(MAGPIE_ARCHIVE_MARK));
+}
+
 magpie_status magpie_media_check(const char *path) {
     struct stat st;
+    if (magpie_catalogue_is_archived(magpie_string_of(path)))
+        return magpie_fail(MAGPIE_E_INPUT, "%s is in an archive, and read with that alone", path);
     if (stat(path, &st) != 0) return magpie_fail_errno(errno, "cannot open %s", path);
     return S_ISREG(st.st_mode) ? MAGPIE_OK : magpie_fail(MAGPIE_E_INPUT, "%s is not a file", path);
 }

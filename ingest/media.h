@@ -37,8 +37,37 @@ magpie_string magpie_medium_reference(const magpie_medium *medium, const magpie_
  * when it is. */
 uint64_t magpie_medium_hash(const magpie_medium *medium, const char *path, magpie_string reference);
 /* Fails, in words, where there is nothing to be read: no such file, or a folder, a pipe or a device, which an
- * encoder is kept away from since to open one may be to wait for ever. */
+ * encoder is kept away from since to open one may be to wait for ever. So does a reference to what is in an
+ * archive: that is read with the archive alone. */
 MAGPIE_CHECK_RESULT magpie_status magpie_media_check(const char *path);
+
+/* "NAME.tar!/" begins the reference to what is in an archive. */
+#define MAGPIE_ARCHIVE_MARK ".tar!/"
+
+enum {
+    MAGPIE_MEMBER_MAX = 64 << 20 /* bytes of a picture or sound in an archive; a larger one is refused */
+};
+
+/* The picture or sound of an item where it came out of an archive with it. */
+typedef struct magpie_member {
+    char *bytes; /* [size], owned by whoever has it; NULL: there is none, or the size is over the limit */
+    size_t size;
+} magpie_member;
+
+static inline bool magpie_member_is_there(const magpie_member *member) {
+    return member->bytes || member->size;
+}
+
+/* The same as magpie_medium_hash, of the bytes: so nothing is encoded anew where an archive has another
+ * name. */
+uint64_t magpie_member_hash(const magpie_medium *medium, const magpie_member *member);
+
+/* Where an item comes from: by this its references are found. */
+typedef struct magpie_origin {
+    const char *catalogue; /* its name. This and the next are valid to the end of the job. */
+    const char *base; /* relative references are relative to the folder of this: the catalogue, most often */
+    magpie_member *members; /* [MAGPIE_MEDIA]; NULL: all are files */
+} magpie_origin;
 
 /* The line of item.problems that is about one medium, its beginning included; empty: there is none. */
 magpie_string magpie_problem_line(magpie_string problems, const magpie_medium *medium);

@@ -23,17 +23,27 @@ enum {
 };
 
 magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
-                                 const magpie_line *source, const magpie_vector_plan *plan) {
+                                 const magpie_line *source, const magpie_origin *origin,
+                                 const magpie_vector_plan *plan) {
     magpie_status status =
         magpie_grow((void **)&pending->items, &pending->capacity, pending->count + 1, sizeof *pending->items);
     if (status != MAGPIE_OK) return status;
     magpie_pending_item *item = &pending->items[pending->count++];
-    *item = (magpie_pending_item){.line = *line, .number = source->number, .plan = *plan};
+    *item = (magpie_pending_item){.line = *line,
+                                  .number = source->number,
+                                  .catalogue = origin->catalogue,
+                                  .base = origin->base,
+                                  .plan = *plan};
     magpie_string start = magpie_reject_start(source);
     memcpy(item->start, start.data, start.size);
     item->start_size = start.size;
     pending->bytes += source->size;
     *line = (magpie_catalogue_line){0};
+    for (unsigned m = 0; m < MAGPIE_MEDIA && origin->members; m++) {
+        item->members[m] = origin->members[m];
+        origin->members[m] = (magpie_member){0};
+        if (item->members[m].bytes) pending->bytes += item->members[m].size;
+    }
     return MAGPIE_OK;
 }
 
@@ -49,6 +59,7 @@ void magpie_pending_clear(magpie_pending *pending) {
     for (size_t i = 0; i < pending->count; i++) {
         magpie_catalogue_line_free(&pending->items[i].line);
         free(pending->items[i].problems);
+        for (unsigned m = 0; m < MAGPIE_MEDIA; m++) free(pending->items[i].members[m].bytes);
     }
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) pending->vectors[s].used = 0;
     pending->count = pending->bytes = 0;
@@ -154,12 +165,11 @@ typedef struct file_work {
     const magpie_medium *media;  /* [MAGPIE_MEDIA] */
     const magpie_medium *medium; /* the kind at hand: media[which] */
     unsigned which;
-    const char *catalogue;
     const magpie_pending_hooks *hooks;
     /* Those that one call encodes. */
     magpie_pending_item *items[MAGPIE_MEDIUM_BLOCK_MAX];
     magpie_media files[MAGPIE_MEDIUM_BLOCK_MAX];
-    void *memory[MAGPIE_MEDIUM_BLOCK_MAX]; /* what these are in, owned */
+    char *paths[MAGPIE_MEDIUM_BLOCK_MAX]; /* owned; NULL: it is a member */
     magpie_outcome outcomes[MAGPIE_MEDIUM_BLOCK_MAX];
     size_t n;
 } file_work;
@@ -178,24 +188,21 @@ static magpie_status refuse(magpie_pending_item *item, const magpie_medium *medi
 
 /* The same with the file's name in the words as the line has it: who reads them need not know where the catalogue
  * lies. With `try_again` it is forgotten that this one was tried: a file that the system refused to read may be
- * readable without having changed. `path` NULL: it came as data, and they name none. */
+ * readable without having changed. `path` NULL: it is a member, and they have no name. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
                                  const char *words) {
-    magpie_text name = {0}, text = {0};
+    magpie_text text = {0};
     const char *named = path ? strstr(words, path) : words;
-    magpie_status status =
-        named ? magpie_catalogue_data_name(magpie_medium_reference(w->medium, &item->line.item), &name)
-              : MAGPIE_OK;
-    if (named && status == MAGPIE_OK) {
+    const magpie_string reference = magpie_medium_reference(w->medium, &item->line.item);
+    if (named) {
         magpie_text_append(&text, words, (size_t)(named - words));
-        magpie_text_append(&text, name.data, name.size);
+        magpie_text_append(&text, reference.data, reference.size);
         if (!path) magpie_text_append(&text, ": ", 2);
         words = path ? named + strlen(path) : words;
     }
     magpie_text_append(&text, words, strlen(words));
-    magpie_text_free(&name);
     if (try_again) item->line.item.encoded_hash[w->medium->space] = 0;
-    if (status == MAGPIE_OK) status = magpie_text_status(&text);
+    magpie_status status = magpie_text_status(&text);
     if (status == MAGPIE_OK) status = refuse(item, w->media, w->which, text.data, w->hooks);
     magpie_text_free(&text);
     return status;
@@ -206,24 +213,37 @@ static bool is_no_fault_of_a_file(magpie_status status) {
     return status == MAGPIE_E_NO_MEMORY || status == MAGPIE_E_INTERNAL || status == MAGPIE_E_CANCELLED;
 }
 
+static magpie_status add_member(file_work *w, magpie_pending_item *item, const magpie_member *member) {
+    if (!member->bytes) {
+        (void)magpie_fail(MAGPIE_E_TOO_LARGE, "it has %zu bytes; the limit in an archive is %d", member->size,
+                          MAGPIE_MEMBER_MAX);
+        return refuse_file(w, item, NULL, false, magpie_error());
+    }
+    w->items[w->n] = item;
+    w->files[w->n] = (magpie_media){.bytes = {member->bytes, member->size}};
+    w->paths[w->n++] = NULL;
+    return MAGPIE_OK;
+}
+
 static magpie_status add_file(file_work *w, magpie_pending_item *item) {
-    magpie_media *file = &w->files[w->n];
-    void *memory;
-    magpie_status status = magpie_catalogue_open(
-        w->catalogue, magpie_medium_reference(w->medium, &item->line.item), file, &memory);
-    if (status == MAGPIE_OK && file->path) status = magpie_media_check(file->path);
+    const magpie_member *member = &item->members[w->which];
+    if (magpie_member_is_there(member)) return add_member(w, item, member);
+    char *path = magpie_catalogue_resolve(item->base, magpie_medium_reference(w->medium, &item->line.item));
+    if (!path) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
-        if (!is_no_fault_of_a_file(status)) status = refuse_file(w, item, file->path, false, magpie_error());
-        free(memory);
+        if (!is_no_fault_of_a_file(status)) status = refuse_file(w, item, path, false, magpie_error());
+        free(path);
         return status;
     }
     w->items[w->n] = item;
-    w->memory[w->n++] = memory;
+    w->files[w->n] = (magpie_media){.path = path};
+    w->paths[w->n++] = path;
     return MAGPIE_OK;
 }
 
 static void clear_files(file_work *w) {
-    for (size_t i = 0; i < w->n; i++) free(w->memory[i]);
+    for (size_t i = 0; i < w->n; i++) free(w->paths[i]);
     w->n = 0;
 }
 
@@ -249,10 +269,11 @@ static magpie_status encode_file_block(file_work *w) {
         if (outcome->status == MAGPIE_OK)
             note_made(w->items[i], medium->space, at);
         else if (is_no_fault_of_a_file(outcome->status))
-            status = magpie_fail(outcome->status, "%s: %s", w->items[i]->line.item.id.data, outcome->reason);
+            status = magpie_fail(outcome->status, "%s: %s",
+                                 w->paths[i] ? w->paths[i] : w->items[i]->catalogue, outcome->reason);
         else
-            status = refuse_file(w, w->items[i], w->files[i].path, outcome->status == MAGPIE_E_IO,
-                                 outcome->reason);
+            status =
+                refuse_file(w, w->items[i], w->paths[i], outcome->status == MAGPIE_E_IO, outcome->reason);
     }
     return status;
 }
@@ -269,10 +290,10 @@ static magpie_status encode_medium(file_work *w) {
 }
 
 static magpie_status encode_all_files(magpie_pending *pending, const magpie_medium *media,
-                                      const char *catalogue, const magpie_pending_hooks *hooks) {
+                                      const magpie_pending_hooks *hooks) {
     file_work *w = magpie_alloc(1, sizeof *w);
     if (!w) return MAGPIE_E_NO_MEMORY;
-    w->pending = pending, w->media = media, w->catalogue = catalogue, w->hooks = hooks;
+    w->pending = pending, w->media = media, w->hooks = hooks;
     magpie_status status = MAGPIE_OK;
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++) {
         double start = magpie_seconds();
@@ -285,12 +306,12 @@ static magpie_status encode_all_files(magpie_pending *pending, const magpie_medi
 }
 
 magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
-                                    const magpie_medium media[MAGPIE_MEDIA], const char *catalogue,
+                                    const magpie_medium media[MAGPIE_MEDIA],
                                     const magpie_pending_hooks *hooks) {
     double start = magpie_seconds();
     magpie_status status = text ? encode_all_texts(pending, text, hooks) : MAGPIE_OK;
     pending->seconds[MAGPIE_SPACE_TEXT] += magpie_seconds() - start;
-    return status == MAGPIE_OK ? encode_all_files(pending, media, catalogue, hooks) : status;
+    return status == MAGPIE_OK ? encode_all_files(pending, media, hooks) : status;
 }
 
 /* ---- what came with the line ---- */

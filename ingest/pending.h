@@ -23,22 +23,23 @@ typedef struct magpie_vector_plan {
 } magpie_vector_plan;
 
 typedef struct magpie_pending_item {
-    magpie_catalogue_line line; /* owned */
-    size_t number;              /* of the line */
+    magpie_catalogue_line line;          /* owned */
+    size_t number;                       /* of the line, */
+    const char *catalogue, *base;        /* and of which it is: see magpie_origin */
+    magpie_member members[MAGPIE_MEDIA]; /* owned; what is not there is a file */
     size_t start_size;
     char start[MAGPIE_REJECT_START]; /* of the line, for the rejects file */
     magpie_vector_plan plan;
     size_t made[MAGPIE_SPACES]; /* which of the vectors that were computed for this space */
     char *problems;             /* owned; NULL: none came up in this run */
-
-    bool refused; /* found bad on its way, and reported: to be passed over */
+    bool refused;               /* found bad on its way, and reported: to be passed over */
 } magpie_pending_item;
 
 typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a valid empty one */
     const magpie_fusion *fusion; /* NULL: there are no fused vectors */
     magpie_pending_item *items;  /* [count] */
     size_t count, capacity;
-    size_t bytes;                     /* of their strings: a batch is bounded by these too */
+    size_t bytes;                     /* of their strings and members: a batch is bounded by these too */
     bool new_rows;                    /* give every item a new row, even where its vectors stay */
     size_t dimensions[MAGPIE_SPACES]; /* of the store's spaces; 0: not bound */
     struct magpie_pending_vectors {
@@ -50,10 +51,10 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
     double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;
 
-/* Takes the line over. item.problems and plan->attributes may point into the snapshot that
- * magpie_pending_put will be given. */
+/* Takes over the line, and the origin's members. item.problems and plan->attributes may point into the
+ * snapshot that magpie_pending_put will be given. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
-                                                     const magpie_line *source,
+                                                     const magpie_line *source, const magpie_origin *origin,
                                                      const magpie_vector_plan *plan);
 /* The vector that was made for the item; NULL: none was. */
 const float *magpie_pending_vector(const magpie_pending *pending, const magpie_pending_item *item,
@@ -79,11 +80,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_pending_give(magpie_pending *pending,
                                                       const magpie_line_vectors *given,
                                                       const magpie_medium media[MAGPIE_MEDIA],
                                                       const magpie_pending_hooks *hooks);
-/* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. References
- * are those of `catalogue`. */
+/* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
                                                         const magpie_medium media[MAGPIE_MEDIA],
-                                                        const char *catalogue,
                                                         const magpie_pending_hooks *hooks);
 /* Adds them all to `batch`, fused where their fused vector is wanted. Vectors that are kept come out of
  * `snapshot`, that in which their rows were found. */

@@ -1,4 +1,5 @@
-/* rejects.c - opened at the first bad line, so that a clean catalogue leaves no empty file behind. */
+/* rejects.c - opened at the first bad line, so that a clean catalogue leaves no empty file behind; and at once where
+ * there is something to be cut off. */
 #include "rejects.h"
 
 #include <errno.h>
@@ -7,15 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utf8proc.h>
-
-magpie_status magpie_rejects_begin(magpie_rejects *rejects, const char *path, uint64_t keep) {
-    struct stat st;
-    *rejects = (magpie_rejects){.path = path, .keep = keep, .size = keep};
-    /* a device or a pipe is written to as it is */
-    if (path && !keep && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && unlink(path) != 0)
-        return magpie_fail_errno(errno, "cannot replace %s", path);
-    return MAGPIE_OK;
-}
 
 static magpie_status open_stream(magpie_rejects *rejects) {
     struct stat st;
@@ -33,6 +25,17 @@ static magpie_status open_stream(magpie_rejects *rejects) {
     if (rejects->stream) return MAGPIE_OK;
     close(fd);
     return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory for %s", rejects->path);
+}
+
+magpie_status magpie_rejects_begin(magpie_rejects *rejects, const char *path, uint64_t keep) {
+    struct stat st;
+    bool regular;
+    *rejects = (magpie_rejects){.path = path, .keep = keep, .size = keep};
+    /* a device or a pipe is written to as it is */
+    regular = path && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular && keep && (uint64_t)st.st_size > keep) return open_stream(rejects);
+    if (regular && !keep && unlink(path) != 0) return magpie_fail_errno(errno, "cannot replace %s", path);
+    return MAGPIE_OK;
 }
 
 magpie_string magpie_reject_start(const magpie_line *line) {
@@ -72,12 +75,23 @@ static magpie_status write_line(magpie_rejects *rejects) {
     return magpie_fail_errno(errno, "cannot write %s", rejects->path);
 }
 
-magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const char *reason, magpie_string id,
-                                 magpie_string start) {
+static void append_place(magpie_text *line, const char *catalogue, size_t number) {
+    magpie_text_printf(line, "{");
+    if (catalogue) {
+        magpie_text_printf(line, "\"catalogue\": ");
+        append_repaired(line, magpie_string_of(catalogue));
+        magpie_text_printf(line, ", ");
+    }
+    magpie_text_printf(line, "\"line\": %zu, ", number);
+}
+
+magpie_status magpie_rejects_add(magpie_rejects *rejects, const char *catalogue, size_t number,
+                                 const char *reason, magpie_string id, magpie_string start) {
     if (!rejects->path) return MAGPIE_OK;
     magpie_text *line = &rejects->line;
     magpie_text_clear(line);
-    magpie_text_printf(line, "{\"line\": %zu, \"reason\": ", number);
+    append_place(line, catalogue, number);
+    magpie_text_printf(line, "\"reason\": ");
     append_repaired(line, magpie_string_of(reason)); /* before the next failure overwrites it */
     if (id.size && id.size <= MAGPIE_ID_MAX) {
         magpie_text_printf(line, ", \"id\": ");
@@ -89,12 +103,13 @@ magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number, const c
     return write_line(rejects);
 }
 
-magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, size_t number, magpie_string id,
-                                          const char *modality, magpie_string reason) {
+magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, const char *catalogue, size_t number,
+                                          magpie_string id, const char *modality, magpie_string reason) {
     if (!rejects->path) return MAGPIE_OK;
     magpie_text *line = &rejects->line;
     magpie_text_clear(line);
-    magpie_text_printf(line, "{\"line\": %zu, \"id\": ", number);
+    append_place(line, catalogue, number);
+    magpie_text_printf(line, "\"id\": ");
     magpie_text_json_string(line, id.data, id.size);
     magpie_text_printf(line, ", \"modality\": \"%s\", \"kept\": true, \"reason\": ", modality);
     magpie_text_json_string(line, reason.data, reason.size);

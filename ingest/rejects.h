@@ -21,15 +21,15 @@ MAGPIE_CHECK_RESULT magpie_status magpie_rejects_begin(magpie_rejects *rejects, 
                                                        uint64_t keep);
 /* The first bytes of a line, cut between two characters. */
 magpie_string magpie_reject_start(const magpie_line *line);
-/* One line. `id` may be empty; one that is too long is none, and `start` shows it. `start` [start_size] are
- * the line's first bytes, and need not be UTF-8. */
-MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add(magpie_rejects *rejects, size_t number,
-                                                     const char *reason, magpie_string id,
+/* One line. `catalogue` NULL: it need not be named. `id` may be empty; one that is too long is none, and
+ * `start` shows it. `start` [start_size] are the line's first bytes, and need not be UTF-8. */
+MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add(magpie_rejects *rejects, const char *catalogue,
+                                                     size_t number, const char *reason, magpie_string id,
                                                      magpie_string start);
 /* One line, of an item that is kept without one of its modalities. `reason` is UTF-8. */
-MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, size_t number,
-                                                              magpie_string id, const char *modality,
-                                                              magpie_string reason);
+MAGPIE_CHECK_RESULT magpie_status magpie_rejects_add_modality(magpie_rejects *rejects, const char *catalogue,
+                                                              size_t number, magpie_string id,
+                                                              const char *modality, magpie_string reason);
 /* What was added is on the disk. To be called before the commit whose checkpoint lies after those lines. */
 MAGPIE_CHECK_RESULT magpie_status magpie_rejects_sync(magpie_rejects *rejects);
 void magpie_rejects_close(magpie_rejects *rejects); /* what was not synced may be lost */

@@ -15,7 +15,8 @@
 
 struct magpie_ingest_session {
     magpie_intake in;
-    magpie_ingest_options options; /* owns its catalogue */
+    magpie_ingest_options options; /* but for catalogues */
+    char *catalogue;               /* to whose folder references are relative */
     magpie_ingest_answer
         *answers; /* [count], of the lines since the last flush; each owns the memory of its id */
     size_t count, capacity;
@@ -91,8 +92,8 @@ static void forget_pending(magpie_ingest_session *s) {
 static magpie_status commit(magpie_ingest_session *s) {
     const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, s};
     const magpie_pending *pending = &s->in.pending;
-    double seconds = 0;
-    magpie_status status = pending->count ? magpie_intake_commit(&s->in, &hooks, NULL, &seconds) : MAGPIE_OK;
+    magpie_status status = pending->count ? magpie_intake_encode(&s->in, &hooks) : MAGPIE_OK;
+    if (pending->count && status == MAGPIE_OK) status = magpie_intake_commit(&s->in, NULL, NULL);
     for (size_t i = 0; i < pending->count && status == MAGPIE_OK; i++) {
         const magpie_pending_item *item = &pending->items[i];
         magpie_ingest_answer *answer = &s->answers[item->number];
@@ -134,12 +135,12 @@ static magpie_status find_stored(magpie_ingest_session *s, magpie_string id, mag
     return status == MAGPIE_E_NOT_FOUND ? MAGPIE_OK : status;
 }
 
-typedef magpie_status (*planner)(magpie_intake *in, magpie_item *item, const magpie_item *stored,
-                                 magpie_vector_plan *plan, bool *same);
+typedef magpie_status (*planner)(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                                 const magpie_item *stored, magpie_vector_plan *plan, bool *same);
 
-static magpie_status plan_line(magpie_intake *in, magpie_item *item, const magpie_item *stored,
-                               magpie_vector_plan *plan, bool *same) {
-    return magpie_intake_plan(in, item, NULL, stored, plan, same);
+static magpie_status plan_line(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                               const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+    return magpie_intake_plan(in, item, origin, NULL, stored, plan, same);
 }
 
 /* Takes over what `parsed` has where it is to be stored. */
@@ -149,14 +150,15 @@ static magpie_status take_item(magpie_ingest_session *s, magpie_ingest_answer *a
     bool same;
     magpie_item *item = &parsed->item;
     magpie_ingest_verdict verdict = stored ? MAGPIE_INGEST_UPDATED : MAGPIE_INGEST_CREATED;
-    magpie_status status = plan_item(&s->in, item, stored, &plan, &same);
+    const magpie_origin origin = {.catalogue = s->catalogue, .base = s->catalogue};
+    magpie_status status = plan_item(&s->in, item, &origin, stored, &plan, &same);
     if (status != MAGPIE_OK) return status;
     status =
         set_answer(answer, item->id, same ? MAGPIE_INGEST_UNCHANGED : verdict, MAGPIE_OK, item->problems);
     if (status != MAGPIE_OK || same) return status;
     const magpie_line source = {
         .data = line.data, .size = line.size, .number = (size_t)(answer - s->answers)};
-    return magpie_pending_add(&s->in.pending, parsed, &source, &plan);
+    return magpie_pending_add(&s->in.pending, parsed, &source, &origin, &plan);
 }
 
 magpie_status magpie_ingest_session_put(magpie_ingest_session *s, const char *line, size_t size) {
@@ -274,9 +276,8 @@ magpie_status magpie_ingest_session_open(magpie_store *store, const magpie_inges
     magpie_ingest_session *s = magpie_alloc(1, sizeof *s);
     if (!s) return MAGPIE_E_NO_MEMORY;
     s->options = *options;
-    s->options.catalogue = strdup(options->catalogue);
-    magpie_status status =
-        s->options.catalogue ? MAGPIE_OK : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    s->catalogue = strdup(options->catalogues[0]);
+    magpie_status status = s->catalogue ? MAGPIE_OK : magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
     if (status == MAGPIE_OK) status = magpie_intake_begin(&s->in, store, encoders, &s->options);
     if (status == MAGPIE_OK) status = magpie_intake_bind(&s->in);
     if (status == MAGPIE_OK)
@@ -291,6 +292,6 @@ void magpie_ingest_session_close(magpie_ingest_session *s) {
     magpie_intake_free(&s->in);
     forget_answers(s);
     free(s->answers);
-    free((void *)(uintptr_t)s->options.catalogue);
+    free(s->catalogue);
     free(s);
 }

@@ -266,7 +266,7 @@ magpie_status magpie_vector_line_parse(const char *line, size_t size, const magp
     magpie_status status = magpie_line_vectors_reserve(vectors, header);
     if (status == MAGPIE_OK) status = magpie_catalogue_load(line, size, MAGPIE_DATA_LINE_MAX, &root);
     if (status == MAGPIE_OK) status = take_members(root, parts);
-    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, false, out);
+    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, out);
     for (unsigned i = 0; i < MEMBERS && status == MAGPIE_OK; i++) status = read_member(&r, i, parts[i]);
     json_decref(root);
     json_decref(parts[VECTORS]);
@@ -313,7 +313,7 @@ static void append_hash(magpie_text *out, const char *name, const uint64_t *word
     magpie_text_append(out, "\"", 1);
 }
 
-/* All, or those of files that are to be tried again. */
+/* All, or those of files that are to be tried again, and of what is none. */
 static void append_hashes(const magpie_item *item, const magpie_medium media[MAGPIE_MEDIA], bool all,
                           magpie_text *out) {
     const char *before = ",\"hashes\":{";
@@ -326,7 +326,9 @@ static void append_hashes(const magpie_item *item, const magpie_medium media[MAG
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const uint64_t *hash = &item->encoded_hash[media[m].space];
-        if (!all && (*hash || !magpie_problem_line(item->problems, &media[m]).size)) continue;
+        const bool again = !*hash && magpie_problem_line(item->problems, &media[m]).size;
+        if (!all && !again && !magpie_catalogue_is_archived(magpie_medium_reference(&media[m], item)))
+            continue;
         magpie_text_printf(out, "%s", before);
         append_hash(out, magpie_space_name(media[m].space), hash, 1);
         before = ",";

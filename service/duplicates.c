@@ -113,8 +113,8 @@ static magpie_status join_pairs(finder *f) {
         size_t again = 0, chunk = asked_at_once(f, k);
         for (size_t at = 0; at < left && status == MAGPIE_OK; at += chunk) {
             status = ask(f, f->asking + at, least(chunk, left - at), k, &again);
-            terminal_show_progress(
-                &(terminal_progress){(double)at, (double)left, at, magpie_seconds() - start});
+            terminal_show_progress(&(terminal_progress){
+                .done = (double)at, .total = (double)left, .items = at, .seconds = magpie_seconds() - start});
         }
         left = k < limit ? again : 0;
     }

@@ -10,7 +10,6 @@
  * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
 #include "encode_items.h"
-#include "handover.h"
 #include "ingest_into.h"
 #include "output.h"
 #include "sink.h"
@@ -65,7 +64,7 @@ typedef struct encoding {
     magpie_lines *input;
     const char *input_name, *base; /* in words, and where references begin */
     sink sink;
-    handover *writer;
+    magpie_handover *writer;
     block blocks[2];
     selection chosen;
     size_t lines, skipped, refused[SENSES], files_a_block;
@@ -126,12 +125,28 @@ static magpie_status choose_part(const encoding *e, const magpie_item *item, mod
     return n == 1 ? MAGPIE_OK : fail_to_choose(e, item, n > 1);
 }
 
-static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out) {
+static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out,
+                                magpie_string bytes[MAGPIE_MODALITIES]) {
     *out = (magpie_catalogue_line){0};
     if (line->too_long)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", line->size,
                            MAGPIE_DATA_LINE_MAX);
-    return magpie_catalogue_parse_data(line->data, line->size, out);
+    return magpie_catalogue_parse_data(line->data, line->size, false, out, bytes);
+}
+
+/* What is to be read, and *memory that it is in. */
+static magpie_status find_file(const encoding *e, const magpie_item *item, model_sense sense,
+                               magpie_string *bytes, magpie_media *out, void **memory) {
+    if (bytes->data) {
+        *out = (magpie_media){.bytes = *bytes};
+        *memory = (void *)(uintptr_t)bytes->data;
+        *bytes = (magpie_string){0};
+        return MAGPIE_OK;
+    }
+    char *path = magpie_catalogue_resolve(e->base, part_of(item, sense));
+    *out = (magpie_media){.path = path};
+    *memory = path;
+    return path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
 }
 
 /* Takes the line into the block, or says what is wrong with it. */
@@ -139,11 +154,13 @@ static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
     magpie_catalogue_line *parsed = &b->lines[b->n];
     model_sense *sense = &b->senses[b->n];
     void **memory = &b->memory[b->n];
-    magpie_status status = parse_line(line, parsed);
+    magpie_string bytes[MAGPIE_MODALITIES] = {0};
+    magpie_status status = parse_line(line, parsed, bytes);
     if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, sense);
     *memory = NULL;
     if (status == MAGPIE_OK && *sense != SENSE_TEXT)
-        status = magpie_catalogue_open(e->base, part_of(&parsed->item, *sense), &b->files[b->n], memory);
+        status = find_file(e, &parsed->item, *sense, &bytes[*sense], &b->files[b->n], memory);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) free((void *)(uintptr_t)bytes[m].data);
     if (status == MAGPIE_OK) {
         b->ids[b->n] = parsed->item.id;
         b->numbers[b->n++] = line->number;
@@ -152,7 +169,6 @@ static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
         return MAGPIE_OK;
     }
     magpie_catalogue_line_free(parsed);
-    free(*memory);
     bool bad = status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE;
     status = magpie_fail(status, "%s, line %zu: %s", e->input_name, line->number, magpie_error());
     if (!bad || !given.skip_bad) return status;
@@ -239,7 +255,7 @@ static magpie_status encode_block(encoding *e, block *b) {
     magpie_status status = MAGPIE_OK;
     for (model_sense sense = SENSE_TEXT; sense < SENSES && status == MAGPIE_OK; sense++)
         status = encode_sense(e, b, sense);
-    return status == MAGPIE_OK ? handover_give(e->writer, b) : status;
+    return status == MAGPIE_OK ? magpie_handover_give(e->writer, b) : status;
 }
 
 static magpie_status encode_all(encoding *e) {
@@ -251,7 +267,7 @@ static magpie_status encode_all(encoding *e) {
         if (filled != MAGPIE_OK) why = strdup(magpie_error()); /* first the lines before it are answered */
         if (b->n) status = encode_block(e, b);
     }
-    magpie_status written = handover_end(e->writer);
+    magpie_status written = magpie_handover_end(e->writer);
     e->writer = NULL;
     if (status == MAGPIE_OK) status = written;
     if (status == MAGPIE_OK && filled != MAGPIE_OK)
@@ -305,7 +321,7 @@ static magpie_status open_all(encoding *e, const char *path) {
     for (size_t i = 0; i < 3; i++)
         if (!(*vectors[i] = magpie_alloc(numbers, sizeof(float)))) return MAGPIE_E_NO_MEMORY;
     status = sink_open(&e->sink, given.format, given.output, e->dimension);
-    return status == MAGPIE_OK ? handover_start(write_block, &e->sink, &e->writer) : status;
+    return status == MAGPIE_OK ? magpie_handover_start(write_block, &e->sink, &e->writer) : status;
 }
 
 static void close_all(encoding *e) {

@@ -51,12 +51,10 @@ exit_code encode_items(const encode_items_options *options) {
     if (status == MAGPIE_OK) status = sink_open(&r.sink, SINK_TEXT, options->output, 0);
     const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
                                              opened[SENSE_AUDIO].audio, NULL};
-    const magpie_encode_options how = {.catalogue = options->catalogue,
-                                       .media_base = options->media_base,
-                                       .write = write_lines,
-                                       .skip = skip,
-                                       .progress = show_progress,
-                                       .context = &r};
+    const magpie_ingest_options from = {
+        .catalogues = &options->catalogue, .catalogue_count = 1, .media_base = options->media_base};
+    const magpie_encode_options how = {
+        .from = &from, .write = write_lines, .skip = skip, .progress = show_progress, .context = &r};
     if (status == MAGPIE_OK) status = magpie_ingest_encode(&encoders, &how, refused);
     if (status == MAGPIE_OK) status = sink_finish(&r.sink);
     terminal_clear_progress();

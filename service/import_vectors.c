@@ -2,9 +2,12 @@
 #include "command.h"
 #include "heads.h"
 #include "ingest_into.h"
+#include "ingest_report.h"
+#include "operands.h"
 #include "output.h"
 #include "storage.h"
 
+#include <limits.h>
 #include <string.h>
 
 static struct {
@@ -35,20 +38,26 @@ static void describe(const magpie_vector_header *header, model_encoder out[SENSE
     }
 }
 
-static exit_code run_import_vectors(char **operands, int count) {
-    (void)count;
-    magpie_vector_input_options options = {.path = operands[0], .normalise = given.normalise};
+static exit_code run_import_vectors(char **words, int count) {
+    operands files = {0};
     magpie_vector_input *input = NULL;
     model_folders folders;
     model_encoder filled[SENSES] = {0};
+    magpie_status status = operands_expand(words, count, &files);
+    magpie_ingest_options from = {.catalogues = (const char *const *)files.paths,
+                                  .catalogue_count = files.count};
+    magpie_vector_input_options options = {.from = &from, .normalise = given.normalise};
     memcpy(options.names, given.names, sizeof options.names);
     memcpy(options.npy, given.npy, sizeof options.npy);
-    magpie_status status = model_find_any(&folders);
+    if (status == MAGPIE_OK) status = magpie_ingest_check(&from);
+    if (status == MAGPIE_OK) status = model_find_any(&folders);
     if (status == MAGPIE_OK) status = magpie_vector_input_open(&options, &input);
     if (status == MAGPIE_OK) describe(magpie_vector_input_get_header(input), filled);
-    exit_code code = status == MAGPIE_OK ? ingest_into(&(ingest_source){operands[0], &folders, filled, input})
-                                         : print_failure();
+    from.vectors = input;
+    exit_code code =
+        status == MAGPIE_OK ? ingest_into(&(ingest_source){&from, &folders, filled}) : print_failure();
     magpie_vector_input_close(input);
+    operands_free(&files);
     return code;
 }
 
@@ -68,15 +77,16 @@ static const option_row own_options[] = {
      .help = "make vectors unit length; else those that are not are rejected"},
     {0}};
 
-static const option_row *const tables[] = {storage_options, model_options, heads_weight_options, own_options,
-                                           ingest_options,  json_options,  build_options,        NULL};
+static const option_row *const tables[] = {storage_options, model_options,  heads_weight_options,
+                                           own_options,     ingest_options, ingest_report_options,
+                                           json_options,    build_options,  NULL};
 
 const command import_vectors_command = {
     .name = "import-vectors",
     .summary = "a store out of vectors that were made elsewhere",
-    .operands = "FILE",
+    .operands = "FILE...",
     .least_operands = 1,
-    .most_operands = 1,
+    .most_operands = INT_MAX,
     .tables = tables,
     .details =
         "FILE, or - for standard input, is what magpie encode --items or magpie export writes: a line that\n"

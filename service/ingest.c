@@ -1,23 +1,26 @@
-/* ingest.c - magpie ingest: a catalogue into a store, and the indexes brought up to date. */
+/* ingest.c - magpie ingest: catalogues into a store, and the indexes brought up to date. */
 #include "command.h"
 #include "heads.h"
 #include "ingest_into.h"
+#include "ingest_report.h"
 #include "interrupt.h"
+#include "operands.h"
 #include "output.h"
 #include "storage.h"
 #include "terminal.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { COMMIT_MOST = 1 << 20, LABELS_MOST = 16 };
 
 static struct {
     const char *rejects, *media_base;
     size_t commit_items;
-    bool acknowledge;
+    magpie_catalogue_format format;
+    const char *map;
+    bool acknowledge, wait, delete_missing;
     const char *labels[LABELS_MOST]; /* [label_count] */
     size_t label_count;
     double labels_least;
@@ -26,12 +29,12 @@ static struct {
 /* What the callbacks need. */
 typedef struct run {
     magpie_text line;
-    terminal_file file;
+    ingest_pace pace;
 } run;
 
 static bool show_progress(void *context, const magpie_ingest_progress *p) {
     run *r = context;
-    terminal_show_file(&r->file, p->bytes, p->total_bytes, p->lines, p->seconds);
+    ingest_report_progress(&r->pace, p);
     return !interrupt_came() && !ferror(stdout);
 }
 
@@ -60,97 +63,51 @@ static magpie_status update_indexes(magpie_store *store, double *seconds) {
                        magpie_error());
 }
 
-/* Whether there is something in the file of rejects. */
-static bool has_rejects(const magpie_ingest_progress *p) {
-    return p->rejected || p->pictures_refused || p->sounds_refused;
-}
-
-static void append_json(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
-                        double index_seconds) {
-    magpie_text_printf(
-        out,
-        "{\"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, \"rejected\": %zu, "
-        "\"committed\": %zu, \"resumed_at\": %zu, \"pictures\": {\"encoded\": %zu, \"refused\": %zu}, "
-        "\"sounds\": {\"encoded\": %zu, \"refused\": %zu}, \"seconds\": %.3f, \"text_seconds\": %.3f, "
-        "\"image_seconds\": %.3f, \"audio_seconds\": %.3f, \"commit_seconds\": %.3f, \"index_seconds\": "
-        "%.3f, "
-        "\"rejects\": ",
-        p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->resumed_at,
-        p->pictures_encoded, p->pictures_refused, p->sounds_encoded, p->sounds_refused, p->seconds,
-        p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds, index_seconds);
-    if (has_rejects(p))
-        magpie_text_json_string(out, rejects, strlen(rejects));
-    else
-        magpie_text_printf(out, "null");
-    magpie_text_printf(out, "}\n");
-}
-
-static void append_files(magpie_text *out, const char *things, size_t encoded, size_t refused) {
-    if (encoded || refused)
-        magpie_text_printf(out, "%s: %zu encoded, %zu refused\n", things, encoded, refused);
-}
-
-static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
-                             double index_seconds) {
-    if (p->resumed_at) magpie_text_printf(out, "went on after line %zu\n", p->resumed_at);
-    magpie_text_printf(out, "%zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected\n", p->lines,
-                       p->encoded, p->updated, p->unchanged, p->rejected);
-    append_files(out, "pictures", p->pictures_encoded, p->pictures_refused);
-    append_files(out, "sounds", p->sounds_encoded, p->sounds_refused);
-    magpie_text_printf(
-        out, "%.1f s (texts %.1f, pictures %.1f, sounds %.1f, committing %.1f), and %.1f s for the indexes\n",
-        p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds, index_seconds);
-    if (has_rejects(p)) magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);
-}
-
 static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
     magpie_text out = {0};
     exit_code code = EXIT_FINE;
-    if (output_json)
-        append_json(&out, p, rejects, index_seconds);
-    else
-        append_sentences(&out, p, rejects, index_seconds);
+    ingest_report_append(&out, p, rejects, index_seconds);
     if (given.acknowledge && !output_json) /* standard output is for ids */
         fputs(out.data ? out.data : "", stderr);
     else
         code = output_text(&out);
     magpie_text_free(&out);
-    return code == EXIT_FINE && has_rejects(p) ? EXIT_MISSING : code;
+    return code == EXIT_FINE && (ingest_report_has_rejects(p) || p->not_deleted) ? EXIT_MISSING : code;
 }
 
 static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoders,
-                      magpie_labels *const *labels, const ingest_source *source, const char *rejects) {
+                      magpie_labels *const *labels, const magpie_ingest_options *catalogues,
+                      const char *rejects) {
     run r = {0};
-    const magpie_ingest_options options = {.catalogue = source->catalogue,
-                                           .media_base = given.media_base,
-                                           .vectors = source->vectors,
-                                           .rejects = rejects,
-                                           .commit_items = given.commit_items,
-                                           .labels = (const magpie_labels *const *)labels,
-                                           .label_count = given.label_count,
-                                           .labels_least = given.labels_least,
-                                           .progress = show_progress,
-                                           .acknowledge = given.acknowledge ? acknowledge : NULL,
-                                           .context = &r};
+    magpie_text note = {0};
+    command_append_words(&note);
+    magpie_ingest_options options = *catalogues;
+    options.rejects = rejects;
+    options.media_base = given.media_base;
+    options.commit_items = given.commit_items;
+    options.labels = (const magpie_labels *const *)labels;
+    options.label_count = given.label_count;
+    options.labels_least = given.labels_least;
+    options.note = note.data;
+    options.wait = given.wait;
+    options.delete_missing = given.delete_missing;
+    options.progress = show_progress;
+    options.acknowledge = given.acknowledge ? acknowledge : NULL;
+    options.context = &r;
     magpie_ingest_progress done;
     double index_seconds = 0;
     interrupt_listen();
     magpie_status status = magpie_ingest_run(store, encoders, &options, &done);
     magpie_text_free(&r.line);
+    magpie_text_free(&note);
     terminal_clear_progress();
     if (status == MAGPIE_OK) status = update_indexes(store, &index_seconds);
     if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
-    if (status == MAGPIE_E_CANCELLED && !interrupt_came())
+    if (status == MAGPIE_E_CANCELLED && ferror(stdout))
         status = magpie_fail(MAGPIE_E_IO, "cannot write standard output, and so stopped");
     print_error("%s (%zu items were committed by this run)%s", magpie_error(), done.committed,
                 status == MAGPIE_E_NO_SPACE ? "; make room and run it again" : "");
     return status == MAGPIE_E_CANCELLED ? EXIT_INTERRUPTED : EXIT_FAILED;
-}
-
-/* Before anything is made: a misspelt name should leave no empty store behind. */
-static magpie_status check_catalogue(const char *path) {
-    if (strcmp(path, "-") == 0 || access(path, R_OK) == 0) return MAGPIE_OK;
-    return magpie_fail_errno(errno, "cannot read %s", path);
 }
 
 static magpie_status open_encoders(const model_folders *folders, model_encoder out[SENSES]) {
@@ -190,7 +147,8 @@ exit_code ingest_into(const ingest_source *source) {
     const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
                                              source->encoders[SENSE_IMAGE].image,
                                              source->encoders[SENSE_AUDIO].audio, fusion};
-    exit_code code = status == MAGPIE_OK ? fill(store, &encoders, labels, source, rejects) : print_failure();
+    exit_code code =
+        status == MAGPIE_OK ? fill(store, &encoders, labels, source->catalogues, rejects) : print_failure();
     magpie_store_close(store);
     magpie_fusion_close(fusion);
     for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
@@ -198,16 +156,23 @@ exit_code ingest_into(const ingest_source *source) {
     return code;
 }
 
-static exit_code run_ingest(char **operands, int count) {
-    (void)count;
+static exit_code run_ingest(char **words, int count) {
+    operands files = {0};
     model_folders folders;
     model_encoder opened[SENSES] = {0};
-    magpie_status status = check_catalogue(operands[0]);
+    magpie_status status = operands_expand(words, count, &files);
+    const magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
+                                              .catalogue_count = files.count,
+                                              .format = given.format,
+                                              .map = given.map};
+    /* before anything is made: a misspelt name should leave no empty store behind */
+    if (status == MAGPIE_OK) status = magpie_ingest_check(&catalogues);
     if (status == MAGPIE_OK) status = model_find(&folders);
     if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
-    exit_code code = status == MAGPIE_OK ? ingest_into(&(ingest_source){operands[0], &folders, opened, NULL})
-                                         : print_failure();
+    exit_code code =
+        status == MAGPIE_OK ? ingest_into(&(ingest_source){&catalogues, &folders, opened}) : print_failure();
     for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
+    operands_free(&files);
     return code;
 }
 
@@ -215,6 +180,10 @@ magpie_status ingest_parse_media_root(const char *value, void *target) {
     char *folder = *value ? magpie_path_join(value, "") : NULL; /* lasts as long as the process */
     *(const char **)target = folder;
     return folder ? MAGPIE_OK : magpie_fail(MAGPIE_E_ARGUMENT, "a folder is wanted");
+}
+
+static magpie_status parse_format(const char *value, void *target) {
+    return magpie_catalogue_format_parse(value, target);
 }
 
 static magpie_status parse_labels_model(const char *value, void *target) {
@@ -231,6 +200,19 @@ static magpie_status parse_least(const char *value, void *target) {
     if (option_read_real(value, number) && *number <= 1) return MAGPIE_OK;
     return magpie_fail(MAGPIE_E_ARGUMENT, "a number from 0 to 1 is wanted, not \"%s\"", value);
 }
+
+static const option_row own_options[] = {
+    {.name = "format",
+     .argument = "NAME",
+     .parse = parse_format,
+     .target = &given.format,
+     .help = "what the catalogues are: auto (the default: by name), jsonl, csv, tsv, folder or tar"},
+    {.name = "map",
+     .argument = "KEY=COLUMN,...",
+     .string = &given.map,
+     .help =
+         "of a CSV or TSV, what its columns are: id=sku,text=title+description,image=photo,attributes=price"},
+    {0}};
 
 const option_row ingest_options[] = {
     {.name = "media-root",
@@ -258,30 +240,48 @@ const option_row ingest_options[] = {
      .parse = parse_least,
      .target = &given.labels_least,
      .help = "the least probability with which it is told (default: 0.5)"},
+    {.name = "delete-missing",
+     .flag = &given.delete_missing,
+     .help = "delete what is in the store and on no line of the catalogue"},
+    {.name = "wait",
+     .flag = &given.wait,
+     .help = "wait while another job fills the store, instead of failing"},
     {.name = "acknowledge",
      .flag = &given.acknowledge,
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,       model_options,          heads_weight_options,
-    audio_seconds_options, passage_prefix_options, ingest_options,
-    json_options,          build_options,          NULL};
+static const option_row *const tables[] = {storage_options,
+                                           model_options,
+                                           heads_weight_options,
+                                           audio_seconds_options,
+                                           passage_prefix_options,
+                                           own_options,
+                                           ingest_options,
+                                           ingest_report_options,
+                                           json_options,
+                                           build_options,
+                                           NULL};
 
 const command ingest_command = {
     .name = "ingest",
-    .summary = "read a catalogue, encode what is new, store it",
-    .operands = "CATALOGUE",
+    .summary = "read catalogues, encode what is new, store it",
+    .operands = "CATALOGUE...",
     .least_operands = 1,
-    .most_operands = 1,
+    .most_operands = INT_MAX,
     .tables = tables,
     .details =
         "CATALOGUE is a file of lines, or - for standard input:\n"
         "  {\"id\": \"...\", \"text\": \"...\", \"image\": \"PATH\", \"audio\": \"PATH\",\n"
         "   \"attributes\": {...}, \"timestamp\": seconds or \"2024-02-29T12:30:00Z\"}\n"
-        "All but the id may be left out; relative paths are relative to the catalogue. The job can be "
-        "stopped anywhere and run again: nothing that was committed is encoded twice. Of two lines with "
-        "one id the first counts.\n"
+        "All but the id may be left out; relative paths are relative to the catalogue. Or it is a CSV or TSV "
+        "whose header names these columns (--map: or others), a folder (photo.jpg, photo.txt and photo.json "
+        "are the item photo), or a .tar in webdataset's layout (KEY.jpg, KEY.txt, KEY.json); each may be "
+        "compressed: .gz, .zst, .xz, .bz2. Several are one job, in their order; a pattern in quotes is "
+        "expanded, sorted.\n"
+        "The job can be stopped anywhere and run again (or by magpie jobs resume): nothing that was "
+        "committed "
+        "is encoded twice. Of two lines with one id the first counts.\n"
         "Texts are encoded by a model of text, pictures by one of pictures, sounds by one of sounds; what "
         "there is no model for is kept as it is. A fusion model makes one vector of what an item has; the "
         "store remembers its weights, and magpie fuse changes them. A picture or sound that cannot be "

@@ -5,16 +5,15 @@
 #include "ingest.h"
 #include "model.h"
 
-/* --media-root, --rejects, --commit, --labels-model, --labels-least, --acknowledge */
+/* All but what says how a catalogue is to be read. */
 extern const option_row ingest_options[];
 /* To a media_base (ingest.h), a const char *. */
 magpie_status ingest_parse_media_root(const char *value, void *target);
 
 typedef struct ingest_source {
-    const char *catalogue;
+    const magpie_ingest_options *catalogues; /* and how they are read, vectors included; not the rest */
     const model_folders *folders;
     const model_encoder *encoders; /* [SENSES], open; or what fills the modalities, in words alone */
-    magpie_vector_input *vectors;  /* NULL: the encoders encode */
 } ingest_source;
 
 /* Into the store that the options name, indexes included. */

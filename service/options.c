@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPTIONS_MAX = 48, HELP_COLUMN = 28, HELP_WIDTH = 100, FIRST_VALUE = 256 /* above every letter */ };
 
@@ -262,8 +263,25 @@ static exit_code read_config(const command *self, const option_row **rows, bool 
     return code;
 }
 
+static char **words; /* of the command that runs; ends with NULL */
+
+void command_append_words(magpie_text *out) {
+    char *folder = getcwd(NULL, 0);
+    magpie_text_printf(out, "{\"folder\": ");
+    magpie_text_json_string(out, folder ? folder : "", folder ? strlen(folder) : 0);
+    magpie_text_printf(out, ", \"arguments\": [");
+    for (char **word = words; *word; word++) {
+        magpie_text_printf(out, word == words ? "" : ", ");
+        magpie_text_json_string(out, *word, strlen(*word));
+    }
+    magpie_text_printf(out, "]}");
+    free(folder);
+}
+
 exit_code command_main(const command *self, int argc, char **argv) {
     if (self->parts) return run_part(self, argc, argv);
+    words = argv;
+    optind = 0; /* a command may run another */
     if (self->prepare) self->prepare();
     const option_row *rows[OPTIONS_MAX];
     bool given[OPTIONS_MAX] = {0};

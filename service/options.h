@@ -61,5 +61,8 @@ bool option_read_real(const char *value, double *out);
 /* Reads argv (argv[0] is the command's name) and runs the command, or prints its help, or says what is wrong.
  */
 exit_code command_main(const command *self, int argc, char **argv);
+/* Appends {"folder": the current one, "arguments": [the words of the command that runs]}: what it takes to run it
+ * once more. */
+void command_append_words(magpie_text *out);
 
 #endif

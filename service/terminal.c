@@ -22,7 +22,8 @@ static void format_time(double seconds, char *out, size_t size) {
 }
 
 void terminal_show_progress(const terminal_progress *p) {
-    char bar[BAR_COLUMNS + 1], left[40] = "";
+    char bar[BAR_COLUMNS + 1], left[40] = "", rates[60];
+    const char *more = p->more ? p->more : "";
     if (!isatty(STDERR_FILENO)) return;
     double rate = p->seconds > 0 ? (double)p->items / p->seconds : 0;
     double share = p->total > 0 ? p->done / p->total : 0;
@@ -34,10 +35,15 @@ void terminal_show_progress(const terminal_progress *p) {
         format_time(p->seconds / share * (1 - share), time, sizeof time);
         snprintf(left, sizeof left, ", %s left", time);
     }
-    if (p->total > 0)
-        fprintf(stderr, "\r\033[K[%s] %3.0f%%  %zu items, %.0f/s%s", bar, share * 100, p->items, rate, left);
+    if (p->rate_now > 0)
+        snprintf(rates, sizeof rates, "%.0f/s (mean %.0f)", p->rate_now, rate);
     else
-        fprintf(stderr, "\r\033[K%zu items, %.0f/s", p->items, rate);
+        snprintf(rates, sizeof rates, "%.0f/s", rate);
+    if (p->total > 0)
+        fprintf(stderr, "\r\033[K[%s] %3.0f%%  %zu items, %s%s%s", bar, share * 100, p->items, rates, left,
+                more);
+    else
+        fprintf(stderr, "\r\033[K%zu items, %s%s", p->items, rates, more);
     progress_shown = true;
 }
 

@@ -8,6 +8,8 @@ typedef struct terminal_progress {
     double done, total; /* in one unit; total 0: not known */
     size_t items;       /* so far */
     double seconds;     /* so far */
+    double rate_now;    /* items a second, lately; 0: not known, the mean alone is shown */
+    const char *more;   /* NULL: nothing else is shown */
 } terminal_progress;
 
 /* Redraws one line on standard error, where that is a terminal: share, items, rate, time left. */

@@ -55,7 +55,7 @@ class WithoutStore(Case):
         self.fails(2, "a command is needed")
         self.fails(2, 'no command "fly"', "fly")
         self.fails(2, "--store DIR is needed", "stats")
-        self.fails(2, "CATALOGUE is needed", "ingest", "--store", "x")
+        self.fails(2, "CATALOGUE... is needed", "ingest", "--store", "x")
         self.fails(2, "ID... is needed", "get", "--store", "x")
         self.fails(2, "no option --frob", "stats", "--frob")
         self.fails(2, "--store needs a value", "stats", "--store")

@@ -99,7 +99,9 @@ static inline void note_acknowledged(void *context, magpie_string id) {
 }
 
 static inline magpie_status ingest(world *w, magpie_ingest_progress *out) {
-    const magpie_ingest_options options = {.catalogue = w->catalogue,
+    const char *const catalogue = w->catalogue;
+    const magpie_ingest_options options = {.catalogues = &catalogue,
+                                           .catalogue_count = 1,
                                            .rejects = w->rejects,
                                            .commit_items = COMMIT_ITEMS,
                                            .progress = stop_sometimes,
@@ -114,6 +116,14 @@ static inline magpie_ingest_progress ingest_to_the_end(world *w) {
     w->stop_after = 0;
     assert_ok(ingest(w, &progress));
     return progress;
+}
+
+/* Once so many transactions were seen to be done: another one may have been on its way. */
+static inline void assert_stopped(magpie_status status, const magpie_ingest_progress *p,
+                                  size_t transactions) {
+    assert_int_equal(status, MAGPIE_E_CANCELLED);
+    assert_int_equal(p->committed % COMMIT_ITEMS, 0);
+    assert_in_range(p->committed, transactions * COMMIT_ITEMS, (transactions + 1) * COMMIT_ITEMS);
 }
 
 static inline void assert_counts(magpie_ingest_progress p, size_t encoded, size_t updated, size_t unchanged,

@@ -227,8 +227,12 @@ static void a_job_ends_where_its_space_is_given_away(void **state) {
     const magpie_modality_source all[MAGPIE_MODALITIES] = {text_source, image_source, audio_source};
     magpie_fusion *other = make_fusion(models_folder, 2, all);
     theft t = {w, other};
-    const magpie_ingest_options options = {
-        .catalogue = w->catalogue, .commit_items = COMMIT_ITEMS, .progress = steal, .context = &t};
+    const char *const catalogue = w->catalogue;
+    const magpie_ingest_options options = {.catalogues = &catalogue,
+                                           .catalogue_count = 1,
+                                           .commit_items = COMMIT_ITEMS,
+                                           .progress = steal,
+                                           .context = &t};
     assert_int_equal(magpie_ingest_run(w->store, &w->encoders, &options, NULL), MAGPIE_E_MISMATCH);
     assert_int_equal(check_fused(w->store, other).missing, 0);
     w->encoders.fusion = other;

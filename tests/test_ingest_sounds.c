@@ -233,7 +233,7 @@ static void cut_checkpoint(world *w, const char *from, const char *to) {
     magpie_string stored;
     magpie_batch *batch;
     char text[1024];
-    assert_ok(magpie_catalogue_identify("ingest", w->catalogue, 0, &identity));
+    assert_ok(magpie_catalogue_identify("ingest", (const char *const[]){w->catalogue}, 1, 0, &identity));
     assert_ok(magpie_snapshot_open(w->store, &snapshot));
     assert_ok(magpie_snapshot_checkpoint(snapshot, identity.job, &stored));
     snprintf(text, sizeof text, "%.*s", (int)stored.size, stored.data);
@@ -258,10 +258,11 @@ static void test_checkpoint_without_sounds_is_read(void **state) {
         w->stop_after = 2;
         write_files(w, ITEMS);
         write_with_all(w, ITEMS, older ? "an older thing" : "a thing");
-        assert_int_equal(ingest(w, &progress), MAGPIE_E_CANCELLED);
+        assert_stopped(ingest(w, &progress), &progress, 2);
+        const size_t stored = progress.committed;
         cut_checkpoint(w, "\"sounds\"", older ? "}" : "\"rejects_bytes\"");
         progress = ingest_to_the_end(w);
-        assert_int_equal(progress.resumed_at, older ? 0 : 2 * COMMIT_ITEMS);
+        assert_int_equal(progress.resumed_at, older ? 0 : stored);
     }
     w->encoders = shared_encoders;
     assert_media(ingest_to_the_end(w), 0, 0, ITEMS, 0);

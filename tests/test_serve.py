@@ -260,7 +260,9 @@ class Media(Served):
         store, catalogue = f"{self.folder}/media-store", f"{self.folder}/media.jsonl"
         paths = {"fine": "/fine.png", "link": "/link.png", "folder": "/folder/p.png", "up": "/../outside/p.png",
                  "self": "/self.png", "pipe": "/pipe.png", "directory": "/directory.png", "keys": "/keys.png",
-                 "gone": "/gone.png"}
+                 "gone": "/gone.png", "archived": "/shard.tar!/p.png"}
+        os.mkdir(shown + "/shard.tar!")  # there is such a file, and nobody opens it
+        shutil.copy(shown + "/fine.png", shown + "/shard.tar!/p.png")
         write_catalogue(catalogue, [{"id": name, "text": name, "image": shown + path} for name, path in paths.items()] +
                         [{"id": "sound", "text": "s", "audio": shown + "/fine.wav"},
                          {"id": "large", "text": "l", "audio": shown + "/large.wav"},
@@ -284,6 +286,7 @@ class Media(Served):
             answer = service.get(f"/v1/items/{name}/image")
             self.assertIn(answer.status, (404, 422), name)
             self.assertNotIn(b"secret", answer.body)
+        self.assertIn(b"in an archive", service.get("/v1/items/archived/image").body)
         for size in ("15", "1025", "x"):
             self.assertEqual(service.get(f"/v1/items/fine/image?size={size}").status, 400)
         self.assertEqual(service.get("/v1/items/large/audio").body, read_file(shown + "/large.wav"))

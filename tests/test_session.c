@@ -29,7 +29,8 @@ static int close_all(void **state) {
 
 static magpie_ingest_session *open_session(world *w) {
     magpie_ingest_session *session;
-    const magpie_ingest_options options = {.catalogue = w->catalogue};
+    const char *const catalogue = w->catalogue;
+    const magpie_ingest_options options = {.catalogues = &catalogue, .catalogue_count = 1};
     assert_ok(magpie_ingest_session_open(w->store, &w->encoders, &options, &session));
     return session;
 }

@@ -2,19 +2,22 @@
 makes, bit for bit. Stores are compared by what magpie export says of them, which is compared with numbers that this test
 decodes itself. Run by ctest."""
 import base64
+import gzip
 import json
 import math
 import os
 import shutil
 import struct
+import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
 from one_space import write_heads  # noqa: E402
-from sample import (Case, item, model_or_skip, read_safetensors, run, run_json, write_catalogue, write_model,  # noqa: E402
+from sample import (Case, binary, item, model_or_skip, read_safetensors, run, run_json, write_catalogue, write_model,  # noqa: E402
                     write_picture, write_sound)
 
 MODEL = model_or_skip()
@@ -147,11 +150,51 @@ class Vectors(Case):
         self.fails(1, "line 3: its vectors are of other models", "import-vectors", "-", "--store", self.path("mixed"),
                    stdin=header + lines[0] + json.dumps(other) + "\n" + lines[1])
 
+    def test_several_files_and_compressed(self):
+        header, *lines = self.lines.splitlines(keepends=True)
+        middle = len(lines) // 2
+        for number, part in enumerate((lines[:middle], lines[middle:])):
+            with gzip.open(self.path(f"part-{number}.jsonl.gz"), "wt", encoding="utf-8") as file:
+                file.write("".join([header, *part]))
+        done = run_json("import-vectors", self.path("part-*.jsonl.gz"), "--store", self.path("parts"), *self.fusion, expected=3)
+        self.assertEqual(done["lines"], len(lines) + 2)
+        self.assert_same(self.path("parts"))
+
+    def test_out_of_an_archive(self):
+        archive, stores = self.path("archive.tar"), [self.path("archived"), self.path("archived.encoded")]
+        with tarfile.open(archive, "w") as file:
+            for number in (3, 13, 23):
+                file.add(self.path(f"media/{number}.png"), f"{number}.png")
+                file.add(self.catalogue if number == 13 else self.path("media/3.wav"), f"{number}.wav")
+        run_json("ingest", archive, "--store", stores[0], *self.models, *self.fusion, expected=3)
+        code, lines, err = run("encode", "--items", archive, *self.models)
+        self.assertEqual(code, 3, err)
+        run("import-vectors", "-", "--store", stores[1], *self.fusion, stdin=lines)
+        self.assertEqual(*map(self.export, stores))
+        self.assertIn("archive.tar!/13.wav: ", self.export(stores[0]))
+        again = run_json("ingest", archive, "--store", stores[1], *self.models, *self.fusion, expected=3)
+        self.assertEqual((again["committed"], again["unchanged"]), (0, 3))
+
     def test_from_a_pipe_with_media_elsewhere(self):
         code, _, err = run("import-vectors", "-", "--store", self.path("piped"), *self.fusion, "--media-root", self.folder,
                            stdin=self.lines, cwd="/")
         self.assertEqual(code, 3, err)
         self.assert_same(self.path("piped"))
+
+    def test_killed_and_run_again(self):
+        lines, store = self.path("killed.jsonl"), self.path("killed")
+        with open(lines, "w", encoding="utf-8") as file:
+            file.write(self.lines)
+        arguments = ["import-vectors", lines, "--store", store, *self.fusion]
+        with subprocess.Popen([binary(), *arguments, "--commit", "1", "--acknowledge"], stdout=subprocess.PIPE,
+                              text=True) as process:
+            for _ in range(20):
+                process.stdout.readline()
+            process.kill()
+        rest = run_json(*arguments, expected=3)
+        self.assertGreaterEqual(rest["resumed_at"], 20)
+        self.assertLess(rest["resumed_at"], ITEMS)
+        self.assert_same(store)
 
     def test_numbers_are_read_as_base64_is(self):
         header, *lines = map(json.loads, self.lines.splitlines())
@@ -181,7 +224,7 @@ class Vectors(Case):
         self.assertEqual(plain[0], plain[1])
         self.assertEqual(plain[0][0], 0)
         nameless = json.dumps({**one, "image": "data:;base64,AAAA"})
-        self.fails_after_header("line 1: a data: URL of an item should say", nameless)
+        self.fails_after_header("line 1: image: a data: URL of an item should say", nameless)
         _, done, _ = run("ingest", "-", "--store", self.path("data"), *self.models, "--json", stdin=json.dumps(one))
         self.assertEqual(json.loads(done)["rejected"], 1)
 

@@ -6,6 +6,7 @@
  * RESOLVE_BENEATH), only regular ones, and only what begins like a picture or a sound is sent: a catalogue from
  * elsewhere must not make a service carry off files of this machine. */
 #include "handlers.h"
+#include "ingest.h"
 #include "media_type.h"
 #include "server.h"
 
@@ -107,13 +108,18 @@ static http_outcome send_medium(http_request *r, bool image) {
     if (image && !http_query_number(r, "size", 16, 1024, &side)) return HTTP_DONE;
     magpie_status status = find_reference(r, image, &reference);
     const bool has = reference.size > 0;
-    int file =
-        status == MAGPIE_OK && has ? open_reference(r, (magpie_string){reference.data, reference.size}) : -1;
+    const bool archived = magpie_catalogue_is_archived((magpie_string){reference.data, reference.size});
+    int file = status == MAGPIE_OK && has && !archived
+                   ? open_reference(r, (magpie_string){reference.data, reference.size})
+                   : -1;
     magpie_text_free(&reference);
     if (status != MAGPIE_OK) return http_failure(r, status, "id");
     if (file < 0)
         return http_error(r, MHD_HTTP_NOT_FOUND, NULL, "id",
-                          has ? "its %s is not there, or not beneath --media-root" : "it has no %s", what);
+                          archived ? "its %s is in an archive, which is not opened"
+                          : has    ? "its %s is not there, or not beneath --media-root"
+                                   : "it has no %s",
+                          what);
     status = read_file(r, file, image ? MAGPIE_IMAGE_BYTES_MAX : SOUND_BYTES_MAX, &bytes);
     close(file);
     const media_type *type =

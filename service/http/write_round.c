@@ -105,7 +105,8 @@ static magpie_status need_session(write_round *r) {
     char *catalogue =
         magpie_path_join(storage_directory(), "catalogue.jsonl"); /* there is none: its folder counts */
     if (!catalogue) return MAGPIE_E_NO_MEMORY;
-    const magpie_ingest_options options = {.catalogue = catalogue};
+    const magpie_ingest_options options = {.catalogues = (const char *const[]){catalogue},
+                                           .catalogue_count = 1};
     magpie_status status = magpie_ingest_session_open(r->view.store, &encoders, &options, &r->session);
     free(catalogue);
     return status;

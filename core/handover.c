@@ -1,25 +1,25 @@
-/* handover.c - writing numbers as text takes a few percent of the time that computing them takes; done
- * between two encodings it would leave all other cores idle that long. */
-#include "handover.h"
+/* handover.c - writing what was computed, to a file or a disk, takes a few percent of the time that computing it
+ * takes; done between two encodings it would leave all other cores idle that long. */
+#include "core.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct handover {
+struct magpie_handover {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     void *block; /* being worked on; NULL: none */
     bool ending;
     magpie_status status; /* the first failure */
     char *why;            /* a message belongs to its thread, so it is carried over */
-    handover_task task;
+    magpie_handover_task task;
     void *context;
     pthread_t thread;
 };
 
 static void *work(void *argument) {
-    handover *h = argument;
+    magpie_handover *h = argument;
     pthread_mutex_lock(&h->lock);
     for (;;) {
         while (!h->block && !h->ending) pthread_cond_wait(&h->changed, &h->lock);
@@ -38,8 +38,8 @@ static void *work(void *argument) {
     return NULL;
 }
 
-magpie_status handover_start(handover_task task, void *context, handover **out) {
-    handover *h = magpie_alloc(1, sizeof *h);
+magpie_status magpie_handover_start(magpie_handover_task task, void *context, magpie_handover **out) {
+    magpie_handover *h = magpie_alloc(1, sizeof *h);
     if (!h) return MAGPIE_E_NO_MEMORY;
     h->task = task;
     h->context = context;
@@ -55,15 +55,20 @@ magpie_status handover_start(handover_task task, void *context, handover **out) 
 }
 
 /* With the lock held. */
-static magpie_status outcome(const handover *h) {
+static magpie_status outcome(const magpie_handover *h) {
     return h->status == MAGPIE_OK
                ? MAGPIE_OK
                : magpie_fail(h->status, "%s", h->why ? h->why : magpie_status_name(h->status));
 }
 
-magpie_status handover_give(handover *h, void *block) {
-    pthread_mutex_lock(&h->lock);
+/* With the lock held. */
+static void wait_until_idle(magpie_handover *h) {
     while (h->block) pthread_cond_wait(&h->changed, &h->lock);
+}
+
+magpie_status magpie_handover_give(magpie_handover *h, void *block) {
+    pthread_mutex_lock(&h->lock);
+    wait_until_idle(h);
     h->block = block;
     pthread_cond_broadcast(&h->changed);
     magpie_status status = outcome(h);
@@ -71,7 +76,22 @@ magpie_status handover_give(handover *h, void *block) {
     return status;
 }
 
-magpie_status handover_end(handover *h) {
+bool magpie_handover_idle(magpie_handover *h) {
+    pthread_mutex_lock(&h->lock);
+    const bool idle = !h->block;
+    pthread_mutex_unlock(&h->lock);
+    return idle;
+}
+
+magpie_status magpie_handover_wait(magpie_handover *h) {
+    pthread_mutex_lock(&h->lock);
+    wait_until_idle(h);
+    magpie_status status = outcome(h);
+    pthread_mutex_unlock(&h->lock);
+    return status;
+}
+
+magpie_status magpie_handover_end(magpie_handover *h) {
     if (!h) return MAGPIE_OK;
     pthread_mutex_lock(&h->lock);
     h->ending = true;
