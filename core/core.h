@@ -166,6 +166,21 @@ MAGPIE_CHECK_RESULT magpie_status magpie_atomic_write(const char *path, const ma
 /* A rename to `path` is on the disk only once the folder that it is in is. */
 MAGPIE_CHECK_RESULT magpie_status magpie_sync_parent(const char *path);
 
+/* An array in NumPy's format, mapped: [rows, dimension] of f32. */
+typedef struct magpie_npy {
+    magpie_map map;
+    size_t rows, dimension;
+    const unsigned char *data; /* need not be aligned */
+} magpie_npy;
+
+/* MAGPIE_E_CORRUPT, and MAGPIE_E_UNSUPPORTED for numbers or shapes of another kind. */
+MAGPIE_CHECK_RESULT magpie_status magpie_npy_open(const char *path, magpie_npy *out);
+void magpie_npy_read(const magpie_npy *npy, size_t row, float *out /* [dimension] */);
+void magpie_npy_close(magpie_npy *npy);
+enum { MAGPIE_NPY_HEADER = 128 };
+/* The bytes that such a file begins with, before its numbers. */
+void magpie_npy_header(uint64_t rows, size_t dimension, char out[MAGPIE_NPY_HEADER]);
+
 /* Lines of a file or of standard input, of any length: one longer than `limit` bytes is read past, not
  * stored. */
 typedef struct magpie_lines magpie_lines;
@@ -196,6 +211,21 @@ MAGPIE_CHECK_RESULT magpie_status magpie_lines_open_stream(const magpie_stream *
 MAGPIE_CHECK_RESULT magpie_status magpie_lines_next(magpie_lines *lines, magpie_line *line, bool *got);
 uint64_t magpie_lines_total_bytes(const magpie_lines *lines); /* of the file; 0 for a pipe */
 void magpie_lines_close(magpie_lines *lines);
+
+/* ---- bytes in JSON ----
+ *
+ * RFC 4648's base64, and data: URLs of it (RFC 2397). Strict: the standard alphabet, "=" where it belongs, no white
+ * space, no bits left over. So there is one text for some bytes, and what was cut or mangled on its way is refused
+ * and not decoded to something else. */
+
+/* Appends the base64 of these bytes. */
+void magpie_base64_encode(magpie_text *out, const void *bytes, size_t size);
+/* Room that decoding needs: that many bytes at most come out of `characters`. */
+size_t magpie_base64_room(size_t characters);
+/* `text` is base64 or a data: URL of it ("data:image/png;base64,..."; what it says of its type is not read:
+ * media are told apart by their bytes). out [magpie_base64_room(text.size)], the caller's. MAGPIE_E_INPUT
+ * says where. */
+MAGPIE_CHECK_RESULT magpie_status magpie_base64_decode(magpie_string text, unsigned char *out, size_t *size);
 
 /* ---- threads ---- */
 

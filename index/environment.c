@@ -376,6 +376,18 @@ magpie_status magpie_environment_begin(magpie_environment *environment, bool wri
     }
 }
 
+magpie_status magpie_environment_copy(magpie_environment *environment, int fd) {
+    for (;;) {
+        count_transaction(environment); /* LMDB's own */
+        int code = mdb_env_copyfd2(environment->lmdb, fd, MDB_CP_COMPACT);
+        discount_transaction(environment);
+        if (!code) return MAGPIE_OK;
+        if (code != MDB_MAP_RESIZED) return magpie_lmdb_fail(code, "cannot copy %s", environment->directory);
+        magpie_status status = remap_when_idle(environment, 0);
+        if (status != MAGPIE_OK) return status;
+    }
+}
+
 void magpie_environment_abort(magpie_environment *environment, MDB_txn *txn) {
     mdb_txn_abort(txn);
     discount_transaction(environment);

@@ -52,6 +52,9 @@ void magpie_environment_abort(magpie_environment *environment, MDB_txn *txn);
 MAGPIE_CHECK_RESULT int magpie_environment_commit(magpie_environment *environment,
                                                   MDB_txn *txn); /* LMDB's code */
 
+/* All that is committed, as of one moment, into a file at its beginning; others may write meanwhile. */
+MAGPIE_CHECK_RESULT magpie_status magpie_environment_copy(magpie_environment *environment, int fd);
+
 size_t magpie_environment_map_bytes(magpie_environment *environment);
 /* Doubles the map after MDB_MAP_FULL, unless someone else has since it had `full_bytes`. */
 MAGPIE_CHECK_RESULT magpie_status magpie_environment_grow(magpie_environment *environment, size_t full_bytes);

@@ -7,8 +7,8 @@
  * HASHES. Each is XXH3-128 over the lengths and hashes of its parts, so that moving a byte from one part to
  * the next changes it. The content hash has everything but the id; that of the text is what its vector is
  * made of. */
+#include "catalogue.h"
 #include "canonical.h"
-#include "ingest.h"
 #include "timestamp.h"
 
 #include <math.h>
@@ -35,6 +35,15 @@ static magpie_status append_string(parts *p, const char *key, const json_t *valu
     *out = (part){p->memory.size, json_string_length(value), true};
     magpie_text_append(&p->memory, json_string_value(value), out->size + 1);
     return magpie_text_status(&p->memory);
+}
+
+static magpie_status append_reference(parts *p, const char *key, const json_t *value, part *out) {
+    magpie_status status = append_string(p, key, value, out);
+    if (status != MAGPIE_OK || !magpie_is_data((magpie_string){json_string_value(value), out->size}))
+        return status;
+    return magpie_fail(MAGPIE_E_INPUT,
+                       "%s is a data: URL: a store keeps references to files; magpie encode takes these",
+                       key);
 }
 
 static magpie_status read_id(parts *p, const json_t *root) {
@@ -76,8 +85,8 @@ static magpie_status read_key(parts *p, const char *key, const json_t *value) {
     bool null = json_is_null(value);              /* as good as absent, but not as an id */
     if (strcmp(key, "id") == 0) return MAGPIE_OK; /* has been read */
     if (strcmp(key, "text") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->text);
-    if (strcmp(key, "image") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->image);
-    if (strcmp(key, "audio") == 0) return null ? MAGPIE_OK : append_string(p, key, value, &p->audio);
+    if (strcmp(key, "image") == 0) return null ? MAGPIE_OK : append_reference(p, key, value, &p->image);
+    if (strcmp(key, "audio") == 0) return null ? MAGPIE_OK : append_reference(p, key, value, &p->audio);
     if (strcmp(key, "attributes") == 0) return null ? MAGPIE_OK : read_attributes(p, value);
     if (strcmp(key, "timestamp") == 0) return null ? MAGPIE_OK : read_timestamp(p, value);
     return magpie_fail(MAGPIE_E_INPUT,
@@ -99,20 +108,18 @@ static magpie_status read_object(parts *p, json_t *root) {
     return status;
 }
 
-static magpie_status read_line(parts *p, const char *line, size_t size) {
-    if (size > MAGPIE_LINE_MAX)
-        return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", size,
-                           MAGPIE_LINE_MAX);
+magpie_status magpie_catalogue_load(const char *line, size_t size, size_t limit, json_t **out) {
+    *out = NULL;
+    if (size > limit)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %zu", size, limit);
     magpie_status status = magpie_utf8_check((magpie_string){line, size});
     if (status != MAGPIE_OK) return magpie_fail(status, "broken UTF-8: %s", magpie_error());
     if (size >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0)
         line += 3, size -= 3; /* what Windows begins files with */
     json_error_t error;
-    json_t *root = json_loadb(line, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!root) return magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text);
-    status = read_object(p, root);
-    json_decref(root);
-    return status;
+    *out = json_loadb(line, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    return *out ? MAGPIE_OK
+                : magpie_fail(MAGPIE_E_INPUT, "broken JSON at byte %d: %s", error.position, error.text);
 }
 
 static magpie_string resolve(const parts *p, part where) {
@@ -133,9 +140,9 @@ static void hash_parts(const magpie_string *strings, size_t n, int64_t number, u
     out[1] = hash.high64;
 }
 
-magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
+magpie_status magpie_catalogue_take(json_t *root, magpie_catalogue_line *out) {
     parts p = {.timestamp = INT64_MIN};
-    magpie_status status = read_line(&p, line, size);
+    magpie_status status = read_object(&p, root);
     *out = (magpie_catalogue_line){.memory = p.memory.data};
     out->item.id = resolve(&p, p.id);
     out->item.timestamp = INT64_MIN;
@@ -153,6 +160,39 @@ magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catal
         out->item.encoded_hash[MAGPIE_SPACE_TEXT] = hash[0];
     }
     return MAGPIE_OK;
+}
+
+magpie_status magpie_catalogue_parse(const char *line, size_t size, magpie_catalogue_line *out) {
+    json_t *root;
+    *out = (magpie_catalogue_line){0};
+    magpie_status status = magpie_catalogue_load(line, size, MAGPIE_LINE_MAX, &root);
+    if (status == MAGPIE_OK) status = magpie_catalogue_take(root, out);
+    json_decref(root);
+    return status;
+}
+
+/* ---- the way back --------------------------------------------------------------------------------------- */
+
+static void append_member(magpie_text *line, const char *key, magpie_string value) {
+    if (!value.size) return;
+    magpie_text_printf(line, ",\"%s\":", key);
+    magpie_text_json_string(line, value.data, value.size);
+}
+
+void magpie_catalogue_append(const magpie_item *item, magpie_text *line) {
+    magpie_text_printf(line, "{\"id\":");
+    magpie_text_json_string(line, item->id.data, item->id.size);
+    append_member(line, "text", item->text);
+    append_member(line, "image", item->image);
+    append_member(line, "audio", item->audio);
+    if (item->timestamp != INT64_MIN) {
+        long long millis = llabs(item->timestamp);
+        magpie_text_printf(line, ",\"timestamp\":%s%lld.%03lld", item->timestamp < 0 ? "-" : "",
+                           millis / 1000, millis % 1000);
+    }
+    if (!item->attributes.size) return;
+    magpie_text_printf(line, ",\"attributes\":");
+    magpie_text_append(line, item->attributes.data, item->attributes.size);
 }
 
 char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference) {

@@ -107,7 +107,10 @@
 extern "C" {
 #endif
 
-enum { MAGPIE_LINE_MAX = 1 << 20 /* bytes of a catalogue's line */ };
+enum {
+    MAGPIE_LINE_MAX = 1 << 20,      /* bytes of a catalogue's line */
+    MAGPIE_DATA_LINE_MAX = 16 << 20 /* of one with vectors, or with pictures and sounds as data: URLs */
+};
 
 /* One line, parsed. Everything points into the line's own memory, which magpie_catalogue_line_free gives
  * back, and ends with a NUL that its size does not count. A text that is "" has data, one that is absent has
@@ -128,6 +131,15 @@ void magpie_catalogue_line_free(magpie_catalogue_line *line);
 /* The path of the file that a reference of `catalogue` names ("-": relative to the current folder), to be
  * freed with free(); NULL with the message set. */
 MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference);
+
+/* MEDIA AS DATA. What is only to be encoded, and not stored, may have its pictures and sounds as data: URLs
+ * (core.h) in place of paths; a catalogue for a store is refused with these. This parses such lines, of up to
+ * MAGPIE_DATA_LINE_MAX bytes. bytes [MAGPIE_MODALITIES] are what a URL has, to be freed with free() whatever comes
+ * of the line; NULL: there is a path, or nothing. The item refers to it by the URL's parameter "name", in which %XX
+ * stands for what may not stand there; with `named`, it is MAGPIE_E_INPUT that there is none. */
+MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named,
+                                                              magpie_catalogue_line *out,
+                                                              magpie_string bytes[MAGPIE_MODALITIES]);
 
 /* Whether a reference is to what is in an archive: it names no file. */
 bool magpie_catalogue_is_archived(magpie_string reference);
@@ -163,6 +175,8 @@ magpie_ingest_open_fusion(const char *directory, const magpie_modality_source so
 #define MAGPIE_AUDIO_PROBLEM "audio: "
 
 enum { MAGPIE_JOB_ID = 8 /* bytes of a job's id */ };
+
+struct magpie_vector_input; /* see "vectors in and out" */
 
 typedef struct magpie_ingest_progress {
     size_t lines; /* read, in this run */
@@ -210,6 +224,12 @@ typedef struct magpie_ingest_options {
     size_t catalogue_count;
     magpie_catalogue_format format; /* of them all */
     const char *map;                /* of their columns, where they have some; NULL: none */
+    const char
+        *media_base; /* "DIR/": what relative references are relative to; NULL: each catalogue's folder */
+    size_t line_max; /* bytes; 0 for MAGPIE_LINE_MAX */
+    /* The catalogues, as lines with vectors that are stored as they are in place of encoders: see "vectors in and
+     * out". NULL: encoders encode. */
+    struct magpie_vector_input *vectors;
     const char *rejects; /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items; /* a transaction; 0 for 256 */
     const char *note;    /* JSON that the job's record keeps as "command"; NULL: nothing */
@@ -321,6 +341,86 @@ MAGPIE_CHECK_RESULT magpie_status magpie_ingest_session_flush(magpie_ingest_sess
                                                               size_t *count);
 /* What was not flushed is not stored. */
 void magpie_ingest_session_close(magpie_ingest_session *session);
+
+/* ---- vectors in and out ---- */
+
+/* VECTOR LINES are how vectors go from one machine to another, or out of a store and into one: JSON lines, of which the
+ * first, the header, says what the vectors are of,
+ *
+ *     {"magpie": "vectors", "version": 1, "spaces": {"text": {"model": NAME, "fingerprint": HEX,
+ *                                                             "dimension": 384, "salt": HEX}, ...}}
+ *
+ * for any of text, image and audio, and each other is a catalogue's line with some members more:
+ *
+ *     "vectors": {"text": V, ...}        V is base64 of little-endian f32, or an array of numbers; unit length
+ *     "refused": {"image": WHY, ...}     there is none, since the picture or sound could not be read
+ *     "hashes": {"image": HEX, ...}      encoded_hash and, as "content", content_hash of the item (index.h), where they
+ *                                        are not to be those of line and file
+ *
+ * salt: what the encoder's settings make of the hashes. Such files may be put one behind the other: a header in the middle
+ * has to be the same. Lines may have up to MAGPIE_DATA_LINE_MAX bytes.
+ *
+ * WHAT COMES OF THEM in a store is, item by item and bit by bit, what an ingest of the catalogue with the encoders
+ * of the header makes there: files are looked at for their size and time alone, the fused vectors are made anew, and
+ * checkpoint, rejects and all else are as in an ingest. A line without a vector of its text, say, is ingested as
+ * without an encoder of texts. A vector of what the line does not have is refused.
+ *
+ * OF OTHERS: a file without a header, in which models are given a name, which is then their fingerprint; and
+ * rows of .npy files in place of "vectors", row n for line n (all NaN: none). */
+typedef struct magpie_vector_source {
+    char model[128], fingerprint[128];
+    size_t dimension; /* 0: there are none of this space */
+    uint64_t salt;
+} magpie_vector_source;
+
+typedef struct magpie_vector_header {
+    magpie_vector_source of[MAGPIE_SPACES]; /* the fused one is empty */
+} magpie_vector_header;
+
+void magpie_vector_header_describe(const magpie_ingest_encoders *encoders, magpie_vector_header *out);
+/* Appends the line, newline included. */
+MAGPIE_CHECK_RESULT magpie_status magpie_vector_header_write(const magpie_vector_header *header,
+                                                             magpie_text *out);
+/* The same for an item with these vectors (NULL: none; all of it NULL: a catalogue's line). with_hashes: all of them, and not just those of files that
+ * are to be tried again (0, with a problem). */
+MAGPIE_CHECK_RESULT magpie_status magpie_vector_line_write(const magpie_item *item,
+                                                           const float *const vectors[MAGPIE_SPACES],
+                                                           const magpie_vector_header *header,
+                                                           bool with_hashes, magpie_text *out);
+
+/* What vectors are read from, for one job. */
+typedef struct magpie_vector_input magpie_vector_input;
+
+typedef struct magpie_vector_input_options {
+    const magpie_ingest_options *from; /* catalogues, format and map alone are looked at, and have to last */
+    const char
+        *names[MAGPIE_SPACES]; /* models of a file without a header; NULL: there are none of this space */
+    const char *npy[MAGPIE_SPACES]; /* of which lines in a file have the items */
+    bool normalise;                 /* make vectors unit length that are not */
+} magpie_vector_input_options;
+
+/* Reads as far as the header. MAGPIE_E_MISMATCH: a .npy with another number of rows than the file has lines. */
+MAGPIE_CHECK_RESULT magpie_status magpie_vector_input_open(const magpie_vector_input_options *options,
+                                                           magpie_vector_input **out);
+const magpie_vector_header *magpie_vector_input_get_header(const magpie_vector_input *input);
+void magpie_vector_input_close(magpie_vector_input *input);
+
+/* ENCODING WITHOUT A STORE: a catalogue, whose pictures and sounds may be data: URLs with names, to vector lines.
+ * All is encoded that there is an encoder for. */
+typedef struct magpie_encode_options {
+    const magpie_ingest_options *from; /* catalogues, format, map and media_base alone are looked at */
+    /* Takes some lines; any status but MAGPIE_OK ends the run. */
+    magpie_status (*write)(void *context, magpie_string lines);
+    /* Of a bad line, with its words in magpie_error(); true leaves it out. NULL: the first ends the run. */
+    bool (*skip)(void *context);
+    /* After each write, with the catalogue's bytes and lines that were read; false stops. NULL: none. */
+    bool (*progress)(void *context, uint64_t bytes, uint64_t total_bytes, size_t lines);
+    void *context;
+} magpie_encode_options;
+
+MAGPIE_CHECK_RESULT magpie_status magpie_ingest_encode(const magpie_ingest_encoders *encoders,
+                                                       const magpie_encode_options *options,
+                                                       size_t refused[MAGPIE_MODALITIES]);
 
 /* ---- fusing anew ---- */
 

@@ -13,24 +13,60 @@ static uint64_t hash_words(const char *words, uint64_t seed) {
 
 /* ---- what fills the spaces ----------------------------------------------------------------------------- */
 
-static void take_encoders(magpie_intake *in, const magpie_ingest_encoders *encoders) {
-    const char *prefix = encoders->text ? magpie_text_encoder_get_info(encoders->text)->passage_prefix : "";
-    in->text_encoder = encoders->text;
-    in->text_salt = *prefix ? hash_words(prefix, 0) : 0;
+static void take_text(magpie_intake *in, magpie_text_encoder *encoder) {
+    if (!encoder) return;
+    const magpie_text_encoder_info *info = magpie_text_encoder_get_info(encoder);
+    in->text_encoder = encoder;
+    in->text = (magpie_space_model){info->name, info->fingerprint, info->dimension, NULL};
+    in->text_salt = *info->passage_prefix ? hash_words(info->passage_prefix, 0) : 0;
+}
+
+static magpie_space_model model_of(const magpie_vector_source *source) {
+    return (magpie_space_model){source->model, source->fingerprint, source->dimension, NULL};
+}
+
+/* In place of encoders. */
+static void take_header(magpie_intake *in, const magpie_vector_header *header) {
+    in->text = model_of(&header->of[MAGPIE_SPACE_TEXT]);
+    in->text_salt = header->of[MAGPIE_SPACE_TEXT].salt;
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
+        in->media[m].model = model_of(&header->of[in->media[m].space]);
+        in->media[m].salt = header->of[in->media[m].space].salt;
+    }
+}
+
+static void take_sources(magpie_intake *in, const magpie_ingest_encoders *encoders) {
+    take_text(in, encoders->text);
     magpie_media_describe(encoders, in->media);
+    if (in->options->vectors) take_header(in, magpie_vector_input_get_header(in->options->vectors));
+}
+
+static void describe_source(const magpie_space_model *model, uint64_t salt, magpie_vector_source *out) {
+    *out = (magpie_vector_source){.dimension = model->dimension, .salt = salt};
+    if (!model->dimension) return;
+    snprintf(out->model, sizeof out->model, "%s", model->model);
+    snprintf(out->fingerprint, sizeof out->fingerprint, "%s", model->fingerprint);
+}
+
+void magpie_vector_header_describe(const magpie_ingest_encoders *encoders, magpie_vector_header *out) {
+    magpie_intake in = {0};
+    *out = (magpie_vector_header){0};
+    take_text(&in, encoders->text);
+    magpie_media_describe(encoders, in.media);
+    describe_source(&in.text, in.text_salt, &out->of[MAGPIE_SPACE_TEXT]);
+    for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
+        describe_source(&in.media[m].model, in.media[m].salt, &out->of[in.media[m].space]);
 }
 
 /* What fills a modality: the encoder, else what the store's space is bound to. */
 static void find_sources(const magpie_intake *in, magpie_modality_source out[MAGPIE_MODALITIES]) {
     magpie_fused_sources(&in->bound, out);
-    if (in->text_encoder) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(in->text_encoder);
-        out[MAGPIE_TEXT] = (magpie_modality_source){info->dimension, info->fingerprint};
-    }
+    if (in->text.dimension)
+        out[MAGPIE_TEXT] = (magpie_modality_source){in->text.dimension, in->text.fingerprint};
     const magpie_modality of[MAGPIE_MEDIA] = {
         [MAGPIE_MEDIUM_IMAGE] = MAGPIE_IMAGE, [MAGPIE_MEDIUM_AUDIO] = MAGPIE_AUDIO};
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
-        if (in->media[m].encoder)
+        if (in->media[m].model.dimension)
             out[of[m]] =
                 (magpie_modality_source){in->media[m].model.dimension, in->media[m].model.fingerprint};
 }
@@ -95,13 +131,9 @@ static magpie_status take_labels(magpie_intake *in) {
 
 static magpie_status bind_spaces(const magpie_intake *in) {
     magpie_status status = MAGPIE_OK;
-    if (in->text_encoder) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(in->text_encoder);
-        const magpie_space_model model = {info->name, info->fingerprint, info->dimension, NULL};
-        status = bind(in, MAGPIE_SPACE_TEXT, &model);
-    }
+    if (in->text.dimension) status = bind(in, MAGPIE_SPACE_TEXT, &in->text);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
-        if (in->media[m].encoder) status = bind(in, in->media[m].space, &in->media[m].model);
+        if (in->media[m].model.dimension) status = bind(in, in->media[m].space, &in->media[m].model);
     return status == MAGPIE_OK ? bind_fused(in) : status;
 }
 
@@ -119,12 +151,9 @@ static magpie_status read_models(magpie_intake *in) {
 
 uint64_t magpie_intake_salt(const magpie_intake *in) {
     uint64_t salt = 0;
-    if (in->text_encoder) {
-        const magpie_text_encoder_info *info = magpie_text_encoder_get_info(in->text_encoder);
-        salt = hash_words(info->passage_prefix, hash_words(info->fingerprint, salt));
-    }
+    if (in->text.dimension) salt = hash_words(in->text.fingerprint, salt) ^ in->text_salt;
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++)
-        if (in->media[m].encoder)
+        if (in->media[m].model.dimension)
             salt = hash_words(in->media[m].model.fingerprint, salt + 1 + m) ^ in->media[m].salt;
     if (in->fusion) salt = hash_words(magpie_fusion_get_info(in->fusion)->fingerprint, salt);
     for (size_t i = 0; i < in->options->label_count; i++)
@@ -138,7 +167,7 @@ magpie_status magpie_intake_begin(magpie_intake *in, magpie_store *store,
                                   const magpie_ingest_encoders *encoders,
                                   const magpie_ingest_options *options) {
     in->store = store, in->options = options;
-    take_encoders(in, encoders);
+    take_sources(in, encoders);
     if (options->dry_run) magpie_media_only_check(in->media);
     in->pending.dry_run = options->dry_run;
     magpie_status status = take_fusion(in, encoders->fusion);
@@ -178,12 +207,12 @@ static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const magpie_medium *medium = &in->media[m];
         magpie_string reference = magpie_medium_reference(medium, item);
-        if (!reference.size || !medium->encoder) continue;
+        if (!reference.size || !medium->model.dimension) continue;
         if (origin->members && magpie_member_is_there(&origin->members[m])) {
             item->encoded_hash[medium->space] = magpie_member_hash(medium, &origin->members[m]);
             continue;
         }
-        char *path = magpie_catalogue_resolve(origin->catalogue, reference);
+        char *path = magpie_catalogue_resolve(origin->base, reference);
         if (!path) return MAGPIE_E_NO_MEMORY;
         item->encoded_hash[medium->space] = magpie_medium_hash(medium, path, reference);
         free(path);
@@ -193,6 +222,16 @@ static magpie_status hash_what_is_encoded(const magpie_intake *in, magpie_item *
 
 static bool equal_strings(magpie_string a, magpie_string b) {
     return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* Whether there is what an encoder would have said, where there are lines with vectors in place of encoders. */
+static bool is_given(const magpie_line_vectors *given, magpie_space space) {
+    return !given || given->values[space] || given->refused[space];
+}
+
+static void take_given_hashes(magpie_item *item, const magpie_line_vectors *given) {
+    for (unsigned s = 0; s < MAGPIE_SPACES && given; s++)
+        if (given->hashed[s]) item->encoded_hash[s] = given->hashes[s];
 }
 
 /* What is to become of the vector in one space, which is made of `now` and was made of `before`. */
@@ -232,16 +271,16 @@ static magpie_vector_state plan_fused(const magpie_intake *in, magpie_item *item
 
 /* Sets the item's hashes and problems to what they will be with these vectors. */
 static magpie_vector_plan plan_vectors(const magpie_intake *in, magpie_item *item,
-                                       const magpie_item *stored) {
+                                       const magpie_line_vectors *given, const magpie_item *stored) {
     magpie_vector_plan plan = {.row = stored ? stored->row : 0};
     const magpie_item none = {0}, *old = stored ? stored : &none;
-    plan.state[MAGPIE_SPACE_TEXT] =
-        plan_vector(item, stored, MAGPIE_SPACE_TEXT, item->text, old->text, in->text_encoder);
+    plan.state[MAGPIE_SPACE_TEXT] = plan_vector(item, stored, MAGPIE_SPACE_TEXT, item->text, old->text,
+                                                in->text.dimension && is_given(given, MAGPIE_SPACE_TEXT));
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const magpie_medium *medium = &in->media[m];
-        plan.state[medium->space] =
-            plan_vector(item, stored, medium->space, magpie_medium_reference(medium, item),
-                        magpie_medium_reference(medium, old), medium->encoder);
+        plan.state[medium->space] = plan_vector(
+            item, stored, medium->space, magpie_medium_reference(medium, item),
+            magpie_medium_reference(medium, old), medium->model.dimension && is_given(given, medium->space));
     }
     plan.state[MAGPIE_SPACE_FUSED] = plan_fused(in, item, stored);
     item->problems = keep_problems(in, &plan, item, old);
@@ -273,10 +312,12 @@ static magpie_status compare(magpie_intake *in, const magpie_item *item, const m
 }
 
 magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
-                                 const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+                                 const magpie_line_vectors *given, const magpie_item *stored,
+                                 magpie_vector_plan *plan, bool *same) {
     magpie_status status = hash_what_is_encoded(in, item, origin);
     if (status != MAGPIE_OK) return status;
-    *plan = plan_vectors(in, item, stored);
+    take_given_hashes(item, given);
+    *plan = plan_vectors(in, item, given, stored);
     return compare(in, item, stored, plan, same);
 }
 

@@ -6,11 +6,13 @@
 #include "ingest.h"
 #include "media.h"
 #include "pending.h"
+#include "vector_line.h"
 
 typedef struct magpie_intake { /* all zero is a valid empty one */
     magpie_store *store;
-    const magpie_ingest_options *options; /* labels alone are looked at */
-    magpie_text_encoder *text_encoder;    /* NULL: none is given */
+    const magpie_ingest_options *options; /* vectors and labels alone are looked at */
+    magpie_space_model text;              /* what fills the text space; dimension 0: nothing does */
+    magpie_text_encoder *text_encoder;    /* NULL: none, or the vectors come with the lines */
     uint64_t text_salt;                   /* another prefix gives other vectors */
     magpie_medium media[MAGPIE_MEDIA];
     const magpie_fusion *fusion; /* NULL: nothing fills the fused space */
@@ -36,11 +38,14 @@ static inline bool magpie_same_content(const magpie_item *a, const magpie_item *
 }
 
 /* What is to become of an item whose line was parsed; sets its hashes and problems to what they will be.
+ *     given    the vectors that the line has, in place of encoders; NULL: there are encoders
  *     stored   what the snapshot has under its id; NULL: nothing
  *     same     the store has what would come of it, and there is nothing to do */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan(magpie_intake *in, magpie_item *item,
-                                                     const magpie_origin *origin, const magpie_item *stored,
-                                                     magpie_vector_plan *plan, bool *same);
+                                                     const magpie_origin *origin,
+                                                     const magpie_line_vectors *given,
+                                                     const magpie_item *stored, magpie_vector_plan *plan,
+                                                     bool *same);
 /* The same for an item that differs in its attributes alone, whatever has become of what its vectors are made
  * of: they all stay. */
 MAGPIE_CHECK_RESULT magpie_status magpie_intake_plan_kept(magpie_intake *in, magpie_item *item,

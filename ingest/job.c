@@ -26,6 +26,7 @@
 #include "jobs.h"
 #include "rejects.h"
 #include "source.h"
+#include "vector_input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,9 +67,10 @@ typedef struct job {
     size_t nameless;              /* of these, lines whose id could not be read */
     bool prefix_seen;
     magpie_rejects rejects;
-    magpie_sources *sources; /* NULL: not open yet. Items that are pending name its catalogues. */
-    uint64_t bytes;          /* of them, read */
-    bool begun, over;        /* the store has its record, as one that runs, and as one that has ended */
+    magpie_sources *sources;   /* NULL: not open yet. Items that are pending name its catalogues. */
+    uint64_t bytes;            /* of them, read */
+    magpie_line_vectors given; /* that the line at hand has, in place of what encoders would compute */
+    bool begun, over;          /* the store has its record, as one that runs, and as one that has ended */
     double started, reported;
 } job;
 
@@ -278,13 +280,17 @@ static magpie_status flush(job *j, bool last) {
 
 /* ---- a line -------------------------------------------------------------------------------------------- */
 
-static bool is_blank(const magpie_entry *entry) {
-    return !entry->bad && strspn(entry->line.data, " \t\r") == entry->line.size;
+/* Of vector lines, a header says nothing either, once it was found to be the same. */
+static magpie_status is_blank(const job *j, const magpie_entry *entry, bool *out) {
+    *out = !entry->bad && strspn(entry->line.data, " \t\r") == entry->line.size;
+    return *out || !j->options->vectors ? MAGPIE_OK
+                                        : magpie_vector_input_check(j->options->vectors, entry, out);
 }
 
-static magpie_status parse_entry(const magpie_entry *entry, magpie_catalogue_line *out) {
-    return entry->bad ? magpie_fail(MAGPIE_E_INPUT, "%s", entry->bad)
-                      : magpie_catalogue_parse(entry->line.data, entry->line.size, out);
+static magpie_status parse_entry(job *j, const magpie_entry *entry, magpie_catalogue_line *out) {
+    if (entry->bad) return magpie_fail(MAGPIE_E_INPUT, "%s", entry->bad);
+    return j->options->vectors ? magpie_vector_input_parse(j->options->vectors, &entry->line, out, &j->given)
+                               : magpie_catalogue_parse(entry->line.data, entry->line.size, out);
 }
 
 /* An item whose line is bad is still one that the catalogue has. */
@@ -305,14 +311,19 @@ static magpie_status read_prefix(job *j) {
     magpie_sources *sources;
     magpie_entry entry;
     bool got = true, was_there;
-    magpie_status status = magpie_sources_open(j->options, 0, 0, 0, &sources);
+    const magpie_ingest_options *from =
+        j->options->vectors ? magpie_vector_input_from(j->options->vectors) : j->options;
+    magpie_status status = magpie_sources_open(from, 0, 0, 0, &sources);
     if (status != MAGPIE_OK) return status;
     while (status == MAGPIE_OK && (status = magpie_sources_next(sources, &entry, &got)) == MAGPIE_OK && got &&
            is_before_checkpoint(j, &entry)) {
         magpie_catalogue_line parsed = {0};
-        if (parse_entry(&entry, &parsed) == MAGPIE_OK)
+        bool blank;
+        status = is_blank(j, &entry, &blank);
+        if (status != MAGPIE_OK || blank) continue;
+        if (parse_entry(j, &entry, &parsed) == MAGPIE_OK)
             status = magpie_id_set_add(&j->seen, parsed.item.id, &was_there);
-        else if (!is_blank(&entry))
+        else
             status = note_bad(j, parsed.item.id.size ? parsed.item.id : entry.id);
         magpie_catalogue_line_free(&parsed);
         if (status == MAGPIE_OK) status = report(j, false);
@@ -349,21 +360,27 @@ static magpie_status take_item(job *j, const magpie_entry *entry, magpie_catalog
     if (what == REPEATED) return j->progress.unchanged++, MAGPIE_OK;
     if (what == CONTRADICTED)
         return reject(j, entry, parsed->item.id, "an earlier line has this id, with other content");
+    const magpie_line_vectors *given = j->options->vectors ? &j->given : NULL;
     magpie_vector_plan plan;
     bool same;
-    status = magpie_intake_plan(&j->in, &parsed->item, &entry->origin, stored, &plan, &same);
+    status = magpie_intake_plan(&j->in, &parsed->item, &entry->origin, given, stored, &plan, &same);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
-        if (j->in.media[m].encoder)
+        if (j->in.media[m].model.dimension)
             status = note_refused(j, entry->origin.catalogue, entry->line.number, &parsed->item, m);
     if (status != MAGPIE_OK) return status;
     if (same) return j->progress.unchanged++, MAGPIE_OK;
-    return magpie_pending_add(&j->in.pending, parsed, &entry->line, &entry->origin, &plan);
+    status = magpie_pending_add(&j->in.pending, parsed, &entry->line, &entry->origin, &plan);
+    const magpie_pending_hooks hooks = {refused, file_refused, encoded_block, j};
+    return status == MAGPIE_OK && given ? magpie_pending_give(&j->in.pending, given, j->in.media, &hooks)
+                                        : status;
 }
 
 static magpie_status take_entry(job *j, const magpie_entry *entry) {
     magpie_catalogue_line parsed = {0};
-    if (is_blank(entry)) return MAGPIE_OK;
-    magpie_status status = parse_entry(entry, &parsed);
+    bool blank;
+    magpie_status status = is_blank(j, entry, &blank);
+    if (status != MAGPIE_OK || blank) return status;
+    status = parse_entry(j, entry, &parsed);
     if (status == MAGPIE_OK) {
         status = take_item(j, entry, &parsed);
     } else if (status == MAGPIE_E_INPUT || status == MAGPIE_E_TOO_LARGE) {
@@ -420,7 +437,7 @@ static magpie_status record_begin(job *j) {
 }
 
 static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_encoders *encoders) {
-    if (!encoders->text && !encoders->image && !encoders->audio)
+    if (!encoders->text && !encoders->image && !encoders->audio && !j->options->vectors)
         return magpie_fail(MAGPIE_E_ARGUMENT,
                            "an ingest needs an encoder, of texts, of pictures or of sounds");
     magpie_status status = magpie_intake_begin(&j->in, store, encoders, j->options);
@@ -457,13 +474,18 @@ static magpie_status keep_what_is_whole(job *j) {
     return status == MAGPIE_OK ? magpie_fail(MAGPIE_E_CORRUPT, "%s", words) : status;
 }
 
+static magpie_status next_entry(job *j, magpie_entry *entry, bool *got) {
+    return j->options->vectors ? magpie_vector_input_next(j->options->vectors, entry, got)
+                               : magpie_sources_next(j->sources, entry, got);
+}
+
 static magpie_status read_sources(job *j) {
     magpie_entry entry;
     bool got;
     const size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
     const size_t most_bytes = j->options->batch_bytes ? j->options->batch_bytes : COMMIT_BYTES;
     magpie_status status;
-    while ((status = magpie_sources_next(j->sources, &entry, &got)) == MAGPIE_OK && got) {
+    while ((status = next_entry(j, &entry, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
         j->bytes = entry.bytes;
         status = take_entry(j, &entry);
@@ -483,8 +505,11 @@ static magpie_status read_sources(job *j) {
 }
 
 static magpie_status read_catalogues(job *j) {
-    magpie_status status = magpie_sources_open(j->options, (size_t)j->checkpoint.file, j->checkpoint.offset,
-                                               (size_t)j->checkpoint.line, &j->sources);
+    const magpie_checkpoint *at = &j->checkpoint;
+    magpie_status status =
+        j->options->vectors
+            ? magpie_vector_input_start(j->options->vectors, j->options->media_base, at, &j->sources)
+            : magpie_sources_open(j->options, (size_t)at->file, at->offset, (size_t)at->line, &j->sources);
     if (status != MAGPIE_OK) return status;
     j->progress.total_bytes = magpie_sources_total_bytes(j->sources);
     return read_sources(j);
@@ -505,7 +530,8 @@ static void record_failure(job *j, magpie_status status) {
 }
 
 static void end(job *j) {
-    magpie_sources_close(j->sources);
+    if (!j->options->vectors) magpie_sources_close(j->sources);
+    magpie_line_vectors_free(&j->given);
     magpie_rejects_close(&j->rejects);
     magpie_intake_free(&j->behind.in);
     magpie_intake_free(&j->in);

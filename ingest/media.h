@@ -16,8 +16,9 @@ enum { MAGPIE_MEDIUM_BLOCK_MAX = 512 };
 typedef struct magpie_medium {
     magpie_space space;  /* of its vectors; the space's name is that of the modality */
     const char *problem; /* what its line in item.problems begins with */
-    void *encoder;       /* NULL: none is given, and what follows is not set */
-    magpie_space_model model;
+    magpie_space_model
+        model;     /* what fills the space; dimension 0: nothing does, and what follows is not set */
+    void *encoder; /* NULL: the vectors come with the lines, and the last two are not set */
     uint64_t salt; /* of those options of the encoder that decide what a file's vector is; 0: none does */
     size_t
         block; /* files encoded by one call, MAGPIE_MEDIUM_BLOCK_MAX at most: few enough to stop soon, enough for
@@ -65,7 +66,8 @@ uint64_t magpie_member_hash(const magpie_medium *medium, const magpie_member *me
 
 /* Where an item comes from: by this its references are found. */
 typedef struct magpie_origin {
-    const char *catalogue;  /* relative references are relative to its folder; valid to the end of the job */
+    const char *catalogue; /* its name. This and the next are valid to the end of the job. */
+    const char *base; /* relative references are relative to the folder of this: the catalogue, most often */
     magpie_member *members; /* [MAGPIE_MEDIA]; NULL: all are files */
 } magpie_origin;
 

@@ -29,8 +29,11 @@ magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line 
         magpie_grow((void **)&pending->items, &pending->capacity, pending->count + 1, sizeof *pending->items);
     if (status != MAGPIE_OK) return status;
     magpie_pending_item *item = &pending->items[pending->count++];
-    *item = (magpie_pending_item){
-        .line = *line, .number = source->number, .catalogue = origin->catalogue, .plan = *plan};
+    *item = (magpie_pending_item){.line = *line,
+                                  .number = source->number,
+                                  .catalogue = origin->catalogue,
+                                  .base = origin->base,
+                                  .plan = *plan};
     magpie_string start = magpie_reject_start(source);
     memcpy(item->start, start.data, start.size);
     item->start_size = start.size;
@@ -173,32 +176,38 @@ typedef struct file_work {
     size_t n;
 } file_work;
 
-/* The item goes on without its file, and the words say why, with the file's name (`path`; NULL: they have
- * none) as the line has it: who reads them need not know where the catalogue lies. With `try_again` it is
- * forgotten that this one was tried: a file that the system refused to read may be readable without having
- * changed. */
-static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
-                                 const char *words) {
-    magpie_text text = {0};
-    const char *named = path ? strstr(words, path) : NULL;
-    const magpie_string reference = magpie_medium_reference(w->medium, &item->line.item);
-    if (named) {
-        magpie_text_append(&text, words, (size_t)(named - words));
-        magpie_text_append(&text, reference.data, reference.size);
-        words = named + strlen(path);
-    }
-    magpie_text_append(&text, words, strlen(words));
-    char *problems = magpie_text_status(&text) == MAGPIE_OK
-                         ? magpie_problems_with(item->line.item.problems, w->media, w->which, text.data)
-                         : NULL;
-    magpie_text_free(&text);
+/* The item goes on without its file, and the words say why. */
+static magpie_status refuse(magpie_pending_item *item, const magpie_medium *media, unsigned which,
+                            const char *words, const magpie_pending_hooks *hooks) {
+    char *problems = magpie_problems_with(item->line.item.problems, media, which, words);
     if (!problems) return MAGPIE_E_NO_MEMORY;
     free(item->problems);
     item->problems = problems;
     item->line.item.problems = magpie_string_of(problems);
-    item->plan.state[w->medium->space] = MAGPIE_VECTOR_NONE;
+    item->plan.state[media[which].space] = MAGPIE_VECTOR_NONE;
+    return hooks->file_refused(hooks->context, item, which);
+}
+
+/* The same with the file's name in the words as the line has it: who reads them need not know where the catalogue
+ * lies. With `try_again` it is forgotten that this one was tried: a file that the system refused to read may be
+ * readable without having changed. `path` NULL: it is a member, and they have no name. */
+static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
+                                 const char *words) {
+    magpie_text text = {0};
+    const char *named = path ? strstr(words, path) : words;
+    const magpie_string reference = magpie_medium_reference(w->medium, &item->line.item);
+    if (named) {
+        magpie_text_append(&text, words, (size_t)(named - words));
+        magpie_text_append(&text, reference.data, reference.size);
+        if (!path) magpie_text_append(&text, ": ", 2);
+        words = path ? named + strlen(path) : words;
+    }
+    magpie_text_append(&text, words, strlen(words));
     if (try_again) item->line.item.encoded_hash[w->medium->space] = 0;
-    return w->hooks->file_refused(w->hooks->context, item, w->which);
+    magpie_status status = magpie_text_status(&text);
+    if (status == MAGPIE_OK) status = refuse(item, w->media, w->which, text.data, w->hooks);
+    magpie_text_free(&text);
+    return status;
 }
 
 /* These say nothing of the file: the job ends. */
@@ -221,8 +230,7 @@ static magpie_status add_member(file_work *w, magpie_pending_item *item, const m
 static magpie_status add_file(file_work *w, magpie_pending_item *item) {
     const magpie_member *member = &item->members[w->which];
     if (magpie_member_is_there(member)) return add_member(w, item, member);
-    char *path =
-        magpie_catalogue_resolve(item->catalogue, magpie_medium_reference(w->medium, &item->line.item));
+    char *path = magpie_catalogue_resolve(item->base, magpie_medium_reference(w->medium, &item->line.item));
     if (!path) return MAGPIE_E_NO_MEMORY;
     magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
@@ -308,10 +316,31 @@ magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder
     return status == MAGPIE_OK ? encode_all_files(pending, media, hooks) : status;
 }
 
+/* ---- what came with the line ---- */
+
+magpie_status magpie_pending_give(magpie_pending *pending, const magpie_line_vectors *given,
+                                  const magpie_medium media[MAGPIE_MEDIA],
+                                  const magpie_pending_hooks *hooks) {
+    magpie_pending_item *item = &pending->items[pending->count - 1];
+    magpie_status status = MAGPIE_OK;
+    float *out;
+    for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
+        if (!given->values[s] || !is_wanted(item, s)) continue;
+        status = reserve(pending, s, 1, &out);
+        if (status != MAGPIE_OK) break;
+        memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out);
+        note_made(item, s, pending->vectors[s].used++);
+    }
+    for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
+        if (given->refused[media[m].space] && is_wanted(item, media[m].space))
+            status = refuse(item, media, m, given->refused[media[m].space], hooks);
+    return status;
+}
+
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
-static const float *made_vector(const magpie_pending *pending, const magpie_pending_item *item,
-                                magpie_space space) {
+const float *magpie_pending_vector(const magpie_pending *pending, const magpie_pending_item *item,
+                                   magpie_space space) {
     if (item->plan.state[space] != MAGPIE_VECTOR_MADE) return NULL;
     return pending->vectors[space].data + item->made[space] * pending->dimensions[space];
 }
@@ -345,7 +374,8 @@ static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item
     magpie_status status = MAGPIE_OK;
     for (unsigned s = 0; s < MAGPIE_SPACES && status == MAGPIE_OK; s++) {
         if (plan->row) status = magpie_snapshot_vector(snapshot, s, plan->row, &stored[s]);
-        vectors[s] = plan->state[s] == MAGPIE_VECTOR_KEPT ? stored[s] : made_vector(pending, item, s);
+        vectors[s] =
+            plan->state[s] == MAGPIE_VECTOR_KEPT ? stored[s] : magpie_pending_vector(pending, item, s);
     }
     if (status == MAGPIE_OK && plan->state[MAGPIE_SPACE_FUSED] == MAGPIE_VECTOR_WANTED)
         status = fuse(pending, vectors, &vectors[MAGPIE_SPACE_FUSED]);

@@ -5,6 +5,7 @@
 #include "labelling.h"
 #include "media.h"
 #include "rejects.h"
+#include "vector_line.h"
 
 typedef enum magpie_vector_state {
     MAGPIE_VECTOR_NONE,   /* the item shall have none in this space */
@@ -24,7 +25,7 @@ typedef struct magpie_vector_plan {
 typedef struct magpie_pending_item {
     magpie_catalogue_line line;          /* owned */
     size_t number;                       /* of the line, */
-    const char *catalogue;               /* and of which it is */
+    const char *catalogue, *base;        /* and of which it is: see magpie_origin */
     magpie_member members[MAGPIE_MEDIA]; /* owned; what is not there is a file */
     size_t start_size;
     char start[MAGPIE_REJECT_START]; /* of the line, for the rejects file */
@@ -56,6 +57,9 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_add(magpie_pending *pending, magpie_catalogue_line *line,
                                                      const magpie_line *source, const magpie_origin *origin,
                                                      const magpie_vector_plan *plan);
+/* The vector that was made for the item; NULL: none was. */
+const float *magpie_pending_vector(const magpie_pending *pending, const magpie_pending_item *item,
+                                   magpie_space space);
 /* NULL where it is not among them. Looks at each: to be asked only where there is reason to. */
 const magpie_pending_item *magpie_pending_find(const magpie_pending *pending, magpie_string id);
 void magpie_pending_clear(magpie_pending *pending);
@@ -72,6 +76,11 @@ typedef struct magpie_pending_hooks {
     void *context;
 } magpie_pending_hooks;
 
+/* What the line of the item that was added last has, in place of what would be computed. */
+MAGPIE_CHECK_RESULT magpie_status magpie_pending_give(magpie_pending *pending,
+                                                      const magpie_line_vectors *given,
+                                                      const magpie_medium media[MAGPIE_MEDIA],
+                                                      const magpie_pending_hooks *hooks);
 /* Computes the vectors that are wanted and not there yet. `text` NULL: of texts none are wanted. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pending_encode(magpie_pending *pending, magpie_text_encoder *text,
                                                         const magpie_medium media[MAGPIE_MEDIA],

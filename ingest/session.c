@@ -6,6 +6,7 @@
  *
  * A snapshot keeps what is deleted from being reused, so a session that waits for lines has none open. */
 #include "canonical.h"
+#include "catalogue.h"
 #include "intake.h"
 
 #include <jansson.h>
@@ -137,6 +138,11 @@ static magpie_status find_stored(magpie_ingest_session *s, magpie_string id, mag
 typedef magpie_status (*planner)(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
                                  const magpie_item *stored, magpie_vector_plan *plan, bool *same);
 
+static magpie_status plan_line(magpie_intake *in, magpie_item *item, const magpie_origin *origin,
+                               const magpie_item *stored, magpie_vector_plan *plan, bool *same) {
+    return magpie_intake_plan(in, item, origin, NULL, stored, plan, same);
+}
+
 /* Takes over what `parsed` has where it is to be stored. */
 static magpie_status take_item(magpie_ingest_session *s, magpie_ingest_answer *answer, magpie_string line,
                                magpie_catalogue_line *parsed, const magpie_item *stored, planner plan_item) {
@@ -144,7 +150,7 @@ static magpie_status take_item(magpie_ingest_session *s, magpie_ingest_answer *a
     bool same;
     magpie_item *item = &parsed->item;
     magpie_ingest_verdict verdict = stored ? MAGPIE_INGEST_UPDATED : MAGPIE_INGEST_CREATED;
-    const magpie_origin origin = {.catalogue = s->catalogue};
+    const magpie_origin origin = {.catalogue = s->catalogue, .base = s->catalogue};
     magpie_status status = plan_item(&s->in, item, &origin, stored, &plan, &same);
     if (status != MAGPIE_OK) return status;
     status =
@@ -169,7 +175,7 @@ magpie_status magpie_ingest_session_put(magpie_ingest_session *s, const char *li
         status = put;
     if (put == MAGPIE_OK) status = find_stored(s, parsed.item.id, &memory, &stored);
     if (put == MAGPIE_OK && status == MAGPIE_OK)
-        status = take_item(s, answer, (magpie_string){line, size}, &parsed, stored, magpie_intake_plan);
+        status = take_item(s, answer, (magpie_string){line, size}, &parsed, stored, plan_line);
     magpie_catalogue_line_free(&parsed);
     return end_call(s, status);
 }
@@ -193,28 +199,16 @@ static void merge(json_t *into, json_t *patch) {
     }
 }
 
-static void append_member(magpie_text *line, const char *key, magpie_string value) {
-    if (!value.size) return;
-    magpie_text_printf(line, ",\"%s\":", key);
-    magpie_text_json_string(line, value.data, value.size);
-}
-
 /* The line of a catalogue that says what `item` is, with other attributes. */
 static magpie_status write_line(const magpie_item *item, const json_t *attributes, magpie_text *line) {
-    magpie_text_printf(line, "{\"id\":");
-    magpie_text_json_string(line, item->id.data, item->id.size);
-    append_member(line, "text", item->text);
-    append_member(line, "image", item->image);
-    append_member(line, "audio", item->audio);
-    if (item->timestamp != INT64_MIN) {
-        long long millis = llabs(item->timestamp);
-        magpie_text_printf(line, ",\"timestamp\":%s%lld.%03lld", item->timestamp < 0 ? "-" : "",
-                           millis / 1000, millis % 1000);
-    }
-    magpie_text_printf(line, ",\"attributes\":");
-    magpie_status status = magpie_canonical_json(attributes, MAGPIE_ATTRIBUTE_DEPTH_MAX, line);
-    if (status == MAGPIE_E_INPUT) return magpie_fail(status, "attributes are %s", magpie_error());
-    magpie_text_printf(line, "}");
+    magpie_text text = {0};
+    magpie_item other = *item;
+    magpie_status status = magpie_canonical_json(attributes, MAGPIE_ATTRIBUTE_DEPTH_MAX, &text);
+    if (status == MAGPIE_E_INPUT) status = magpie_fail(status, "attributes are %s", magpie_error());
+    other.attributes = (magpie_string){text.data, text.size};
+    magpie_catalogue_append(&other, line);
+    magpie_text_append(line, "}", 1);
+    magpie_text_free(&text);
     return status == MAGPIE_OK ? magpie_text_status(line) : status;
 }
 

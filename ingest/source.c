@@ -62,6 +62,7 @@ static magpie_status open_kind(const magpie_ingest_options *options, const magpi
                                const magpie_source_kind **kind, void **out) {
     magpie_source_start start = *from;
     start.map = options->map;
+    start.line_max = options->line_max ? options->line_max : MAGPIE_LINE_MAX;
     start.format = options->format ? options->format : find_format(start.path);
     if (is_folder(start.path) != (start.format == MAGPIE_CATALOGUE_FOLDER))
         return magpie_fail(MAGPIE_E_INPUT, "%s is %s", start.path,
@@ -164,7 +165,8 @@ static magpie_status next_of_source(magpie_sources *s, magpie_entry *out, bool *
     magpie_status status = s->source ? MAGPIE_OK : open_kind(s->options, &start, &s->kind, &s->source);
     *got = true;
     while (status == MAGPIE_OK && *got) {
-        *out = (magpie_entry){.origin = {.catalogue = s->names[s->file]}, .file = s->file};
+        const char *name = s->names[s->file], *base = s->options->media_base;
+        *out = (magpie_entry){.origin = {.catalogue = name, .base = base ? base : name}, .file = s->file};
         status = s->kind->next(s->source, out, got);
         if (status == MAGPIE_OK && *got && out->line.number > s->after) break;
     }

@@ -46,6 +46,7 @@ typedef struct magpie_source_start {
     const char *path;
     magpie_catalogue_format format; /* never MAGPIE_CATALOGUE_BY_NAME */
     const char *map;                /* NULL: none */
+    size_t line_max;                /* bytes of a line of JSON */
     uint64_t offset;
     size_t after; /* what comes before may be given out without its files' bytes: no one looks at it */
 } magpie_source_start;

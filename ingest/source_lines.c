@@ -7,7 +7,8 @@
 typedef struct lines_source {
     magpie_lines *lines;
     magpie_bytes *bytes; /* NULL: it is a plain file */
-    char words[64];
+    size_t line_max;
+    char words[96];
 } lines_source;
 
 static void close_lines(void *source) {
@@ -23,16 +24,17 @@ static magpie_status open_kind(lines_source *s, const magpie_source_start *start
     if (status != MAGPIE_OK) return status;
     if (!magpie_bytes_plain(s->bytes)) {
         const magpie_stream stream = magpie_bytes_stream(s->bytes);
-        return magpie_lines_open_stream(&stream, start->path, MAGPIE_LINE_MAX, &s->lines);
+        return magpie_lines_open_stream(&stream, start->path, start->line_max, &s->lines);
     }
     magpie_bytes_close(s->bytes);
     s->bytes = NULL;
-    return magpie_lines_open(start->path, MAGPIE_LINE_MAX, start->offset, start->after, &s->lines);
+    return magpie_lines_open(start->path, start->line_max, start->offset, start->after, &s->lines);
 }
 
 static magpie_status open_lines(const magpie_source_start *start, void **out) {
     lines_source *s = magpie_alloc(1, sizeof *s);
     if (!s) return MAGPIE_E_NO_MEMORY;
+    s->line_max = start->line_max;
     magpie_status status = open_kind(s, start);
     if (status == MAGPIE_OK)
         *out = s;
@@ -47,8 +49,8 @@ static magpie_status next_line(void *source, magpie_entry *out, bool *got) {
     if (status != MAGPIE_OK || !*got) return status;
     if (s->bytes) out->line.end_offset = magpie_bytes_done(s->bytes);
     if (out->line.too_long) {
-        snprintf(s->words, sizeof s->words, "the line has %zu bytes; the limit is %d", out->line.size,
-                 MAGPIE_LINE_MAX);
+        snprintf(s->words, sizeof s->words, "the line has %zu bytes; the limit is %zu", out->line.size,
+                 s->line_max);
         out->bad = s->words;
     }
     return MAGPIE_OK;

@@ -9,8 +9,8 @@
  * TEXTS, PICTURES AND SOUNDS may come mixed where one model takes them; otherwise their vectors would not be
  * comparable, and what has come out of two models looks all the same. */
 #include "command.h"
-#include "ingest.h"
-#include "model.h"
+#include "encode_items.h"
+#include "ingest_into.h"
 #include "output.h"
 #include "sink.h"
 #include "terminal.h"
@@ -31,7 +31,8 @@ static struct {
     sink_format format;
     magpie_text_role role;
     model_sense modality; /* SENSES: what there is a model for */
-    bool skip_bad;
+    const char *media_root;
+    bool skip_bad, items;
 } given = {.modality = SENSES};
 
 /* What of a block is of one sense, side by side as an encoder wants it. */
@@ -50,8 +51,9 @@ typedef struct block {
     magpie_string ids[BLOCK_LINES];
     size_t numbers[BLOCK_LINES]; /* of the lines */
     model_sense senses[BLOCK_LINES];
-    char *paths[BLOCK_LINES]; /* NULL: it is the text that is encoded */
-    float *vectors;           /* [BLOCK_LINES, dimension] */
+    magpie_media files[BLOCK_LINES]; /* where it is not the text that is encoded */
+    void *memory[BLOCK_LINES];       /* that they are in */
+    float *vectors;                  /* [BLOCK_LINES, dimension] */
     magpie_outcome outcomes[BLOCK_LINES];
     size_t n, bytes, file_count;
 } block;
@@ -60,7 +62,7 @@ typedef struct encoding {
     model_encoder encoders[SENSES]; /* what has none open is passed over */
     size_t dimension;
     magpie_lines *input;
-    const char *input_path, *input_name;
+    const char *input_name, *base; /* in words, and where references begin */
     sink sink;
     magpie_handover *writer;
     block blocks[2];
@@ -79,7 +81,7 @@ static magpie_status write_block(void *context, void *argument) {
 static void clear_block(block *b) {
     for (size_t i = 0; i < b->n; i++) {
         magpie_catalogue_line_free(&b->lines[i]);
-        free(b->paths[i]);
+        free(b->memory[i]);
     }
     b->n = b->bytes = b->file_count = 0;
 }
@@ -123,30 +125,47 @@ static magpie_status choose_part(const encoding *e, const magpie_item *item, mod
     return n == 1 ? MAGPIE_OK : fail_to_choose(e, item, n > 1);
 }
 
-static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out) {
+static magpie_status parse_line(const magpie_line *line, magpie_catalogue_line *out,
+                                magpie_string bytes[MAGPIE_MODALITIES]) {
     *out = (magpie_catalogue_line){0};
     if (line->too_long)
         return magpie_fail(MAGPIE_E_TOO_LARGE, "the line has %zu bytes; the limit is %d", line->size,
-                           MAGPIE_LINE_MAX);
-    return magpie_catalogue_parse(line->data, line->size, out);
+                           MAGPIE_DATA_LINE_MAX);
+    return magpie_catalogue_parse_data(line->data, line->size, false, out, bytes);
+}
+
+/* What is to be read, and *memory that it is in. */
+static magpie_status find_file(const encoding *e, const magpie_item *item, model_sense sense,
+                               magpie_string *bytes, magpie_media *out, void **memory) {
+    if (bytes->data) {
+        *out = (magpie_media){.bytes = *bytes};
+        *memory = (void *)(uintptr_t)bytes->data;
+        *bytes = (magpie_string){0};
+        return MAGPIE_OK;
+    }
+    char *path = magpie_catalogue_resolve(e->base, part_of(item, sense));
+    *out = (magpie_media){.path = path};
+    *memory = path;
+    return path ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
 }
 
 /* Takes the line into the block, or says what is wrong with it. */
 static magpie_status take_line(encoding *e, block *b, const magpie_line *line) {
     magpie_catalogue_line *parsed = &b->lines[b->n];
     model_sense *sense = &b->senses[b->n];
-    char **path = &b->paths[b->n];
-    magpie_status status = parse_line(line, parsed);
+    void **memory = &b->memory[b->n];
+    magpie_string bytes[MAGPIE_MODALITIES] = {0};
+    magpie_status status = parse_line(line, parsed, bytes);
     if (status == MAGPIE_OK) status = choose_part(e, &parsed->item, sense);
-    *path = NULL;
-    if (status == MAGPIE_OK && *sense != SENSE_TEXT &&
-        !(*path = magpie_catalogue_resolve(e->input_path, part_of(&parsed->item, *sense))))
-        status = MAGPIE_E_NO_MEMORY;
+    *memory = NULL;
+    if (status == MAGPIE_OK && *sense != SENSE_TEXT)
+        status = find_file(e, &parsed->item, *sense, &bytes[*sense], &b->files[b->n], memory);
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) free((void *)(uintptr_t)bytes[m].data);
     if (status == MAGPIE_OK) {
         b->ids[b->n] = parsed->item.id;
         b->numbers[b->n++] = line->number;
-        b->bytes += *path ? 0 : parsed->item.text.size;
-        b->file_count += *path != NULL;
+        b->bytes += *memory ? line->size : parsed->item.text.size;
+        b->file_count += *memory != NULL;
         return MAGPIE_OK;
     }
     magpie_catalogue_line_free(parsed);
@@ -183,7 +202,7 @@ static void choose(selection *s, const block *b, model_sense sense) {
         if (b->senses[i] != sense) continue;
         s->lines[s->n] = i;
         s->texts[s->n] = b->lines[i].item.text;
-        s->files[s->n++] = (magpie_media){.path = b->paths[i]};
+        s->files[s->n++] = b->files[i];
     }
     memset(s->outcomes, 0, s->n * sizeof *s->outcomes);
 }
@@ -289,10 +308,10 @@ static magpie_status open_encoders(encoding *e) {
 }
 
 static magpie_status open_all(encoding *e, const char *path) {
-    e->input_path = path;
+    e->base = given.media_root ? given.media_root : path;
     e->input_name = strcmp(path, "-") == 0 ? "standard input" : path;
     e->started = magpie_seconds();
-    magpie_status status = magpie_lines_open(path, MAGPIE_LINE_MAX, 0, 0, &e->input);
+    magpie_status status = magpie_lines_open(path, MAGPIE_DATA_LINE_MAX, 0, 0, &e->input);
     if (status == MAGPIE_OK) status = open_encoders(e);
     if (status != MAGPIE_OK) return status;
     size_t numbers;
@@ -329,6 +348,12 @@ static exit_code report(const encoding *e) {
 
 static exit_code run_encode(char **operands, int count) {
     encoding *e;
+    if (given.items)
+        return encode_items(&(encode_items_options){.catalogue = count ? operands[0] : "-",
+                                                    .media_base = given.media_root,
+                                                    .output = given.output,
+                                                    .only = given.modality,
+                                                    .skip_bad = given.skip_bad});
     if (given.skip_bad && given.format == SINK_NPY) {
         print_error("encode: --skip-bad goes with --format jsonl only: rows without ids would no longer be "
                     "told apart");
@@ -368,6 +393,15 @@ static magpie_status parse_modality(const char *value, void *target) {
 }
 
 static const option_row own_options[] = {
+    {.name = "items",
+     .flag = &given.items,
+     .help =
+         "write what magpie import-vectors reads: each line as it is, with the vectors of all that it has"},
+    {.name = "media-root",
+     .argument = "DIR",
+     .parse = ingest_parse_media_root,
+     .target = &given.media_root,
+     .help = "what relative paths are relative to (default: FILE's folder)"},
     {.name = "modality",
      .argument = "M",
      .parse = parse_modality,
@@ -406,12 +440,15 @@ const command encode_command = {
     .details =
         "In:    lines {\"id\": \"...\", \"text\": \"...\"}, {\"id\": \"...\", \"image\": \"PATH\"} or "
         "{\"id\": \"...\", \"audio\": \"PATH\"}\n"
-        "       of FILE or standard input; a catalogue will do. Paths are relative to FILE. A joint model "
-        "takes\n"
-        "       more than one kind, mixed.\n"
+        "       of FILE or standard input; a catalogue will do. Paths are relative to FILE, and may be data: "
+        "URLs.\n"
+        "       A joint model takes more than one kind, mixed.\n"
         "jsonl: lines {\"id\": \"...\", \"vector\": [...]}, ten decimals a number. A picture or sound that "
         "cannot be read\n"
         "       has {\"id\": \"...\", \"error\": \"...\"} in its place, and the exit code is 3.\n"
+        "items: a header that names the models, then each line with \"vectors\": {\"text\": ...}, float32 in "
+        "base64.\n"
+        "       A data: URL has a name there: data:image/png;name=cats%2F1.png;base64,...\n"
         "npy:   lines x dimension little-endian float32, NumPy's format 1.0. Such a file ends the run.\n"
         "Vectors have unit length.\n",
     .run = run_encode};

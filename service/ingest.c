@@ -1,10 +1,9 @@
 /* ingest.c - magpie ingest: catalogues into a store, and the indexes brought up to date. */
 #include "command.h"
 #include "heads.h"
-#include "ingest.h"
+#include "ingest_into.h"
 #include "ingest_report.h"
 #include "interrupt.h"
-#include "model.h"
 #include "operands.h"
 #include "output.h"
 #include "storage.h"
@@ -17,7 +16,7 @@
 enum { COMMIT_MOST = 1 << 20, LABELS_MOST = 16 };
 
 static struct {
-    const char *rejects;
+    const char *rejects, *media_base;
     size_t commit_items;
     magpie_catalogue_format format;
     const char *map;
@@ -76,13 +75,15 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
     return code == EXIT_FINE && (ingest_report_has_rejects(p) || p->not_deleted) ? EXIT_MISSING : code;
 }
 
-static exit_code ingest_into(magpie_store *store, const magpie_ingest_encoders *encoders,
-                             magpie_labels *const *labels, const magpie_ingest_options *catalogues) {
+static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoders,
+                      magpie_labels *const *labels, const magpie_ingest_options *catalogues,
+                      const char *rejects) {
     run r = {0};
     magpie_text note = {0};
     command_append_words(&note);
     magpie_ingest_options options = *catalogues;
-    const char *rejects = options.rejects;
+    options.rejects = rejects;
+    options.media_base = given.media_base;
     options.commit_items = given.commit_items;
     options.labels = (const magpie_labels *const *)labels;
     options.label_count = given.label_count;
@@ -135,38 +136,50 @@ static magpie_status open_store(const model_folders *folders, const model_encode
     return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
 }
 
-static exit_code run_ingest(char **words, int count) {
-    operands files = {0};
-    model_folders folders;
-    model_encoder opened[SENSES] = {0};
+exit_code ingest_into(const ingest_source *source) {
     magpie_store *store = NULL;
     magpie_fusion *fusion = NULL;
     magpie_labels *labels[LABELS_MOST] = {0};
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
-    magpie_status status =
-        given.rejects || own_rejects ? operands_expand(words, count, &files) : MAGPIE_E_NO_MEMORY;
-    const magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
-                                              .catalogue_count = files.count,
-                                              .format = given.format,
-                                              .map = given.map,
-                                              .rejects = given.rejects ? given.rejects : own_rejects};
-    /* before anything is made: a misspelt name should leave no empty store behind */
-    if (status == MAGPIE_OK) status = magpie_ingest_check(&catalogues);
-    if (status == MAGPIE_OK) status = model_find(&folders);
-    if (status == MAGPIE_OK) status = open_labels(labels);
-    if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
-    if (status == MAGPIE_OK) status = open_store(&folders, opened, &store, &fusion);
-    const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
-                                             opened[SENSE_AUDIO].audio, fusion};
+    const char *rejects = given.rejects ? given.rejects : own_rejects;
+    magpie_status status = rejects ? open_labels(labels) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = open_store(source->folders, source->encoders, &store, &fusion);
+    const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
+                                             source->encoders[SENSE_IMAGE].image,
+                                             source->encoders[SENSE_AUDIO].audio, fusion};
     exit_code code =
-        status == MAGPIE_OK ? ingest_into(store, &encoders, labels, &catalogues) : print_failure();
+        status == MAGPIE_OK ? fill(store, &encoders, labels, source->catalogues, rejects) : print_failure();
     magpie_store_close(store);
     magpie_fusion_close(fusion);
     for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
-    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
-    operands_free(&files);
     free(own_rejects);
     return code;
+}
+
+static exit_code run_ingest(char **words, int count) {
+    operands files = {0};
+    model_folders folders;
+    model_encoder opened[SENSES] = {0};
+    magpie_status status = operands_expand(words, count, &files);
+    const magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
+                                              .catalogue_count = files.count,
+                                              .format = given.format,
+                                              .map = given.map};
+    /* before anything is made: a misspelt name should leave no empty store behind */
+    if (status == MAGPIE_OK) status = magpie_ingest_check(&catalogues);
+    if (status == MAGPIE_OK) status = model_find(&folders);
+    if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
+    exit_code code =
+        status == MAGPIE_OK ? ingest_into(&(ingest_source){&catalogues, &folders, opened}) : print_failure();
+    for (size_t i = 0; i < SENSES; i++) model_close(&opened[i]);
+    operands_free(&files);
+    return code;
+}
+
+magpie_status ingest_parse_media_root(const char *value, void *target) {
+    char *folder = *value ? magpie_path_join(value, "") : NULL; /* lasts as long as the process */
+    *(const char **)target = folder;
+    return folder ? MAGPIE_OK : magpie_fail(MAGPIE_E_ARGUMENT, "a folder is wanted");
 }
 
 static magpie_status parse_format(const char *value, void *target) {
@@ -199,6 +212,14 @@ static const option_row own_options[] = {
      .string = &given.map,
      .help =
          "of a CSV or TSV, what its columns are: id=sku,text=title+description,image=photo,attributes=price"},
+    {0}};
+
+const option_row ingest_options[] = {
+    {.name = "media-root",
+     .argument = "DIR",
+     .parse = ingest_parse_media_root,
+     .target = &given.media_base,
+     .help = "what relative paths of pictures and sounds are relative to (default: the catalogue's folder)"},
     {.name = "rejects",
      .argument = "FILE",
      .string = &given.rejects,
@@ -230,10 +251,17 @@ static const option_row own_options[] = {
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {
-    storage_options,        model_options, heads_weight_options,  audio_seconds_options,
-    passage_prefix_options, own_options,   ingest_report_options, json_options,
-    build_options,          NULL};
+static const option_row *const tables[] = {storage_options,
+                                           model_options,
+                                           heads_weight_options,
+                                           audio_seconds_options,
+                                           passage_prefix_options,
+                                           own_options,
+                                           ingest_options,
+                                           ingest_report_options,
+                                           json_options,
+                                           build_options,
+                                           NULL};
 
 const command ingest_command = {
     .name = "ingest",

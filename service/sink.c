@@ -1,7 +1,4 @@
-/* sink.c - the two formats of magpie encode.
- *
- * .npy, version 1.0: a header of 128 bytes that names type and shape, then rows x dimension little-endian
- * floats. */
+/* sink.c - the two formats of magpie encode. */
 #include "sink.h"
 #include "vector_text.h"
 
@@ -10,25 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "floats are written as they lie in memory");
-
-enum { HEADER_BYTES = 128, HEADER_START = 10, COPY_BYTES = 1 << 16 };
+enum { COPY_BYTES = 1 << 16 };
 
 static magpie_status write_failed(const sink *s) {
     return magpie_fail_errno(errno, "cannot write %s", s->name);
 }
 
 static magpie_status write_header(const sink *s) {
-    char header[HEADER_BYTES + 1];
-    memcpy(header, "\x93NUMPY\x01\x00", 8);
-    header[8] = HEADER_BYTES - HEADER_START; /* little-endian, two bytes */
-    header[9] = 0;
-    int used = snprintf(header + HEADER_START, sizeof header - HEADER_START,
-                        "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
-                        (unsigned long long)s->rows, s->dimension);
-    memset(header + HEADER_START + used, ' ', HEADER_BYTES - HEADER_START - (size_t)used);
-    header[HEADER_BYTES - 1] = '\n';
-    return fwrite(header, 1, HEADER_BYTES, s->stream) == HEADER_BYTES ? MAGPIE_OK : write_failed(s);
+    char header[MAGPIE_NPY_HEADER];
+    magpie_npy_header(s->rows, s->dimension, header);
+    return fwrite(header, 1, sizeof header, s->stream) == sizeof header ? MAGPIE_OK : write_failed(s);
 }
 
 /* A file without a name, in TMPDIR. */
@@ -64,6 +52,12 @@ static void append_reason(magpie_text *out, const char *reason) {
     magpie_text_json_string(out, words.data, words.size);
 }
 
+magpie_status sink_write_text(sink *s, magpie_string text) {
+    bool written = fwrite(text.data, 1, text.size, s->stream) == text.size;
+    return written && fflush(s->stream) == 0 ? MAGPIE_OK
+                                             : write_failed(s); /* the next program waits for it */
+}
+
 static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float *vectors,
                                  const magpie_outcome *outcomes, size_t n) {
     magpie_text_clear(&s->text);
@@ -81,9 +75,7 @@ static magpie_status write_jsonl(sink *s, const magpie_string *ids, const float 
     }
     magpie_status status = magpie_text_status(&s->text);
     if (status != MAGPIE_OK) return status;
-    bool written = fwrite(s->text.data, 1, s->text.size, s->stream) == s->text.size;
-    return written && fflush(s->stream) == 0 ? MAGPIE_OK
-                                             : write_failed(s); /* the next program waits for it */
+    return sink_write_text(s, (magpie_string){s->text.data, s->text.size});
 }
 
 magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors,

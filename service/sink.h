@@ -1,10 +1,10 @@
-/* sink.h - where vectors go: JSON lines or .npy, a file or standard output. */
+/* sink.h - where vectors go: JSON lines, .npy, or text that is made elsewhere; a file or standard output. */
 #ifndef MAGPIE_SINK_H
 #define MAGPIE_SINK_H
 
 #include "encoders.h"
 
-typedef enum sink_format { SINK_JSONL, SINK_NPY } sink_format;
+typedef enum sink_format { SINK_JSONL, SINK_NPY, SINK_TEXT } sink_format;
 
 typedef struct sink {
     sink_format format;
@@ -23,6 +23,7 @@ MAGPIE_CHECK_RESULT magpie_status sink_open(sink *s, sink_format format, const c
  * of the vector (JSON lines) or it should not have come here (.npy). */
 MAGPIE_CHECK_RESULT magpie_status sink_write(sink *s, const magpie_string *ids, const float *vectors,
                                              const magpie_outcome *outcomes, size_t n);
+MAGPIE_CHECK_RESULT magpie_status sink_write_text(sink *s, magpie_string text); /* SINK_TEXT: as it is */
 MAGPIE_CHECK_RESULT magpie_status sink_finish(sink *s); /* closes it, whatever comes of it */
 void sink_abort(sink *s);                               /* a file that was being written is not left behind */
 

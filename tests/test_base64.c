@@ -1,7 +1,6 @@
 /* test_base64.c - base64 against vectors of RFC 4648 and of Python's base64 module, and back and forth. */
 #include "support.h"
 
-#include "base64.h"
 
 static const struct {
     const char *hex, *base64;
@@ -41,11 +40,11 @@ static void known_vectors(void **state) {
         unsigned char bytes[64], decoded[64];
         size_t n = from_hex(vectors[i].hex, bytes), size = 99, characters = strlen(vectors[i].base64);
         magpie_text text = {0};
-        http_base64_encode(&text, bytes, n);
+        magpie_base64_encode(&text, bytes, n);
         assert_int_equal(text.size, characters);
         if (characters) assert_string_equal(text.data, vectors[i].base64);
-        assert_true(http_base64_room(characters) >= n);
-        assert_ok(http_base64_decode(string_of(vectors[i].base64), decoded, &size));
+        assert_true(magpie_base64_room(characters) >= n);
+        assert_ok(magpie_base64_decode(string_of(vectors[i].base64), decoded, &size));
         assert_int_equal(size, n);
         assert_memory_equal(decoded, bytes, n);
         magpie_text_free(&text);
@@ -64,9 +63,9 @@ static void back_and_forth(void **state) {
         assert_non_null(bytes);
         for (size_t k = 0; k < sizes[i]; k++) bytes[k] = (unsigned char)random_u64(&dice);
         magpie_text_printf(&text, "%s", i % 2 ? "DATA:image/png;x=y;base64," : "");
-        http_base64_encode(&text, bytes, sizes[i]);
-        assert_non_null(decoded = malloc(http_base64_room(text.size) + 1));
-        assert_ok(http_base64_decode((magpie_string){text.data, text.size}, decoded, &size));
+        magpie_base64_encode(&text, bytes, sizes[i]);
+        assert_non_null(decoded = malloc(magpie_base64_room(text.size) + 1));
+        assert_ok(magpie_base64_decode((magpie_string){text.data, text.size}, decoded, &size));
         assert_int_equal(size, sizes[i]);
         assert_memory_equal(decoded, bytes, size);
         free(bytes);
@@ -104,7 +103,7 @@ static void what_is_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned char out[64];
         size_t size;
-        magpie_status status = http_base64_decode(string_of(cases[i].text), out, &size);
+        magpie_status status = magpie_base64_decode(string_of(cases[i].text), out, &size);
         if (status != MAGPIE_E_INPUT || !strstr(magpie_error(), cases[i].words))
             fail_msg("%s: \"%s\", %s", cases[i].text, magpie_status_name(status), magpie_error());
     }

@@ -1,6 +1,5 @@
 /* embeddings.c - POST /v1/embeddings: OpenAI's contract, and objects as Jina's multimodal API takes them. */
 #include "../vector_text.h"
-#include "base64.h"
 #include "handlers.h"
 #include "server.h"
 #include "things.h"
@@ -89,7 +88,7 @@ static void append_vector(magpie_text *out, const float *vector, size_t n, bool 
         return;
     }
     magpie_text_append(out, "\"", 1);
-    http_base64_encode(out, vector, n * sizeof *vector);
+    magpie_base64_encode(out, vector, n * sizeof *vector);
     magpie_text_append(out, "\"", 1);
 }
 

@@ -1,5 +1,4 @@
 /* request.c - reading a request, and answering it: see http.h. */
-#include "base64.h"
 #include "media_type.h"
 #include "server.h"
 
@@ -283,10 +282,10 @@ bool http_check_names(http_request *r, json_t *object, const char *path, const c
 magpie_status http_decode_media(const json_t *value, size_t limit, unsigned char **bytes, size_t *size) {
     const magpie_string text = {json_string_value(value), json_string_length(value)};
     if (!text.size) return magpie_fail(MAGPIE_E_INPUT, "base64 or a data: URL is wanted");
-    if (http_base64_room(text.size) > limit + 1024) /* a data: URL has some words in front */
+    if (magpie_base64_room(text.size) > limit + 1024) /* a data: URL has some words in front */
         return magpie_fail(MAGPIE_E_TOO_LARGE, "it is larger than %zu bytes", limit);
-    *bytes = malloc(http_base64_room(text.size) + 1);
-    return *bytes ? http_base64_decode(text, *bytes, size)
+    *bytes = malloc(magpie_base64_room(text.size) + 1);
+    return *bytes ? magpie_base64_decode(text, *bytes, size)
                   : magpie_fail(MAGPIE_E_NO_MEMORY, "memory is short: try again later");
 }
 

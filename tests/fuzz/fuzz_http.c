@@ -5,7 +5,6 @@
  * The store is on memory where there is any, is filled by the first inputs, and goes on through all of them. */
 #include "fuzz.h"
 
-#include "base64.h"
 #include "fake_microhttpd.h"
 #include "server.h"
 #include "test_fused.h"
@@ -29,7 +28,7 @@ static char *base64_of_file(const char *name) {
     magpie_text out = {0};
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (magpie_file_read(path, 1 << 20, &bytes, &size) != MAGPIE_OK) abort();
-    http_base64_encode(&out, bytes, size);
+    magpie_base64_encode(&out, bytes, size);
     free(bytes);
     return out.data;
 }

@@ -1,6 +1,5 @@
 /* fuzz_multipart.c - a line, the Content-Type, and any bytes behind it as a body. It is refused in words, or
  * its parts lie within the body, one behind the other, and what is in them may be tried as base64. */
-#include "base64.h"
 #include "fuzz.h"
 #include "multipart.h"
 
@@ -26,12 +25,12 @@ static void check_refusal(magpie_status status) {
 /* What is decoded is what it was decoded from. */
 static void try_base64(magpie_string bytes) {
     size_t size;
-    unsigned char *decoded = malloc(http_base64_room(bytes.size) + 1);
+    unsigned char *decoded = malloc(magpie_base64_room(bytes.size) + 1);
     magpie_text again = {0};
     if (!decoded) abort();
-    magpie_status status = http_base64_decode(bytes, decoded, &size);
+    magpie_status status = magpie_base64_decode(bytes, decoded, &size);
     if (status == MAGPIE_OK) {
-        http_base64_encode(&again, decoded, size);
+        magpie_base64_encode(&again, decoded, size);
         if (again.size > bytes.size) abort();
         if (again.size && memcmp(again.data, bytes.data + bytes.size - again.size, again.size) != 0) abort();
     } else {

@@ -1,7 +1,7 @@
 /* base64.c - four characters are three bytes; the last four may be one or two. None of the libraries that
  * the program has brings it: jansson, libmicrohttpd and TurboJPEG do not, and OpenSSL for this alone would
  * be much. */
-#include "base64.h"
+#include "core.h"
 
 #include <string.h>
 #include <strings.h>
@@ -17,7 +17,7 @@ static void encode_group(const unsigned char *bytes, char *out) {
     out[3] = alphabet[bytes[2] & 63];
 }
 
-void http_base64_encode(magpie_text *out, const void *bytes, size_t size) {
+void magpie_base64_encode(magpie_text *out, const void *bytes, size_t size) {
     const unsigned char *at = bytes;
     char block[4 * GROUPS_AT_ONCE];
     while (size >= 3) {
@@ -34,7 +34,7 @@ void http_base64_encode(magpie_text *out, const void *bytes, size_t size) {
     magpie_text_append(out, block, 4);
 }
 
-size_t http_base64_room(size_t characters) { return characters / 4 * 3; }
+size_t magpie_base64_room(size_t characters) { return characters / 4 * 3; }
 
 /* Of a character, and one; 0: it has none. */
 /* clang-format off */
@@ -67,7 +67,7 @@ static magpie_status fail_at(const char *characters, size_t count) {
     return magpie_fail(MAGPIE_E_INPUT, "base64: its last character has bits that belong to no byte");
 }
 
-magpie_status http_base64_decode(magpie_string text, unsigned char *out, size_t *size) {
+magpie_status magpie_base64_decode(magpie_string text, unsigned char *out, size_t *size) {
     magpie_status status = skip_scheme(&text);
     if (status != MAGPIE_OK) return status;
     if (text.size % 4)
