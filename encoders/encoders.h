@@ -400,6 +400,16 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion
                                                      const float *const features[MAGPIE_MODALITIES],
                                                      float *out, bool *any);
 
+/* The same of n items, features [n, MAGPIE_MODALITIES] -> out [n, dimension], any [n]; without a device to the bit
+ * what they are one by one. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse_many(const magpie_fusion *fusion,
+                                                          const float *const *features, size_t n, float *out,
+                                                          bool *any);
+/* A GPU projects from now on, in f32, where 64 vectors of a modality or more come at once: the CPU's but for rounding,
+ * so a row may then depend on its batch in the last bits. Sums are the CPU's. Before the fusion is shared.
+ * MAGPIE_E_UNSUPPORTED, MAGPIE_E_NOT_FOUND: there is no such device. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_use_device(magpie_fusion *fusion, magpie_device device);
+
 /* A part of a query, in the one space. */
 typedef struct magpie_fusion_part {
     const float *vector; /* [dimension], unit length */

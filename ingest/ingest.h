@@ -223,7 +223,8 @@ typedef struct magpie_ingest_options {
     /* Called after each commit and some times a second between; false stops the job after what is durable,
      * with MAGPIE_E_CANCELLED. NULL: none. */
     bool (*progress)(void *context, const magpie_ingest_progress *progress);
-    /* Called once for each item that this run wrote, when it is durable. NULL: none. */
+    /* Called once for each item that this run wrote, when it is durable; on another thread than the caller's, for
+     * one item at a time. NULL: none. */
     void (*acknowledge)(void *context, magpie_string id);
     void *context;
 } magpie_ingest_options;

@@ -171,12 +171,21 @@ static magpie_status seal(void *context, magpie_batch *batch) {
                : status;
 }
 
+static void acknowledge(const magpie_ingest_options *options, const magpie_pending *pending) {
+    if (!options->acknowledge) return;
+    for (size_t i = 0; i < pending->count; i++)
+        if (!pending->items[i].refused)
+            options->acknowledge(options->context, pending->items[i].line.item.id);
+}
+
+/* Who waits for an id before giving the next line is not to wait for that line. So it is told from here. */
 static magpie_status commit(void *context, void *block) {
     flight *f = block;
     (void)context;
     const double before = magpie_seconds();
     magpie_status status = magpie_intake_commit(&f->in, seal, f);
     f->seconds += magpie_seconds() - before;
+    if (status == MAGPIE_OK) acknowledge(f->in.options, &f->in.pending);
     return status;
 }
 
@@ -198,13 +207,6 @@ static void count_item(const job *j, const magpie_pending_item *item, magpie_ing
 static void count_items(const job *j, const magpie_pending *pending, magpie_ingest_progress *p) {
     for (size_t i = 0; i < pending->count; i++)
         if (!pending->items[i].refused) count_item(j, &pending->items[i], p);
-}
-
-static void acknowledge(const job *j, const magpie_pending *pending) {
-    if (!j->options->acknowledge) return;
-    for (size_t i = 0; i < pending->count; i++)
-        if (!pending->items[i].refused)
-            j->options->acknowledge(j->options->context, pending->items[i].line.item.id);
 }
 
 /* Whoever cancels it writes a word into the store: jobs.h. */
@@ -237,7 +239,6 @@ static magpie_status settle(job *j) {
     j->checkpoint_stored = !j->behind.last && j->identity.path;
     j->durable = j->behind.progress;
     count_items(j, &j->behind.in.pending, &j->progress);
-    acknowledge(j, &j->behind.in.pending);
     return MAGPIE_OK;
 }
 
