@@ -217,7 +217,7 @@ static magpie_status add_member(file_work *w, magpie_pending_item *item, const m
     if (!member->bytes) {
         (void)magpie_fail(MAGPIE_E_TOO_LARGE, "it has %zu bytes; the limit in an archive is %d", member->size,
                           MAGPIE_MEMBER_MAX);
-        return refuse_file(w, item, NULL, false, magpie_error());
+        return refuse(item, w->media, w->which, magpie_error(), w->hooks);
     }
     w->items[w->n] = item;
     w->files[w->n] = (magpie_media){.bytes = {member->bytes, member->size}};
