@@ -186,9 +186,9 @@ static magpie_status refuse(magpie_pending_item *item, const magpie_medium *medi
     return hooks->file_refused(hooks->context, item, which);
 }
 
-/* The same with the file's name in the words as the line has it: who reads them need not know where the catalogue
- * lies. With `try_again` it is forgotten that this one was tried: a file that the system refused to read may be
- * readable without having changed. `path` NULL: it is a member, and they have no name. */
+/* The same with the file's name in the words as the line has it: who reads them need not know where the
+ * catalogue lies. With `try_again` it is forgotten that this one was tried: a file that the system refused
+ * to read may be readable without having changed. `path` NULL: it is a member, and they have no name. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
                                  const char *words) {
     magpie_text text = {0};

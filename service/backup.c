@@ -1,11 +1,13 @@
 /* backup.c - magpie backup: the folder of a store, of one moment, while others write.
  *
- * WHAT IS COPIED. The store itself (magpie_store_backup), and whatever else lies in its folder but what is derived or of
- * a running process: indexes, which are made anew, locks, half-written files and scratch folders.
+ * WHAT IS COPIED. The store itself (magpie_store_backup), and whatever else lies in its folder but what is
+ * derived or of a running process: indexes, which are made anew, locks, half-written files and scratch
+ * folders.
  *
- * PICTURES AND SOUNDS THAT CAME BY THE SERVICE are put in their place before the commit that names them, and removed after
- * one that has left them without a name. So those that are there before the store is copied and those that are there
- * afterwards are, together, all that it names; and more, which the service removes when it starts.
+ * PICTURES AND SOUNDS THAT CAME BY THE SERVICE are put in their place before the commit that names them,
+ * and removed after one that has left them without a name. So those that are there before the store is
+ * copied and those that are there afterwards are, together, all that it names; and more, which the service
+ * removes when it starts.
  *
  * All is made beside the destination and renamed: what has the name is whole. */
 #include "command.h"
