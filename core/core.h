@@ -214,9 +214,9 @@ void magpie_lines_close(magpie_lines *lines);
 
 /* ---- bytes in JSON ----
  *
- * RFC 4648's base64, and data: URLs of it (RFC 2397). Strict: the standard alphabet, "=" where it belongs, no white
- * space, no bits left over. So there is one text for some bytes, and what was cut or mangled on its way is refused
- * and not decoded to something else. */
+ * RFC 4648's base64, and data: URLs of it (RFC 2397). Strict: the standard alphabet, "=" where it belongs,
+ * no white space, no bits left over. So there is one text for some bytes, and what was cut or mangled on
+ * its way is refused and not decoded to something else. */
 
 /* Appends the base64 of these bytes. */
 void magpie_base64_encode(magpie_text *out, const void *bytes, size_t size);

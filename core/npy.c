@@ -1,7 +1,9 @@
-/* npy.c - NumPy's .npy of floats: the file's magic and version, the size of its header, the header (a Python
- * dictionary that names type, order and shape), then the numbers. Read with versions 1.0 and 2.0, written as 1.0.
+/* npy.c - NumPy's .npy of floats: the file's magic and version, the size of its header, the header (a
+ * Python dictionary that names type, order and shape), then the numbers. Read with versions 1.0 and 2.0,
+ * written as 1.0.
  *
- * The header is looked at for the three things that it has to say, in whatever order, and not parsed as Python. */
+ * The header is looked at for the three things that it has to say, in whatever order, and not parsed as
+ * Python. */
 #include "core.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* backup.c - data.mdb of one moment, while others write.
  *
- * LMDB's own copy, page by page, which takes some megabytes of memory; unlike that of a compaction, which puts every
- * entry into one transaction, and so would hold hundreds of them beside a service. What it has of the deleted is what
- * lies in the slack of large values (compact.c). */
+ * LMDB's own copy, page by page, which takes some megabytes of memory; unlike that of a compaction, which
+ * puts every entry into one transaction, and so would hold hundreds of them beside a service. What it has
+ * of the deleted is what lies in the slack of large values (compact.c). */
 #include "store.h"
 
 #include <errno.h>

@@ -338,9 +338,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_snapshot_each_user(magpie_snapshot *sna
 MAGPIE_CHECK_RESULT magpie_status magpie_store_compact(const char *directory, uint64_t *before,
                                                        uint64_t *after);
 
-/* Writes folder/data.mdb, which must not be there: the store as it is at one moment, without free pages, while others
- * read and write. So `folder` is a store, whose indexes are yet to be made. It is durable on return; on failure,
- * what is there of it stays. */
+/* Writes folder/data.mdb, which must not be there: the store as it is at one moment, without free pages,
+ * while others read and write. So `folder` is a store, whose indexes are yet to be made. It is durable on
+ * return; on failure, what is there of it stays. */
 MAGPIE_CHECK_RESULT magpie_status magpie_store_backup(magpie_store *store, const char *folder);
 
 /* ---- filters ---- */

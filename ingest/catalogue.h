@@ -1,5 +1,5 @@
-/* catalogue.h - the two halves of parsing a line, for who has more to read in it than an item; and the way back.
- * Private to ingest/. */
+/* catalogue.h - the two halves of parsing a line, for who has more to read in it than an item; and the way
+ * back. Private to ingest/. */
 #ifndef MAGPIE_CATALOGUE_H
 #define MAGPIE_CATALOGUE_H
 

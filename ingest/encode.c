@@ -1,5 +1,5 @@
-/* encode.c - a catalogue to vector lines, without a store: what an ingest does until it would commit, by the same
- * code, so that what comes out is what an ingest would have stored. */
+/* encode.c - a catalogue to vector lines, without a store: what an ingest does until it would commit, by
+ * the same code, so that what comes out is what an ingest would have stored. */
 #include "intake.h"
 #include "source.h"
 

@@ -132,11 +132,12 @@ void magpie_catalogue_line_free(magpie_catalogue_line *line);
  * freed with free(); NULL with the message set. */
 MAGPIE_CHECK_RESULT char *magpie_catalogue_resolve(const char *catalogue, magpie_string reference);
 
-/* MEDIA AS DATA. What is only to be encoded, and not stored, may have its pictures and sounds as data: URLs
- * (core.h) in place of paths; a catalogue for a store is refused with these. This parses such lines, of up to
- * MAGPIE_DATA_LINE_MAX bytes. bytes [MAGPIE_MODALITIES] are what a URL has, to be freed with free() whatever comes
- * of the line; NULL: there is a path, or nothing. The item refers to it by the URL's parameter "name", in which %XX
- * stands for what may not stand there; with `named`, it is MAGPIE_E_INPUT that there is none. */
+/* MEDIA AS DATA. What is only to be encoded, and not stored, may have its pictures and sounds as data:
+ * URLs (core.h) in place of paths; a catalogue for a store is refused with these. This parses such lines,
+ * of up to MAGPIE_DATA_LINE_MAX bytes. bytes [MAGPIE_MODALITIES] are what a URL has, to be freed with
+ * free() whatever comes of the line; NULL: there is a path, or nothing. The item refers to it by the URL's
+ * parameter "name", in which %XX stands for what may not stand there; with `named`, it is MAGPIE_E_INPUT
+ * that there is none. */
 MAGPIE_CHECK_RESULT magpie_status magpie_catalogue_parse_data(const char *line, size_t size, bool named,
                                                               magpie_catalogue_line *out,
                                                               magpie_string bytes[MAGPIE_MODALITIES]);
@@ -344,8 +345,8 @@ void magpie_ingest_session_close(magpie_ingest_session *session);
 
 /* ---- vectors in and out ---- */
 
-/* VECTOR LINES are how vectors go from one machine to another, or out of a store and into one: JSON lines, of which the
- * first, the header, says what the vectors are of,
+/* VECTOR LINES are how vectors go from one machine to another, or out of a store and into one: JSON lines,
+ * of which the first, the header, says what the vectors are of,
  *
  *     {"magpie": "vectors", "version": 1, "spaces": {"text": {"model": NAME, "fingerprint": HEX,
  *                                                             "dimension": 384, "salt": HEX}, ...}}
@@ -357,13 +358,14 @@ void magpie_ingest_session_close(magpie_ingest_session *session);
  *     "hashes": {"image": HEX, ...}      encoded_hash and, as "content", content_hash of the item (index.h), where they
  *                                        are not to be those of line and file
  *
- * salt: what the encoder's settings make of the hashes. Such files may be put one behind the other: a header in the middle
- * has to be the same. Lines may have up to MAGPIE_DATA_LINE_MAX bytes.
+ * salt: what the encoder's settings make of the hashes. Such files may be put one behind the other: a
+ * header in the middle has to be the same. Lines may have up to MAGPIE_DATA_LINE_MAX bytes.
  *
- * WHAT COMES OF THEM in a store is, item by item and bit by bit, what an ingest of the catalogue with the encoders
- * of the header makes there: files are looked at for their size and time alone, the fused vectors are made anew, and
- * checkpoint, rejects and all else are as in an ingest. A line without a vector of its text, say, is ingested as
- * without an encoder of texts. A vector of what the line does not have is refused.
+ * WHAT COMES OF THEM in a store is, item by item and bit by bit, what an ingest of the catalogue with the
+ * encoders of the header makes there: files are looked at for their size and time alone, the fused vectors
+ * are made anew, and checkpoint, rejects and all else are as in an ingest. A line without a vector of its
+ * text, say, is ingested as without an encoder of texts. A vector of what the line does not have is
+ * refused.
  *
  * OF OTHERS: a file without a header, in which models are given a name, which is then their fingerprint; and
  * rows of .npy files in place of "vectors", row n for line n (all NaN: none). */
@@ -381,8 +383,8 @@ void magpie_vector_header_describe(const magpie_ingest_encoders *encoders, magpi
 /* Appends the line, newline included. */
 MAGPIE_CHECK_RESULT magpie_status magpie_vector_header_write(const magpie_vector_header *header,
                                                              magpie_text *out);
-/* The same for an item with these vectors (NULL: none; all of it NULL: a catalogue's line). with_hashes: all of them, and not just those of files that
- * are to be tried again (0, with a problem). */
+/* The same for an item with these vectors (NULL: none; all of it NULL: a catalogue's line). with_hashes:
+ * all of them, and not just those of files that are to be tried again (0, with a problem). */
 MAGPIE_CHECK_RESULT magpie_status magpie_vector_line_write(const magpie_item *item,
                                                            const float *const vectors[MAGPIE_SPACES],
                                                            const magpie_vector_header *header,
@@ -399,14 +401,15 @@ typedef struct magpie_vector_input_options {
     bool normalise;                 /* make vectors unit length that are not */
 } magpie_vector_input_options;
 
-/* Reads as far as the header. MAGPIE_E_MISMATCH: a .npy with another number of rows than the file has lines. */
+/* Reads as far as the header. MAGPIE_E_MISMATCH: a .npy with another number of rows than the file has
+ * lines. */
 MAGPIE_CHECK_RESULT magpie_status magpie_vector_input_open(const magpie_vector_input_options *options,
                                                            magpie_vector_input **out);
 const magpie_vector_header *magpie_vector_input_get_header(const magpie_vector_input *input);
 void magpie_vector_input_close(magpie_vector_input *input);
 
-/* ENCODING WITHOUT A STORE: a catalogue, whose pictures and sounds may be data: URLs with names, to vector lines.
- * All is encoded that there is an encoder for. */
+/* ENCODING WITHOUT A STORE: a catalogue, whose pictures and sounds may be data: URLs with names, to vector
+ * lines. All is encoded that there is an encoder for. */
 typedef struct magpie_encode_options {
     const magpie_ingest_options *from; /* catalogues, format, map and media_base alone are looked at */
     /* Takes some lines; any status but MAGPIE_OK ends the run. */

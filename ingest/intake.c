@@ -224,7 +224,8 @@ static bool equal_strings(magpie_string a, magpie_string b) {
     return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
 }
 
-/* Whether there is what an encoder would have said, where there are lines with vectors in place of encoders. */
+/* Whether there is what an encoder would have said, where there are lines with vectors in place of
+ * encoders. */
 static bool is_given(const magpie_line_vectors *given, magpie_space space) {
     return !given || given->values[space] || given->refused[space];
 }

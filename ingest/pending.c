@@ -188,9 +188,9 @@ static magpie_status refuse(magpie_pending_item *item, const magpie_medium *medi
     return hooks->file_refused(hooks->context, item, which);
 }
 
-/* The same with the file's name in the words as the line has it: who reads them need not know where the catalogue
- * lies. With `try_again` it is forgotten that this one was tried: a file that the system refused to read may be
- * readable without having changed. `path` NULL: it is a member, and they have no name. */
+/* The same with the file's name in the words as the line has it: who reads them need not know where the
+ * catalogue lies. With `try_again` it is forgotten that this one was tried: a file that the system refused
+ * to read may be readable without having changed. `path` NULL: it is a member, and they have no name. */
 static magpie_status refuse_file(file_work *w, magpie_pending_item *item, const char *path, bool try_again,
                                  const char *words) {
     magpie_text text = {0};
@@ -219,7 +219,7 @@ static magpie_status add_member(file_work *w, magpie_pending_item *item, const m
     if (!member->bytes) {
         (void)magpie_fail(MAGPIE_E_TOO_LARGE, "it has %zu bytes; the limit in an archive is %d", member->size,
                           MAGPIE_MEMBER_MAX);
-        return refuse_file(w, item, NULL, false, magpie_error());
+        return refuse(item, w->media, w->which, magpie_error(), w->hooks);
     }
     w->items[w->n] = item;
     w->files[w->n] = (magpie_media){.bytes = {member->bytes, member->size}};

@@ -1,6 +1,6 @@
-/* vector_input.c - whose vectors a file has is known before the job begins, since the store's spaces are bound to
- * their models first, and a pipe cannot be read twice: so the input is opened before the job, and keeps the line that it
- * has looked at. */
+/* vector_input.c - whose vectors a file has is known before the job begins, since the store's spaces are
+ * bound to their models first, and a pipe cannot be read twice: so the input is opened before the job, and
+ * keeps the line that it has looked at. */
 #include "vector_input.h"
 
 #include <math.h>

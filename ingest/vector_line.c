@@ -1,7 +1,7 @@
 /* vector_line.c - vector lines, read and written.
  *
- * A float is four bytes of base64 and not some digits: what is read is what was written, to the bit, a line is half
- * as long, and takes a tenth of the time. Numbers are read too, for vectors of others. */
+ * A float is four bytes of base64 and not some digits: what is read is what was written, to the bit, and a
+ * line is half as long. Numbers are read too, for vectors of others. */
 #include "vector_line.h"
 #include "media.h"
 

@@ -1,4 +1,5 @@
-/* vector_line.h - what a vector line (ingest.h, "vectors in and out") has beside its item. Private to ingest/. */
+/* vector_line.h - what a vector line (ingest.h, "vectors in and out") has beside its item. Private to
+ * ingest/. */
 #ifndef MAGPIE_VECTOR_LINE_H
 #define MAGPIE_VECTOR_LINE_H
 
@@ -13,8 +14,8 @@ typedef struct magpie_line_vectors {    /* all zero is a valid empty one */
     json_t *words;                  /* the refusals are in it */
 } magpie_line_vectors;
 
-/* One line; `vectors` is to be freed in any case, and `line` as by magpie_catalogue_parse. A vector that is not finite
- * or not of unit length is MAGPIE_E_INPUT, with `normalise` one that cannot be made so. */
+/* One line; `vectors` is to be freed in any case, and `line` as by magpie_catalogue_parse. A vector that
+ * is not finite or not of unit length is MAGPIE_E_INPUT, with `normalise` one that cannot be made so. */
 MAGPIE_CHECK_RESULT magpie_status magpie_vector_line_parse(const char *line, size_t size,
                                                            const magpie_vector_header *header, bool normalise,
                                                            magpie_catalogue_line *out,

@@ -1,11 +1,13 @@
 /* backup.c - magpie backup: the folder of a store, of one moment, while others write.
  *
- * WHAT IS COPIED. The store itself (magpie_store_backup), and whatever else lies in its folder but what is derived or of
- * a running process: indexes, which are made anew, the lock, half-written files and scratch folders.
+ * WHAT IS COPIED. The store itself (magpie_store_backup), and whatever else lies in its folder but what is
+ * derived or of a running process: indexes, which are made anew, locks, half-written files and scratch
+ * folders.
  *
- * PICTURES AND SOUNDS THAT CAME BY THE SERVICE are put in their place before the commit that names them, and removed after
- * one that has left them without a name. So those that are there before the store is copied and those that are there
- * afterwards are, together, all that it names; and more, which the service removes when it starts.
+ * PICTURES AND SOUNDS THAT CAME BY THE SERVICE are put in their place before the commit that names them,
+ * and removed after one that has left them without a name. So those that are there before the store is
+ * copied and those that are there afterwards are, together, all that it names; and more, which the service
+ * removes when it starts.
  *
  * All is made beside the destination and renamed: what has the name is whole. */
 #include "command.h"
@@ -36,8 +38,10 @@ static bool ends_with(const char *name, const char *end) {
 
 /* `name`: the path beneath the store's folder. */
 static bool is_left_out(const char *name) {
+    const bool in_front = !strchr(name, '/');
     return strcmp(name, "data.mdb") == 0 || strcmp(name, "lock.mdb") == 0 || ends_with(name, ".tmp") ||
-           (ends_with(name, ".index") && !strchr(name, '/')) || strncmp(name, "scratch-", 8) == 0;
+           (in_front && (ends_with(name, ".index") || ends_with(name, ".lock"))) ||
+           strncmp(name, "scratch-", 8) == 0;
 }
 
 /* What is gone by now, or was copied before, is passed over. */

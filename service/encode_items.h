@@ -1,4 +1,5 @@
-/* encode_items.h - magpie encode --items: a catalogue to vector lines (ingest.h), which a store can be made of. */
+/* encode_items.h - magpie encode --items: a catalogue to vector lines (ingest.h), which a store can be
+ * made of. */
 #ifndef MAGPIE_ENCODE_ITEMS_H
 #define MAGPIE_ENCODE_ITEMS_H
 

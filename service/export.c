@@ -1,8 +1,8 @@
-/* export.c - magpie export: a store's items and vectors, for other programs or another store. One snapshot, walked over
- * once for the items and once for each array, so that nothing of their size is held.
+/* export.c - magpie export: a store's items and vectors, for other programs or another store. One
+ * snapshot, walked over once for the items and once for each array, so that nothing of their size is held.
  *
- * ARRAYS have a row for every line of items.jsonl, NaN where that item has no vector: so row n is line n in all of
- * them, and numpy.isnan tells the rest. */
+ * ARRAYS have a row for every line of items.jsonl, NaN where that item has no vector: so row n is line n
+ * in all of them, and numpy.isnan tells the rest. */
 #include "command.h"
 #include "ingest.h"
 #include "interrupt.h"

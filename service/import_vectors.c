@@ -90,8 +90,7 @@ const command import_vectors_command = {
     .tables = tables,
     .details =
         "FILE, or - for standard input, is what magpie encode --items or magpie export writes: a line that\n"
-        "names the models, then a catalogue's lines with \"vectors\". Several of them may follow each other. "
-        "The\n"
+        "names the models, then a catalogue's lines with \"vectors\". Several files are one job. The\n"
         "store is the one that magpie ingest makes of the catalogue with these models, bit for bit; the\n"
         "catalogue may be ingested afterwards, and nothing is encoded again. Of models, the one of\n"
         "fusion alone is looked at. All else is as in magpie ingest.\n"

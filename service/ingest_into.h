@@ -1,4 +1,5 @@
-/* ingest_into.h - what commands that fill a store from a file share: options, the job, its report. In ingest.c. */
+/* ingest_into.h - what commands that fill a store from a file share: options, the job, its report. In
+ * ingest.c. */
 #ifndef MAGPIE_INGEST_INTO_H
 #define MAGPIE_INGEST_INTO_H
 

@@ -71,7 +71,7 @@ class Backup(Case):
         store, backup = self.path("full"), self.path("full.backup")
         shutil.copytree(self.store, store)
         names = ["media/a.png", "ranker/magpie/config.json", "rejects.jsonl", "ranker/magpie/x.index"]
-        for name in names + ["media/b.tmp", "scratch-1/a", "text.index", "data.mdb.tmp"]:
+        for name in names + ["media/b.tmp", "scratch-1/a", "text.index", "some.lock", "data.mdb.tmp"]:
             os.makedirs(os.path.dirname(os.path.join(store, name)), exist_ok=True)
             with open(os.path.join(store, name), "w", encoding="utf-8") as file:
                 file.write(name)

@@ -19,7 +19,7 @@ from sample import (Case, binary, item, model_or_skip, run, run_json, write_cata
 MODEL = model_or_skip()
 ITEMS = 200
 COMMANDS = ["ingest", "search", "classify", "get", "delete", "dedup", "stats", "check", "rebuild", "fuse", "encode",
-            "tags", "train", "eval", "models"]
+            "import-vectors", "export", "backup", "tags", "train", "eval", "models"]
 
 
 def lines_of(items):

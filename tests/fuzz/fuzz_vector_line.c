@@ -1,5 +1,5 @@
-/* fuzz_vector_line.c - any bytes as a header and a line of vectors. They are refused in words, or the vectors are what a
- * store takes, and the line that is written of them is read as the same. */
+/* fuzz_vector_line.c - any bytes as a header and a line of vectors. They are refused in words, or the
+ * vectors are what a store takes, and the line that is written of them is read as the same. */
 #include "fuzz.h"
 #include "vector_line.h"
 
