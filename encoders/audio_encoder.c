@@ -453,3 +453,18 @@ magpie_status magpie_audio_encoder_tags(magpie_audio_encoder *e, const magpie_me
         return magpie_fail(MAGPIE_E_UNSUPPORTED, "%s has no tags: it makes vectors alone", e->info.name);
     return hear_together(e, (source){.sound = sound}, true, out);
 }
+
+magpie_status magpie_audio_encoder_check(magpie_audio_encoder *e, const magpie_media *sound) {
+    audio_decoder *decoder = NULL;
+    float *block = magpie_alloc(BLOCK, sizeof *block);
+    size_t count, all = 0;
+    magpie_status status = block ? audio_decoder_create(e->info.sample_rate, &decoder) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK) status = audio_decoder_open(decoder, sound, e->info.audio_seconds);
+    while (status == MAGPIE_OK && (status = audio_decoder_read(decoder, block, BLOCK, &count)) == MAGPIE_OK &&
+           count)
+        all += count;
+    if (status == MAGPIE_OK && !all) status = magpie_fail(MAGPIE_E_INPUT, "no samples");
+    audio_decoder_free(decoder);
+    free(block);
+    return status;
+}

@@ -102,6 +102,9 @@ typedef struct magpie_encoder_options {
     bool raw;         /* vectors as they leave the network, not scaled to unit length */
     bool full_decode; /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
+    /* Bytes that the pixels of a picture may take once it is decoded (and turned); 0: the limits below alone. One that
+     * would take more is MAGPIE_E_TOO_LARGE. A thread decodes one picture at a time. */
+    size_t picture_bytes;
     double audio_seconds; /* of a sound, that are heard; 0: MAGPIE_AUDIO_SECONDS; INFINITY: all */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").
      * NULL: what config_sentence_transformers.json names under "prompts" ("query"; "passage" or "document"),
@@ -219,6 +222,9 @@ MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_encode(magpie_image_encod
                                                               const magpie_media *images, size_t n,
                                                               float *out, magpie_outcome *outcomes);
 
+/* Whether the picture can be encoded, with all of it but the network: MAGPIE_OK or the reason. */
+MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_check(magpie_image_encoder *encoder,
+                                                             const magpie_media *image);
 /* The two halves of it. One picture to what the network looks at: pixels [input_size, input_size, 3], RGB.
  * Thread-safe. */
 MAGPIE_CHECK_RESULT magpie_status magpie_image_encoder_pixels(magpie_image_encoder *encoder,
@@ -315,6 +321,9 @@ const magpie_audio_encoder_info *magpie_audio_encoder_get_info(const magpie_audi
 MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode(magpie_audio_encoder *encoder,
                                                               const magpie_media *sounds, size_t n,
                                                               float *out, magpie_outcome *outcomes);
+/* Whether the sound can be encoded: it is decoded as far as it would be heard. MAGPIE_OK or the reason. */
+MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_check(magpie_audio_encoder *encoder,
+                                                             const magpie_media *sound);
 /* samples [count], mono, -1 to 1, at the model's rate -> out [dimension] */
 MAGPIE_CHECK_RESULT magpie_status magpie_audio_encoder_encode_samples(magpie_audio_encoder *encoder,
                                                                       const float *samples, size_t count,
@@ -399,6 +408,16 @@ MAGPIE_CHECK_RESULT magpie_status magpie_fusion_project(const magpie_fusion *fus
 MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse(const magpie_fusion *fusion,
                                                      const float *const features[MAGPIE_MODALITIES],
                                                      float *out, bool *any);
+
+/* The same of n items, features [n, MAGPIE_MODALITIES] -> out [n, dimension], any [n]; without a device to the bit
+ * what they are one by one. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_fuse_many(const magpie_fusion *fusion,
+                                                          const float *const *features, size_t n, float *out,
+                                                          bool *any);
+/* A GPU projects from now on, in f32, where 64 vectors of a modality or more come at once: the CPU's but for rounding,
+ * so a row may then depend on its batch in the last bits. Sums are the CPU's. Before the fusion is shared.
+ * MAGPIE_E_UNSUPPORTED, MAGPIE_E_NOT_FOUND: there is no such device. */
+MAGPIE_CHECK_RESULT magpie_status magpie_fusion_use_device(magpie_fusion *fusion, magpie_device device);
 
 /* A part of a query, in the one space. */
 typedef struct magpie_fusion_part {

@@ -25,6 +25,7 @@ struct magpie_fusion {
     uint64_t trained; /* hash of all but the weights */
     const fusion_kernels *kernels;
     const simd_table *simd;
+    fusion_device *device; /* NULL: none */
 };
 
 const char *magpie_modality_name(magpie_modality modality) {
@@ -183,6 +184,7 @@ magpie_status magpie_fusion_create_identity(const magpie_modality_source sources
 
 void magpie_fusion_close(magpie_fusion *fusion) {
     if (!fusion) return;
+    fusion_device_close(fusion->device);
     fusion_heads_free(&fusion->heads);
     free(fusion->name);
     free(fusion);
@@ -206,6 +208,12 @@ magpie_status magpie_fusion_set_weights(magpie_fusion *fusion, const float weigh
         fusion->heads.head[m].weight = fusion->heads.head[m].kind != FUSION_NONE ? weights[m] : 0;
     describe_weights(fusion);
     return MAGPIE_OK;
+}
+
+magpie_status magpie_fusion_use_device(magpie_fusion *fusion, magpie_device device) {
+    fusion_device_close(fusion->device);
+    fusion->device = NULL;
+    return fusion_device_open(&fusion->heads, device, &fusion->device);
 }
 
 static magpie_status check_head(const magpie_fusion *fusion, magpie_modality modality) {
@@ -259,6 +267,8 @@ magpie_status magpie_fusion_project(const magpie_fusion *fusion, magpie_modality
         memcpy(out, features, n * d * sizeof *out);
         return MAGPIE_OK;
     }
+    if (fusion->device && n >= FUSION_DEVICE_ROWS)
+        return fusion_device_project(fusion->device, modality, features, n, out);
     float *scratch = magpie_alloc(step * (head->input + 2 * d), sizeof *scratch);
     if (!scratch) return MAGPIE_E_NO_MEMORY;
     for (size_t i = 0; i < n; i += step) {
@@ -330,14 +340,54 @@ static magpie_status project_item(const magpie_fusion *f, const float *const *fe
 
 magpie_status magpie_fusion_fuse(const magpie_fusion *fusion, const float *const features[MAGPIE_MODALITIES],
                                  float *out, bool *any) {
-    magpie_fusion_part parts[MAGPIE_MODALITIES];
-    magpie_modality of[MAGPIE_MODALITIES];
-    size_t d = fusion->heads.dimension, n;
-    float *z = magpie_alloc(MAGPIE_MODALITIES * d, sizeof *z);
-    if (!z) return MAGPIE_E_NO_MEMORY;
-    magpie_status status = project_item(fusion, features, z, parts, of, &n);
-    if (status == MAGPIE_OK) status = unit_sum(parts, n, d, out, any);
-    free(z);
+    return magpie_fusion_fuse_many(fusion, features, 1, out, any);
+}
+
+/* A modality of items: those where it counts, projected side by side to z [up to n, dimension]. x [n, input] is
+ * scratch. */
+static magpie_status project_modality(const magpie_fusion *f, magpie_modality m, const float *const *features,
+                                      size_t n, float *x, float *z) {
+    size_t there = 0, input = f->heads.head[m].input;
+    for (size_t i = 0; i < n; i++) {
+        const float *const *item = features + i * MAGPIE_MODALITIES;
+        if (counts(f, item, m)) memcpy(x + there++ * input, item[m], input * sizeof *x);
+    }
+    return there ? magpie_fusion_project(f, m, x, there, z) : MAGPIE_OK;
+}
+
+/* z: the next vector of each modality. */
+static magpie_status sum_items(const magpie_fusion *f, const float *const *features, size_t n,
+                               const float *z[MAGPIE_MODALITIES], float *out, bool *any) {
+    magpie_status status = MAGPIE_OK;
+    for (size_t i = 0; i < n && status == MAGPIE_OK; i++) {
+        magpie_fusion_part parts[MAGPIE_MODALITIES];
+        size_t count = 0, d = f->heads.dimension;
+        for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++) {
+            if (!counts(f, features + i * MAGPIE_MODALITIES, m)) continue;
+            parts[count++] = (magpie_fusion_part){z[m], f->heads.head[m].weight};
+            z[m] += d;
+        }
+        status = unit_sum(parts, count, d, out + i * d, &any[i]);
+    }
+    return status;
+}
+
+magpie_status magpie_fusion_fuse_many(const magpie_fusion *fusion, const float *const *features, size_t n,
+                                      float *out, bool *any) {
+    const float *z[MAGPIE_MODALITIES];
+    size_t d = fusion->heads.dimension, widest = 0;
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
+        if (fusion->heads.head[m].input > widest) widest = fusion->heads.head[m].input;
+    float *x = magpie_alloc(n, (widest + MAGPIE_MODALITIES * d) * sizeof *x);
+    if (!x) return MAGPIE_E_NO_MEMORY;
+    magpie_status status = MAGPIE_OK;
+    for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++) {
+        float *projected = x + n * (widest + m * d);
+        status = project_modality(fusion, m, features, n, x, projected);
+        z[m] = projected;
+    }
+    if (status == MAGPIE_OK) status = sum_items(fusion, features, n, z, out, any);
+    free(x);
     return status;
 }
 

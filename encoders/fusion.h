@@ -54,4 +54,19 @@ typedef struct fusion_kernels {
 /* Of the levels that this CPU runs, number i, the widest first; NULL past them. */
 const fusion_kernels *fusion_kernels_level(size_t i);
 
+/* ---- on a GPU: fusion_device.c ---- */
+
+typedef struct fusion_device fusion_device;
+
+/* Fewer rows than this are the CPU's, which has them done in a millisecond; no GPU was measured. */
+enum { FUSION_DEVICE_ROWS = 64 };
+
+/* *out is NULL where `device` is the CPU, or all heads are identities. */
+MAGPIE_CHECK_RESULT magpie_status fusion_device_open(const fusion_heads *heads, magpie_device device,
+                                                     fusion_device **out);
+void fusion_device_close(fusion_device *device);
+/* As magpie_fusion_project, of a head that has a matrix. Thread-safe: one at a time. */
+MAGPIE_CHECK_RESULT magpie_status fusion_device_project(fusion_device *device, magpie_modality modality,
+                                                        const float *features, size_t n, float *out);
+
 #endif

@@ -14,11 +14,16 @@ enum { KEPT_MAX = 16 << 20 /* bytes of each buffer that stay between pictures: 5
 struct image_decoder {
     tjhandle turbo; /* NULL before the first JPEG and after a broken one */
     image_memory file, pixels, turned;
+    size_t most; /* bytes of the latter two together; 0: no limit */
 };
 
 magpie_status image_decoder_create(image_decoder **out) {
     *out = magpie_alloc(1, sizeof **out);
     return *out ? MAGPIE_OK : MAGPIE_E_NO_MEMORY;
+}
+
+void image_decoder_limit(image_decoder *decoder, size_t bytes) {
+    decoder->most = decoder->pixels.most = bytes;
 }
 
 void image_decoder_free(image_decoder *decoder) {
@@ -34,10 +39,13 @@ void image_decoder_free(image_decoder *decoder) {
 
 static void release(image_memory *memory) {
     free(memory->data);
-    *memory = (image_memory){0};
+    *memory = (image_memory){.most = memory->most};
 }
 
 magpie_status image_memory_reserve(image_memory *memory, size_t size) {
+    if (memory->most && size > memory->most)
+        return magpie_fail(MAGPIE_E_TOO_LARGE, "its pixels take %.1f MB, and %.1f MB are allowed",
+                           (double)size / 1e6, (double)memory->most / 1e6);
     if (size <= memory->capacity && (memory->capacity <= KEPT_MAX || size > KEPT_MAX)) return MAGPIE_OK;
     release(memory);
     memory->data = magpie_alloc_large(size, 1);
@@ -159,6 +167,8 @@ magpie_status image_decode(image_decoder *decoder, magpie_string bytes, size_t s
         if (decoder->turned.capacity > KEPT_MAX) release(&decoder->turned);
         return MAGPIE_OK;
     }
+    const size_t taken = decoder->pixels.capacity;
+    if (decoder->most) decoder->turned.most = decoder->most > taken ? decoder->most - taken : 1;
     status = image_memory_reserve(&decoder->turned, stored.width * stored.height * 3);
     if (status != MAGPIE_OK) return status;
     turn(decoder->pixels.data, stored.width, stored.height, stored.orientation, decoder->turned.data);

@@ -19,6 +19,8 @@ enum {
 typedef struct image_decoder image_decoder;
 
 MAGPIE_CHECK_RESULT magpie_status image_decoder_create(image_decoder **out);
+/* What a picture's pixels may take from now on, those that are turned included; 0: no limit. */
+void image_decoder_limit(image_decoder *decoder, size_t bytes);
 void image_decoder_free(image_decoder *decoder);
 
 typedef struct image_pixels {

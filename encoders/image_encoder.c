@@ -24,6 +24,7 @@ struct magpie_image_encoder {
     magpie_image_encoder_info info;
     char *name, *directory;
     bool raw, full_decode, no_teams; /* options */
+    size_t picture_bytes;            /* likewise */
     resnet_config config;
     image_preprocess preprocess;
     float *largest; /* int8: the calibration */
@@ -127,6 +128,7 @@ magpie_status magpie_image_encoder_open(const char *directory, const magpie_enco
     e->raw = options->raw;
     e->no_teams = options->no_teams;
     e->full_decode = options->full_decode;
+    e->picture_bytes = options->picture_bytes;
     e->info.device = options->device;
     magpie_status status = resnet_config_read(directory, &e->config, &e->preprocess);
     if (status == MAGPIE_OK) status = model_name(directory, &e->name);
@@ -204,15 +206,29 @@ static magpie_status load_packed(const magpie_image_encoder *e, image_decoder *d
     return status == MAGPIE_OK ? image_pack(resizer, &picture, &e->preprocess.geometry, packed) : status;
 }
 
+static magpie_status create_decoder(const magpie_image_encoder *e, image_decoder **out) {
+    magpie_status status = image_decoder_create(out);
+    if (status == MAGPIE_OK) image_decoder_limit(*out, e->picture_bytes);
+    return status;
+}
+
 magpie_status magpie_image_encoder_pixels(magpie_image_encoder *e, const magpie_media *image,
                                           uint8_t *pixels) {
     image_decoder *decoder = NULL;
     image_resizer *resizer = NULL;
-    magpie_status status = image_decoder_create(&decoder);
+    magpie_status status = create_decoder(e, &decoder);
     if (status == MAGPIE_OK) status = image_resizer_create(&resizer);
     if (status == MAGPIE_OK) status = load_pixels(e, decoder, resizer, image, pixels);
     image_resizer_free(resizer);
     image_decoder_free(decoder);
+    return status;
+}
+
+magpie_status magpie_image_encoder_check(magpie_image_encoder *e, const magpie_media *image) {
+    const size_t side = e->info.input_size;
+    uint8_t *pixels = magpie_alloc(side * side * 3, 1);
+    magpie_status status = pixels ? magpie_image_encoder_pixels(e, image, pixels) : MAGPIE_E_NO_MEMORY;
+    free(pixels);
     return status;
 }
 
@@ -236,7 +252,7 @@ static size_t pixel_bytes(const magpie_image_encoder *e) {
 
 static magpie_status prepare_worker(const magpie_image_encoder *e, struct worker *w) {
     magpie_status status = MAGPIE_OK;
-    if (!w->decoder) status = image_decoder_create(&w->decoder);
+    if (!w->decoder) status = create_decoder(e, &w->decoder);
     if (status == MAGPIE_OK && !w->resizer) status = image_resizer_create(&w->resizer);
     if (!w->pixels) w->pixels = magpie_alloc(pixel_bytes(e), 1);
     return status == MAGPIE_OK && !w->pixels ? MAGPIE_E_NO_MEMORY : status;

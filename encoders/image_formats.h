@@ -11,9 +11,10 @@
 typedef struct image_memory {
     uint8_t *data;
     size_t capacity;
+    size_t most; /* bytes that it may be given; 0: no limit */
 } image_memory;
 
-/* At least `size` bytes; what was in it is lost. */
+/* At least `size` bytes; what was in it is lost. MAGPIE_E_TOO_LARGE over the limit. */
 MAGPIE_CHECK_RESULT magpie_status image_memory_reserve(image_memory *memory, size_t size);
 
 /* A picture as its file stores it. */

@@ -178,6 +178,10 @@ struct ops_table {
      * length where `unit` says so. */
     magpie_status (*pool)(ops_lane *lane, const ops_tensor *x, const size_t *starts, size_t texts,
                           ops_pooling pooling, bool unit, float *out);
+    /* out [rows, columns of x], host memory: x + residual (NULL: none), both OPS_SUMs, each row divided by its
+     * Euclidean length. GPUs' and the reference's, else NULL. */
+    magpie_status (*unit_rows)(ops_lane *lane, const ops_tensor *x, const ops_tensor *residual, size_t rows,
+                               float *out);
 
     /* y = (pixels / 255 - mean) / std; pixels [images, height, width, 3] of uint8, RGB, host memory. This and
      * the next five work on the first `images` and set the shape of y. */

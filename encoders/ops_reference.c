@@ -282,6 +282,18 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
     return MAGPIE_OK;
 }
 
+static magpie_status unit_rows(ops_lane *lane, const ops_tensor *x, const ops_tensor *residual, size_t rows,
+                               float *out) {
+    (void)lane;
+    const size_t n = x->columns;
+    const float *a = x->handle, *b = residual ? residual->handle : NULL;
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = i * n; j < (i + 1) * n; j++) out[j] = a[j] + (b ? b[j] : 0);
+        ops_reference_unit(out + i * n, n);
+    }
+    return MAGPIE_OK;
+}
+
 const ops_table ops_reference = {
     .device_create = device_create,
     .device_free = device_free,
@@ -303,6 +315,7 @@ const ops_table ops_reference = {
     .attention = attention,
     .gather = gather,
     .pool = pool,
+    .unit_rows = unit_rows,
     .image_load = ops_reference_image_load,
     .map_load = ops_reference_map_load,
     .conv = ops_reference_conv,

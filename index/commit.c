@@ -299,6 +299,7 @@ magpie_status magpie_store_commit(magpie_store *store, const magpie_batch *batch
     magpie_status status = magpie_store_writable(store);
     if (status != MAGPIE_OK) return status;
     magpie_environment_grow_ahead(environment);
+    magpie_environment_trim(environment, MAGPIE_MAPPED_MOST);
     for (;;) {
         size_t map_bytes = magpie_environment_map_bytes(environment);
         writer w = {.store = store, .now = magpie_unix_millis()};

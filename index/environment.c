@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -313,6 +315,44 @@ void magpie_environment_grow_ahead(magpie_environment *environment) {
         /* A failure only means that the map stays as it is until growth is needed. */
         if ((info.me_last_pgno + 1) * (size_t)pages.ms_psize > info.me_mapsize / 2)
             (void)remap(environment, info.me_mapsize * 2);
+    }
+    pthread_mutex_unlock(&environment->lock);
+}
+
+/* Of all mapped files, that count as this process's; 0: not known. */
+static size_t mapped_bytes(void) {
+    size_t size, resident, shared;
+    FILE *file = fopen("/proc/self/statm", "re");
+    const int got = file ? fscanf(file, "%zu %zu %zu", &size, &resident, &shared) : 0;
+    if (file) fclose(file);
+    return got == 3 ? shared * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* LMDB tells nobody where its map is; the kernel does. */
+static bool find_map(const magpie_environment *environment, uintptr_t *first, uintptr_t *past) {
+    char line[512];
+    struct stat data;
+    uintmax_t inode;
+    int fd;
+    bool found = false;
+    FILE *file = fopen("/proc/self/maps", "re");
+    if (file && !mdb_env_get_fd(environment->lmdb, &fd) && fstat(fd, &data) == 0)
+        while (!found && fgets(line, sizeof line, file))
+            found =
+                sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %" SCNuMAX, first, past, &inode) == 3 &&
+                inode == data.st_ino && strstr(line, "data.mdb");
+    if (file) fclose(file);
+    return found;
+}
+
+void magpie_environment_trim(magpie_environment *environment, size_t most) {
+    uintptr_t first, past;
+    pthread_mutex_lock(&environment->lock);
+    const size_t now = mapped_bytes();
+    if (now < environment->mapped) environment->mapped = now;
+    if (now > environment->mapped + most && find_map(environment, &first, &past)) {
+        (void)madvise((void *)first, past - first, MADV_DONTNEED);
+        environment->mapped = mapped_bytes();
     }
     pthread_mutex_unlock(&environment->lock);
 }

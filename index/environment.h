@@ -9,7 +9,11 @@
  * commit that finds the map half full, and no transaction open, doubles it at once. In need: a commit that
  * runs out of map aborts, waits until the transactions of this process have ended, doubles the map, and
  * replays its batch. The wait ends after GROW_PATIENCE_SECONDS with MAGPIE_E_BUSY, so a thread that holds a
- * snapshot and needs growth gets an answer and not a deadlock. */
+ * snapshot and needs growth gets an answer and not a deadlock.
+ *
+ * MEMORY. What was read of the map stays mapped: after a job that has touched all of a large store, all of it counts as
+ * the process's, though the kernel may take it back. So a commit, and an index that is built, let go of the map where
+ * more of it than MAGPIE_MAPPED_MOST has come in; it comes back, page by page, out of the kernel's cache. */
 #ifndef MAGPIE_ENVIRONMENT_H
 #define MAGPIE_ENVIRONMENT_H
 
@@ -19,16 +23,17 @@
 
 #include "core.h"
 
-enum { MAGPIE_TABLES_MAX = 32 };
+enum { MAGPIE_TABLES_MAX = 32, MAGPIE_MAPPED_MOST = 256 << 20 /* bytes */ };
 
 typedef struct magpie_environment {
     MDB_env *lmdb;
     char *directory;
     bool read_only;
-    pthread_mutex_t lock;   /* guards the two below */
+    pthread_mutex_t lock;   /* guards the three below */
     pthread_cond_t changed; /* transactions or growing did */
     unsigned transactions;  /* open in this process, of any thread */
     bool growing;           /* someone waits to remap: new transactions wait too */
+    size_t mapped;          /* bytes of mapped files, of any, that the last trim left */
     dev_t device;           /* with inode and process: which folder this is, see environment.c */
     ino_t inode;
     pid_t process;
@@ -55,6 +60,9 @@ size_t magpie_environment_map_bytes(magpie_environment *environment);
 MAGPIE_CHECK_RESULT magpie_status magpie_environment_grow(magpie_environment *environment, size_t full_bytes);
 /* Doubles the map where it is half full and that costs nobody a wait. */
 void magpie_environment_grow_ahead(magpie_environment *environment);
+/* Lets go of the map where more than `most` bytes have come into memory since the last time. Takes some microseconds
+ * where there is nothing to do; snapshots may be open. */
+void magpie_environment_trim(magpie_environment *environment, size_t most);
 
 /* "<words>: <what LMDB or the system said>", with the status that fits LMDB's return code. */
 magpie_status magpie_lmdb_fail(int code, const char *format, ...) MAGPIE_PRINTF(2, 3);

@@ -68,6 +68,12 @@ bool magpie_faiss_search(const FaissIndex *index, const magpie_faiss_query *quer
     return good;
 }
 
+const FaissIndex *magpie_faiss_flat(const FaissIndex *index) {
+    auto *any = reinterpret_cast<const faiss::Index *>(index);
+    if (auto *hnsw = dynamic_cast<const faiss::IndexHNSW *>(any)) any = hnsw->storage;
+    return dynamic_cast<const faiss::IndexFlat *>(any) ? reinterpret_cast<const FaissIndex *>(any) : nullptr;
+}
+
 bool magpie_faiss_train_quietly(FaissIndex *index) {
     auto *ivf = dynamic_cast<faiss::IndexIVF *>(reinterpret_cast<faiss::Index *>(index));
     if (ivf) ivf->cp.min_points_per_centroid = 1;

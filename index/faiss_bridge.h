@@ -32,6 +32,9 @@ typedef struct magpie_faiss_query {
 bool magpie_faiss_search(const FaissIndex *index, const magpie_faiss_query *query, float *scores,
                          int64_t *labels, char *message, size_t message_size);
 
+/* The flat index that has the vectors, itself or HNSW's storage; NULL: IVF has none. */
+const FaissIndex *magpie_faiss_flat(const FaissIndex *index);
+
 /* Keeps the training of an IVF index from printing that it has few points. False: it is no IVF index. */
 bool magpie_faiss_train_quietly(FaissIndex *index);
 

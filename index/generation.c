@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "faiss_bridge.h"
+#include "faiss_gpu.h"
 
 static magpie_status faiss_failed(const char *what) {
     return magpie_fail(MAGPIE_E_INTERNAL, "FAISS cannot %s: %s", what, faiss_get_last_error());
@@ -55,6 +56,7 @@ magpie_status magpie_generation_make(magpie_index_kind kind, size_t dimension, u
 
 void magpie_generation_free(magpie_generation *generation) {
     if (!generation) return;
+    magpie_faiss_gpu_free(&generation->on_gpu);
     if (generation->faiss) faiss_Index_free(generation->faiss);
     free(generation->rows);
     free(generation->live.words);
@@ -87,6 +89,7 @@ magpie_status magpie_generation_append(magpie_generation *g, size_t n, const uin
     int failed = faiss_Index_add(g->faiss, (idx_t)n, vectors);
     magpie_faiss_set_threads(before);
     if (failed) return faiss_failed("add vectors");
+    magpie_faiss_gpu_append(&g->on_gpu, n, vectors);
     memcpy(g->rows + g->count, rows, n * sizeof *rows);
     size_t words = magpie_bitmap_words(g->count);
     memset(g->live.words + words, 0, (magpie_bitmap_words(g->count + n) - words) * sizeof *g->live.words);

@@ -14,6 +14,7 @@
 
 typedef struct magpie_generation {
     FaissIndex *faiss;
+    FaissIndex *on_gpu;     /* a copy (faiss_gpu.h); NULL: none */
     magpie_index_kind kind; /* never AUTO */
     size_t dimension;
     unsigned m, ef_construction; /* of HNSW; otherwise 0 */

@@ -6,7 +6,7 @@
  * longer that is; the scan costs one product a member, in order of memory. See walk_cost for the figures. */
 #include <math.h>
 
-#include "faiss_bridge.h"
+#include "faiss_gpu.h"
 #include "filter.h"
 #include "vectors.h"
 
@@ -71,10 +71,12 @@ static magpie_status search_chunk(const magpie_index *index, const plan *p, size
                                       .ef_search = p->ef,
                                       .nprobe = p->nprobe,
                                       .threads = index->options.threads};
-    if (!magpie_faiss_search(index->held->faiss, &query, scores, labels, message, sizeof message))
+    magpie_generation *g = index->held;
+    if (!magpie_faiss_gpu_search(&g->on_gpu, g->faiss, &query, scores, labels) &&
+        !magpie_faiss_search(g->faiss, &query, scores, labels, message, sizeof message))
         return magpie_fail(MAGPIE_E_INTERNAL, "%s: FAISS cannot search: %s", index->path, message);
     for (size_t q = 0; q < n; q++)
-        counts[q] = collect(index->held, p, k, scores + q * p->ask, labels + q * p->ask, hits + q * stride);
+        counts[q] = collect(g, p, k, scores + q * p->ask, labels + q * p->ask, hits + q * stride);
     return MAGPIE_OK;
 }
 

@@ -86,6 +86,7 @@ static magpie_status append_chunk(magpie_index *index, magpie_generation *g, chu
     lock_for_change(index, g);
     magpie_status status = magpie_generation_append(g, c->used, c->rows, c->vectors, index->options.threads);
     unlock_after_change(index, g);
+    magpie_environment_trim(&index->store->environment, MAGPIE_MAPPED_MOST);
     c->used = 0;
     return status;
 }

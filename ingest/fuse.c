@@ -8,7 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COMMIT_ITEMS = 1024 };
+enum { COMMIT_ITEMS = 1024, BLOCK_ITEMS = 1024 /* fused together: what a GPU wants */ };
+
+/* An item to be fused; its id is in the store. */
+typedef struct waiting {
+    magpie_string id;
+    uint64_t row, hash;
+    bool same; /* the hash is the one that is stored */
+} waiting;
 
 typedef struct fusing {
     magpie_store *store;
@@ -18,7 +25,11 @@ typedef struct fusing {
     magpie_fuse_progress progress;
     magpie_snapshot *snapshot;
     magpie_batch *batch;
-    float *vector;               /* [dimension] */
+    waiting *items;         /* [BLOCK_ITEMS], `count` of them there, and what they have */
+    const float **features; /* [BLOCK_ITEMS, MAGPIE_MODALITIES] */
+    float *vectors;         /* [BLOCK_ITEMS, dimension] */
+    bool *any;              /* [BLOCK_ITEMS] */
+    size_t count;
     uint64_t last_row, next_row; /* to be looked at; next_row - 1 was */
     size_t most;                 /* items a transaction */
     double started;
@@ -35,25 +46,38 @@ static magpie_status read_features(const fusing *f, uint64_t row, const float *o
     return status;
 }
 
+/* What waits, into the batch. */
+static magpie_status fuse_block(fusing *f) {
+    magpie_status status = magpie_fusion_fuse_many(f->fusion, f->features, f->count, f->vectors, f->any);
+    for (size_t i = 0; i < f->count && status == MAGPIE_OK; i++) {
+        const waiting *w = &f->items[i];
+        const bool any = f->any[i];
+        f->progress.bare += !any;
+        if (!any && w->same) continue;
+        f->progress.fused += any;
+        status = magpie_batch_put_vector(f->batch, w->id, w->row, MAGPIE_SPACE_FUSED,
+                                         any ? f->vectors + i * f->info->dimension : NULL, f->info->dimension,
+                                         w->hash);
+    }
+    f->count = 0;
+    return status;
+}
+
 /* MAGPIE_E_CANCELLED ends the walk for this time. */
 static magpie_status take_item(void *context, const magpie_item *item) {
     fusing *f = context;
-    const float *features[MAGPIE_MODALITIES], *stored;
-    bool any;
+    const float *stored;
     if (item->row > f->last_row || magpie_batch_count(f->batch) >= f->most) return MAGPIE_E_CANCELLED;
     f->next_row = item->row + 1;
     uint64_t hash = magpie_fused_hash(f->fusion, item->encoded_hash);
     bool same = item->encoded_hash[MAGPIE_SPACE_FUSED] == hash;
     magpie_status status = magpie_snapshot_vector(f->snapshot, MAGPIE_SPACE_FUSED, item->row, &stored);
     if (status == MAGPIE_OK && same && stored) return f->progress.kept++, MAGPIE_OK;
-    if (status == MAGPIE_OK) status = read_features(f, item->row, features);
-    if (status == MAGPIE_OK) status = magpie_fusion_fuse(f->fusion, features, f->vector, &any);
+    if (status == MAGPIE_OK) status = read_features(f, item->row, f->features + f->count * MAGPIE_MODALITIES);
     if (status != MAGPIE_OK) return status;
-    f->progress.bare += !any;
-    if (!any && same) return MAGPIE_OK;
-    f->progress.fused += any;
-    return magpie_batch_put_vector(f->batch, item->id, item->row, MAGPIE_SPACE_FUSED, any ? f->vector : NULL,
-                                   f->info->dimension, hash);
+    f->items[f->count++] = (waiting){item->id, item->row, hash, same};
+    bool full = f->count == BLOCK_ITEMS || magpie_batch_count(f->batch) + f->count >= f->most;
+    return full ? fuse_block(f) : MAGPIE_OK;
 }
 
 static magpie_status report(fusing *f) {
@@ -70,6 +94,7 @@ static magpie_status fuse_some(fusing *f, bool *more) {
     if (status != MAGPIE_OK) return status;
     status = magpie_snapshot_each(f->snapshot, f->next_row - 1, take_item, f);
     if (status == MAGPIE_E_CANCELLED) status = MAGPIE_OK;
+    if (status == MAGPIE_OK) status = fuse_block(f);
     magpie_snapshot_close(f->snapshot);
     f->snapshot = NULL;
     *more = status == MAGPIE_OK && magpie_batch_count(f->batch) > 0;
@@ -88,8 +113,12 @@ static magpie_status begin(fusing *f) {
     if (status != MAGPIE_OK) return status;
     magpie_fused_describe(f->fusion, &stats, &fused);
     status = magpie_store_rebind(f->store, MAGPIE_SPACE_FUSED, &fused.model);
-    f->vector = magpie_alloc(f->info->dimension, sizeof *f->vector);
-    if (status == MAGPIE_OK && !f->vector) status = MAGPIE_E_NO_MEMORY;
+    f->items = magpie_alloc(BLOCK_ITEMS, sizeof *f->items);
+    f->features = magpie_alloc(BLOCK_ITEMS * MAGPIE_MODALITIES, sizeof *f->features);
+    f->vectors = magpie_alloc(BLOCK_ITEMS, f->info->dimension * sizeof *f->vectors);
+    f->any = magpie_alloc(BLOCK_ITEMS, sizeof *f->any);
+    if (status == MAGPIE_OK && !(f->items && f->features && f->vectors && f->any))
+        status = MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK) status = magpie_batch_create(&f->batch);
     if (status == MAGPIE_OK) status = magpie_store_get_stats(f->store, &stats);
     f->last_row = stats.sequence;
@@ -112,6 +141,9 @@ magpie_status magpie_ingest_fuse(magpie_store *store, const magpie_fusion *fusio
     f.progress.seconds = magpie_seconds() - f.started;
     if (report_out) *report_out = f.progress;
     magpie_batch_free(f.batch);
-    free(f.vector);
+    free(f.items);
+    free(f.features);
+    free(f.vectors);
+    free(f.any);
     return status;
 }

@@ -234,7 +234,13 @@ typedef struct magpie_ingest_options {
     const char *rejects; /* a path; NULL: none is written. Made when there is the first line for it. */
     size_t commit_items; /* a transaction; 0 for 256 */
     const char *note;    /* JSON that the job's record keeps as "command"; NULL: nothing */
-    bool wait;           /* until no other job fills the store; else that is MAGPIE_E_BUSY */
+    /* Lines, pictures and sounds are read and decoded, and nothing is encoded or written but the rejects: the counters
+     * say what would be. The store may be open for reading alone. Of an id that comes twice, far from each other, the
+     * second is taken to say the same. */
+    bool dry_run;
+    size_t
+        batch_bytes; /* of lines, and of media out of archives, that wait for a transaction; 0 for 16 MiB */
+    bool wait;       /* until no other job fills the store; else that is MAGPIE_E_BUSY */
     bool delete_missing; /* see WHAT THE CATALOGUE NO LONGER HAS */
     /* See LABELS. MAGPIE_E_MISMATCH, naming both models, before anything is done, where one was not learned
      * on the vectors that its space is filled with. */
@@ -244,7 +250,8 @@ typedef struct magpie_ingest_options {
     /* Called after each commit and some times a second between; false stops the job after what is durable,
      * with MAGPIE_E_CANCELLED. NULL: none. */
     bool (*progress)(void *context, const magpie_ingest_progress *progress);
-    /* Called once for each item that this run wrote, when it is durable. NULL: none. */
+    /* Called once for each item that this run wrote, when it is durable; on another thread than the caller's, for
+     * one item at a time. NULL: none. */
     void (*acknowledge)(void *context, magpie_string id);
     void *context;
 } magpie_ingest_options;

@@ -95,6 +95,12 @@ static magpie_status take_fusion(magpie_intake *in, const magpie_fusion *given) 
     return status;
 }
 
+/* A dry run finds out whether it could be done. */
+static magpie_status bind(const magpie_intake *in, magpie_space space, const magpie_space_model *model) {
+    magpie_status status = magpie_store_bind(in->store, space, model);
+    return in->options->dry_run && status == MAGPIE_E_NOT_FOUND ? MAGPIE_OK : status;
+}
+
 /* After the text space, which it may be called after. */
 static magpie_status bind_fused(const magpie_intake *in) {
     magpie_store_stats stats;
@@ -102,7 +108,7 @@ static magpie_status bind_fused(const magpie_intake *in) {
     magpie_status status = magpie_store_get_stats(in->store, &stats);
     if (status != MAGPIE_OK || !in->fusion) return status;
     magpie_fused_describe(in->fusion, &stats, &fused);
-    status = magpie_store_bind(in->store, MAGPIE_SPACE_FUSED, &fused.model);
+    status = bind(in, MAGPIE_SPACE_FUSED, &fused.model);
     if (status != MAGPIE_E_MISMATCH) return status;
     return magpie_fail(status, "%s (or make its vectors anew: magpie fuse)", magpie_error());
 }
@@ -125,10 +131,9 @@ static magpie_status take_labels(magpie_intake *in) {
 
 static magpie_status bind_spaces(const magpie_intake *in) {
     magpie_status status = MAGPIE_OK;
-    if (in->text.dimension) status = magpie_store_bind(in->store, MAGPIE_SPACE_TEXT, &in->text);
+    if (in->text.dimension) status = bind(in, MAGPIE_SPACE_TEXT, &in->text);
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
-        if (in->media[m].model.dimension)
-            status = magpie_store_bind(in->store, in->media[m].space, &in->media[m].model);
+        if (in->media[m].model.dimension) status = bind(in, in->media[m].space, &in->media[m].model);
     return status == MAGPIE_OK ? bind_fused(in) : status;
 }
 
@@ -163,6 +168,8 @@ magpie_status magpie_intake_begin(magpie_intake *in, magpie_store *store,
                                   const magpie_ingest_options *options) {
     in->store = store, in->options = options;
     take_sources(in, encoders);
+    if (options->dry_run) magpie_media_only_check(in->media);
+    in->pending.dry_run = options->dry_run;
     magpie_status status = take_fusion(in, encoders->fusion);
     return status == MAGPIE_OK ? take_labels(in) : status;
 }
@@ -343,7 +350,7 @@ static magpie_status make_batch(magpie_intake *in, const magpie_pending_hooks *h
 
 magpie_status magpie_intake_encode(magpie_intake *in, const magpie_pending_hooks *hooks) {
     magpie_status status = magpie_pending_encode(&in->pending, in->text_encoder, in->media, hooks);
-    return status == MAGPIE_OK ? make_batch(in, hooks) : status;
+    return status == MAGPIE_OK && !in->options->dry_run ? make_batch(in, hooks) : status;
 }
 
 static magpie_status commit(magpie_intake *in, magpie_status (*seal)(void *context, magpie_batch *batch),
@@ -373,7 +380,8 @@ magpie_status magpie_intake_twin(const magpie_intake *in, magpie_intake *out) {
     out->own_fusion = NULL;
     out->snapshot = NULL;
     out->batch = NULL;
-    out->pending = (magpie_pending){.fusion = in->pending.fusion, .labelling = in->pending.labelling};
+    out->pending = (magpie_pending){
+        .fusion = in->pending.fusion, .labelling = in->pending.labelling, .dry_run = in->pending.dry_run};
     out->pending.labelling.attributes = (magpie_text){0};
     memcpy(out->pending.dimensions, in->pending.dimensions, sizeof in->pending.dimensions);
     return magpie_batch_create(&out->batch);

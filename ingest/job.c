@@ -173,12 +173,21 @@ static magpie_status seal(void *context, magpie_batch *batch) {
                : status;
 }
 
+static void acknowledge(const magpie_ingest_options *options, const magpie_pending *pending) {
+    if (!options->acknowledge) return;
+    for (size_t i = 0; i < pending->count; i++)
+        if (!pending->items[i].refused)
+            options->acknowledge(options->context, pending->items[i].line.item.id);
+}
+
+/* Who waits for an id before giving the next line is not to wait for that line. So it is told from here. */
 static magpie_status commit(void *context, void *block) {
     flight *f = block;
     (void)context;
     const double before = magpie_seconds();
     magpie_status status = magpie_intake_commit(&f->in, seal, f);
     f->seconds += magpie_seconds() - before;
+    if (status == MAGPIE_OK) acknowledge(f->in.options, &f->in.pending);
     return status;
 }
 
@@ -200,13 +209,6 @@ static void count_item(const job *j, const magpie_pending_item *item, magpie_ing
 static void count_items(const job *j, const magpie_pending *pending, magpie_ingest_progress *p) {
     for (size_t i = 0; i < pending->count; i++)
         if (!pending->items[i].refused) count_item(j, &pending->items[i], p);
-}
-
-static void acknowledge(const job *j, const magpie_pending *pending) {
-    if (!j->options->acknowledge) return;
-    for (size_t i = 0; i < pending->count; i++)
-        if (!pending->items[i].refused)
-            j->options->acknowledge(j->options->context, pending->items[i].line.item.id);
 }
 
 /* Whoever cancels it writes a word into the store: jobs.h. */
@@ -239,7 +241,6 @@ static magpie_status settle(job *j) {
     j->checkpoint_stored = !j->behind.last && j->identity.path;
     j->durable = j->behind.progress;
     count_items(j, &j->behind.in.pending, &j->progress);
-    acknowledge(j, &j->behind.in.pending);
     return MAGPIE_OK;
 }
 
@@ -250,6 +251,7 @@ static magpie_status launch(job *j, bool last) {
     if (status == MAGPIE_OK) status = magpie_rejects_sync(&j->rejects);
     if (status == MAGPIE_OK) status = settle(j);
     if (status != MAGPIE_OK) return status;
+    if (j->options->dry_run) count_items(j, &j->in.pending, &j->progress);
     const magpie_intake filled = j->in;
     j->checkpoint.rejects_bytes = j->rejects.size;
     j->in = j->behind.in;
@@ -260,6 +262,7 @@ static magpie_status launch(job *j, bool last) {
     j->behind.progress = j->progress;
     count_items(j, &j->behind.in.pending, &j->behind.progress);
     magpie_pending_clear(&j->in.pending);
+    if (j->options->dry_run) return MAGPIE_OK;
     j->behind.given = true;
     return magpie_handover_give(j->committer, &j->behind);
 }
@@ -269,7 +272,7 @@ static magpie_status flush(job *j, bool last) {
     magpie_status status = launch(j, last);
     if (status == MAGPIE_OK && last) status = settle(j);
     if (status == MAGPIE_OK) status = magpie_intake_renew_snapshot(&j->in);
-    if (status == MAGPIE_OK && !last) status = stop_if_cancelled(j);
+    if (status == MAGPIE_OK && !last && j->begun) status = stop_if_cancelled(j);
     if (status != MAGPIE_OK) return status;
     status = report(j, true);
     return last && status == MAGPIE_E_CANCELLED ? MAGPIE_OK : status; /* too late */
@@ -343,6 +346,7 @@ static magpie_status judge(job *j, const magpie_item *item, const magpie_item *s
     if (!before) before = magpie_pending_find(&j->behind.in.pending, item->id);
     if (before) same = magpie_same_content(&before->line.item, item);
     if (before || stored) *out = same ? REPEATED : CONTRADICTED;
+    if (!before && !stored && j->options->dry_run) *out = REPEATED;
     return MAGPIE_OK;
 }
 
@@ -402,6 +406,7 @@ static magpie_status commit_deletes(job *j) {
 static magpie_status delete_if_missing(void *context, const magpie_item *item) {
     job *j = context;
     if (magpie_id_set_has(&j->seen, item->id) || magpie_id_set_has(&j->bad, item->id)) return MAGPIE_OK;
+    if (j->options->dry_run) return j->progress.deleted++, MAGPIE_OK;
     magpie_status status = magpie_batch_delete(j->in.batch, item->id);
     return status == MAGPIE_OK && magpie_batch_count(j->in.batch) >= DELETE_ITEMS ? commit_deletes(j)
                                                                                   : status;
@@ -443,24 +448,25 @@ static magpie_status begin(job *j, magpie_store *store, const magpie_ingest_enco
     if (status == MAGPIE_OK)
         status = magpie_catalogue_check_rejects(j->options->catalogues, j->options->catalogue_count,
                                                 j->options->rejects);
-    if (status == MAGPIE_OK) status = magpie_job_lock(&j->self, store, j->options->wait);
+    const bool writes = !j->options->dry_run;
+    if (status == MAGPIE_OK && writes) status = magpie_job_lock(&j->self, store, j->options->wait);
     if (status == MAGPIE_OK) status = magpie_intake_bind(&j->in);
     if (status == MAGPIE_OK) status = magpie_intake_twin(&j->in, &j->behind.in);
     if (status == MAGPIE_OK) status = magpie_intake_renew_snapshot(&j->in);
-    if (status == MAGPIE_OK)
+    if (status == MAGPIE_OK && writes)
         status = magpie_checkpoint_load(j->in.snapshot, &j->identity, &j->checkpoint, &j->checkpoint_stored);
     if (status == MAGPIE_OK)
         status = magpie_rejects_begin(&j->rejects, j->options->rejects, j->checkpoint.rejects_bytes);
     j->resumed = j->checkpoint;
     j->progress.resumed_at = (size_t)j->checkpoint.lines;
     j->prefix_seen = j->checkpoint.lines == 0;
-    if (status == MAGPIE_OK) status = record_begin(j);
     j->behind.identity = &j->identity;
     j->behind.job = &j->self;
+    if (status != MAGPIE_OK || !writes) return status;
+    status = record_begin(j);
     return status == MAGPIE_OK ? magpie_handover_start(commit, NULL, &j->committer) : status;
 }
 
-/* What was whole of a file that is damaged is committed, and then the job ends with these words. */
 static magpie_status keep_what_is_whole(job *j) {
     char words[1024];
     snprintf(words, sizeof words, "%s", magpie_error());
@@ -477,6 +483,7 @@ static magpie_status read_sources(job *j) {
     magpie_entry entry;
     bool got;
     const size_t most = j->options->commit_items ? j->options->commit_items : COMMIT_ITEMS;
+    const size_t most_bytes = j->options->batch_bytes ? j->options->batch_bytes : COMMIT_BYTES;
     magpie_status status;
     while ((status = next_entry(j, &entry, &got)) == MAGPIE_OK && got) {
         j->progress.lines++;
@@ -486,7 +493,7 @@ static magpie_status read_sources(job *j) {
         j->checkpoint.offset = entry.line.end_offset;
         j->checkpoint.line = entry.line.number;
         j->checkpoint.lines++;
-        if (status == MAGPIE_OK && (j->in.pending.count >= most || j->in.pending.bytes >= COMMIT_BYTES))
+        if (status == MAGPIE_OK && (j->in.pending.count >= most || j->in.pending.bytes >= most_bytes))
             status = flush(j, false);
         if (status == MAGPIE_OK) status = report(j, false);
         if (status != MAGPIE_OK) return status;

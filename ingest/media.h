@@ -28,6 +28,8 @@ typedef struct magpie_medium {
 } magpie_medium;
 
 void magpie_media_describe(const magpie_ingest_encoders *encoders, magpie_medium out[MAGPIE_MEDIA]);
+/* From now on `encode` finds out whether files can be encoded, and computes nothing. */
+void magpie_media_only_check(magpie_medium media[MAGPIE_MEDIA]);
 /* What the item has of it; empty: none. */
 magpie_string magpie_medium_reference(const magpie_medium *medium, const magpie_item *item);
 

@@ -88,6 +88,7 @@ static bool is_wanted(const magpie_pending_item *item, magpie_space space) {
 /* Room for n vectors more; *out is where they go. */
 static magpie_status reserve(magpie_pending *pending, magpie_space space, size_t n, float **out) {
     struct magpie_pending_vectors *v = &pending->vectors[space];
+    if (pending->dry_run) return *out = NULL, MAGPIE_OK;
     magpie_status status = magpie_grow((void **)&v->data, &v->capacity, v->used + n,
                                        pending->dimensions[space] * sizeof *v->data);
     if (status == MAGPIE_OK) *out = v->data + v->used * pending->dimensions[space];
@@ -124,7 +125,8 @@ static magpie_status encode_texts(magpie_pending *pending, magpie_text_encoder *
                                   magpie_pending_item **items, const magpie_string *texts, size_t n) {
     float *out;
     magpie_status status = reserve(pending, MAGPIE_SPACE_TEXT, n, &out);
-    if (status == MAGPIE_OK) status = magpie_text_encoder_encode(encoder, texts, n, MAGPIE_PASSAGE, out);
+    if (status == MAGPIE_OK && out)
+        status = magpie_text_encoder_encode(encoder, texts, n, MAGPIE_PASSAGE, out);
     for (size_t i = 0; i < n && status == MAGPIE_OK; i++)
         note_made(items[i], MAGPIE_SPACE_TEXT, pending->vectors[MAGPIE_SPACE_TEXT].used++);
     return status;
@@ -326,7 +328,7 @@ magpie_status magpie_pending_give(magpie_pending *pending, const magpie_line_vec
         if (!given->values[s] || !is_wanted(item, s)) continue;
         status = reserve(pending, s, 1, &out);
         if (status != MAGPIE_OK) break;
-        memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out);
+        if (out) memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out); /* NULL: a dry run */
         note_made(item, s, pending->vectors[s].used++);
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)

@@ -40,6 +40,7 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
     magpie_pending_item *items;  /* [count] */
     size_t count, capacity;
     size_t bytes;                     /* of their strings and members: a batch is bounded by these too */
+    bool dry_run;                     /* what can be encoded counts as made, and has no vectors */
     bool new_rows;                    /* give every item a new row, even where its vectors stay */
     size_t dimensions[MAGPIE_SPACES]; /* of the store's spaces; 0: not bound */
     struct magpie_pending_vectors {

@@ -121,23 +121,27 @@ static void run_logits(const neural *net, const neural_part *part, size_t first,
 
 /* ---- the loss of n likes: logits become its slopes ---- */
 
-/* -log of the product of sigmoids, without a logarithm for each: a double holds the product of eight floats. */
-static double add_up(const float *x, size_t n, bool flipped) {
+/* The sum of log(1 + e^x) of n numbers, which become sigma(x): max(x, 0) less the logarithm of the larger of
+ * sigma(x) and sigma(-x). Without a logarithm for each: a double holds the product of 512 halves. */
+static double softplus(float *x, size_t n) {
     double loss = 0;
+    for (size_t i = 0; i < n; i++) loss += x[i] > 0 ? (double)x[i] : 0;
+    neural_kernels_level(0)->sigmoid(x, n);
     for (size_t i = 0; i < n;) {
         double all = 1;
-        for (size_t end = i + 8 < n ? i + 8 : n; i < end; i++)
-            all *= fmax(flipped ? 1 - (double)x[i] : (double)x[i], 1e-37);
+        for (size_t end = i + 512 < n ? i + 512 : n; i < end; i++)
+            all *= x[i] > 0.5f ? (double)x[i] : 1 - (double)x[i];
         loss -= log(all);
     }
     return loss;
 }
 
+/* -log sigma(l_0), which is log(1 + e^l_0) - l_0, and -log sigma(-l_j) of every negative j. */
 static double binary_loss(size_t n, size_t pairs, float scale, float *logits) {
-    double loss = 0;
-    neural_kernels_level(0)->sigmoid(logits, n * pairs);
+    double own = 0;
+    for (size_t g = 0; g < n; g++) own += (double)logits[g * pairs];
+    const double loss = softplus(logits, n * pairs) - own;
     for (float *l = logits; l < logits + n * pairs; l += pairs) {
-        loss += add_up(l, 1, false) + add_up(l + 1, pairs - 1, true);
         l[0] -= 1;
         for (size_t j = 0; j < pairs; j++) l[j] *= scale;
     }
@@ -150,8 +154,7 @@ static double ranking_loss(size_t n, size_t pairs, float scale, float *logits) {
     for (float *l = logits; l < logits + n * pairs; l += pairs) {
         float own = 0;
         for (size_t j = 1; j < pairs; j++) l[j] -= l[0];
-        neural_kernels_level(0)->sigmoid(l + 1, pairs - 1);
-        loss += add_up(l + 1, pairs - 1, true);
+        loss += softplus(l + 1, pairs - 1);
         for (size_t j = 1; j < pairs; j++) own += l[j] *= scale;
         l[0] = -own;
     }

@@ -48,7 +48,7 @@ static magpie_status open_fusion(magpie_store *store, magpie_fusion **out) {
         status = magpie_fail(MAGPIE_E_ARGUMENT,
                              "%s has no texts to fuse: name a fusion model by --fusion-model DIR",
                              storage_directory());
-    return status;
+    return status == MAGPIE_OK ? model_place(*out) : status;
 }
 
 static exit_code run_fuse(char **operands, int count) {

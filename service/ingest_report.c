@@ -55,16 +55,17 @@ static void show_line(const ingest_pace *pace, const magpie_ingest_progress *p) 
 static void append_counters(magpie_text *out, const magpie_ingest_progress *p) {
     magpie_text_printf(
         out,
-        "{\"job\": \"%s\", \"lines\": %zu, \"encoded\": %zu, \"updated\": %zu, \"unchanged\": %zu, "
+        "{\"job\": \"%s\", \"lines\": %zu, \"lines_done\": %zu, \"encoded\": %zu, \"updated\": %zu, "
+        "\"unchanged\": %zu, "
         "\"rejected\": %zu, \"committed\": %zu, \"deleted\": %zu, \"resumed_at\": %zu, "
         "\"pictures\": {\"encoded\": %zu, \"refused\": %zu}, \"sounds\": {\"encoded\": %zu, \"refused\": "
         "%zu}, \"passed_over\": %zu, \"seconds\": %.3f, \"text_seconds\": %.3f, \"image_seconds\": %.3f, "
         "\"audio_seconds\": "
         "%.3f, \"commit_seconds\": %.3f, \"waited_seconds\": %.3f, ",
-        p->job, p->lines, p->encoded, p->updated, p->unchanged, p->rejected, p->committed, p->deleted,
-        p->resumed_at, p->pictures_encoded, p->pictures_refused, p->sounds_encoded, p->sounds_refused,
-        p->passed_over, p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds, p->commit_seconds,
-        p->waited_seconds);
+        p->job, p->lines, p->lines_done, p->encoded, p->updated, p->unchanged, p->rejected, p->committed,
+        p->deleted, p->resumed_at, p->pictures_encoded, p->pictures_refused, p->sounds_encoded,
+        p->sounds_refused, p->passed_over, p->seconds, p->text_seconds, p->image_seconds, p->audio_seconds,
+        p->commit_seconds, p->waited_seconds);
 }
 
 static void show_json(ingest_pace *pace, const magpie_ingest_progress *p) {

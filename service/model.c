@@ -244,6 +244,10 @@ void model_close(model_encoder *encoder) {
     *encoder = (model_encoder){0};
 }
 
+magpie_status model_place(magpie_fusion *fusion) {
+    return magpie_fusion_use_device(fusion, encoder_options.device);
+}
+
 magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files, size_t n,
                                  float *out, magpie_outcome *outcomes) {
     return encoder->image ? magpie_image_encoder_encode(encoder->image, files, n, out, outcomes)

@@ -61,6 +61,8 @@ MAGPIE_CHECK_RESULT magpie_status model_open(const char *folder, model_sense sen
 /* Encoders that are opened from here on have no teams (encoders.h): others want the CPUs too. */
 void model_without_teams(void);
 void model_close(model_encoder *encoder);
+/* Heads, on the device that the options say. */
+MAGPIE_CHECK_RESULT magpie_status model_place(magpie_fusion *fusion);
 /* Files of pictures or sounds, for an encoder of these: as magpie_image_encoder_encode. */
 MAGPIE_CHECK_RESULT magpie_status model_encode_files(const model_encoder *encoder, const magpie_media *files,
                                                      size_t n, float *out, magpie_outcome *outcomes);

@@ -52,4 +52,10 @@ static inline size_t test_gpu_checks(size_t by_default) {
     return given ? strtoul(given, NULL, 10) : by_default;
 }
 
+/* The number of the first of them, in tests whose shapes are drawn by their number alone. */
+static inline size_t test_gpu_first(void) {
+    const char *given = getenv("MAGPIE_KERNEL_FIRST");
+    return given ? strtoul(given, NULL, 10) : 0;
+}
+
 #endif

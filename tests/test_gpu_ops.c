@@ -58,7 +58,7 @@ static void assert_near(const pair *p, const float *got, const float *want, size
                            : !(error <= 2e-5 * fmax(1, fabs(wanted)) +
                                             step * (p->twice ? 2.13 * fabs(wanted) + 1.7 : fabs(wanted))))
             fail_msg("%s in %s, check %zu, element %zu of %zu: %.9g instead of %.9g", p->name,
-                     magpie_precision_name(p->precision), p->check, i, (double)got[i], wanted);
+                     magpie_precision_name(p->precision), p->check, i, n, (double)got[i], wanted);
     }
 }
 
@@ -305,6 +305,26 @@ static void check_pool(pair *p) {
     free(starts);
 }
 
+static void check_unit_rows(pair *p) {
+    const size_t rows = any_size(p, 100), columns = some_size(p, 400);
+    const bool has_residual = below(p, 2);
+    ops_tensor x[2], residual[2];
+    float *values = load_tensors(p, rows, columns, OPS_SUM, &x[0], &x[1]),
+          *more = load_tensors(p, rows, columns, OPS_SUM, &residual[0], &residual[1]), *out[2];
+    for (int i = 0; i < 2; i++) {
+        const side *s = i ? &p->gpu : &p->reference;
+        out[i] = malloc((rows * columns + 1) * sizeof *out[i]);
+        assert_non_null(out[i]);
+        memset(out[i], POISON, (rows * columns + 1) * sizeof *out[i]);
+        assert_ok(s->ops->unit_rows(s->lane, &x[i], has_residual ? &residual[i] : NULL, rows, out[i]));
+    }
+    assert_near(p, out[1], out[0], rows * columns, false);
+    assert_true(isnan(out[1][rows * columns]));
+    assert_same_rows(p, &x[0], &x[1], rows);
+    free(out[0]), free(out[1]);
+    free(values), free(more);
+}
+
 /* ---- maps ---- */
 
 typedef struct map_pair {
@@ -526,6 +546,7 @@ CHECK(embed)
 CHECK(attention)
 CHECK(gather)
 CHECK(pool)
+CHECK(unit_rows)
 CHECK(conv)
 CHECK(image_load)
 CHECK(pools)
@@ -533,10 +554,10 @@ CHECK(map_rows)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear), cmocka_unit_test(bias_activate), cmocka_unit_test(add_norm),
-        cmocka_unit_test(embed),  cmocka_unit_test(attention),     cmocka_unit_test(gather),
-        cmocka_unit_test(pool),   cmocka_unit_test(conv),          cmocka_unit_test(image_load),
-        cmocka_unit_test(pools),  cmocka_unit_test(map_rows),
+        cmocka_unit_test(linear),     cmocka_unit_test(bias_activate), cmocka_unit_test(add_norm),
+        cmocka_unit_test(embed),      cmocka_unit_test(attention),     cmocka_unit_test(gather),
+        cmocka_unit_test(pool),       cmocka_unit_test(unit_rows),     cmocka_unit_test(conv),
+        cmocka_unit_test(image_load), cmocka_unit_test(pools),         cmocka_unit_test(map_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

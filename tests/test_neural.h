@@ -118,24 +118,44 @@ static inline void plain_first(const plain *p, const double *x, const double *y,
     }
 }
 
+/* h [layers][width]: of every layer of the tower, before the relu. */
+static inline void plain_tower(const plain *p, const double *x, const double *y, double h[][PLAIN_MAX]) {
+    const neural_shape *s = p->shape;
+    const double *w = p->of[NEURAL_TABLES];
+    if (s->layers) plain_first(p, x, y, h[0]);
+    for (size_t l = 1; l < s->layers; l++)
+        for (size_t o = 0; o < s->width[l]; o++) {
+            h[l][o] = w[s->layer_bias[l] + o];
+            for (size_t i = 0; i < s->width[l - 1]; i++)
+                h[l][o] += fmax(h[l - 1][i], 0) * w[s->layer[l] + i * s->width[l] + o];
+        }
+}
+
 static inline double plain_logit(const plain *p, const double *x, const double *y) {
     const neural_shape *s = p->shape;
     const double *w = p->of[NEURAL_TABLES];
     double h[NEURAL_LAYERS_MAX][PLAIN_MAX], logit = w[s->out_bias];
     if (s->bias) logit += x[s->row - 1] + y[s->row - 1];
     for (size_t i = 0; i < s->gmf; i++) logit += w[s->out_gmf + i] * x[i] * y[i];
-    for (size_t l = 0; l < s->layers; l++) {
-        if (!l) plain_first(p, x, y, h[0]);
-        for (size_t o = 0; o < s->width[l]; o++) {
-            if (l) h[l][o] = w[s->layer_bias[l] + o];
-            for (size_t i = 0; l && i < s->width[l - 1]; i++)
-                h[l][o] += h[l - 1][i] * w[s->layer[l] + i * s->width[l] + o];
-        }
-        for (size_t o = 0; o < s->width[l]; o++) h[l][o] = fmax(h[l][o], 0);
-    }
+    plain_tower(p, x, y, h);
     for (size_t i = 0; s->layers && i < s->width[s->layers - 1]; i++)
-        logit += w[s->out_mlp + i] * h[s->layers - 1][i];
+        logit += w[s->out_mlp + i] * fmax(h[s->layers - 1][i], 0);
     return logit;
+}
+
+/* log(1 + e^x) */
+static inline double plain_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
+
+/* Of a like among `items`: logits [pairs], its own first, -INFINITY where a pair does not count. */
+static inline double plain_loss(magpie_ranker_loss kind, size_t items, const double *logits, size_t pairs) {
+    const double drawn = log((double)items / (double)(pairs - 1));
+    double binary = plain_softplus(-logits[0]), ranking = 0, sum = 1;
+    for (size_t j = 1; j < pairs; j++) {
+        binary += plain_softplus(logits[j]);
+        ranking += plain_softplus(logits[j] - logits[0]);
+        sum += exp(logits[j] - logits[0] + drawn);
+    }
+    return kind == MAGPIE_RANKER_BCE ? binary : kind == MAGPIE_RANKER_BPR ? ranking : log(sum);
 }
 
 #endif

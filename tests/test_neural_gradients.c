@@ -123,19 +123,6 @@ static void item_of_slot(const fixture *f, const plain *p, size_t slot, double *
     plain_item(p, kept ? item : MAGPIE_RANKER_NOBODY, f->options.content ? f->rows[item] : NULL, y);
 }
 
-static double loss_of_like(const fixture *f, size_t g, const double *logits) {
-    const neural_part *part = &f->part;
-    double loss = 0, drawn = log((double)ITEMS / (double)(part->pairs - 1)), sum = exp(logits[0]);
-    if (f->options.loss == MAGPIE_RANKER_BCE) loss = log1p(exp(-logits[0]));
-    for (size_t j = 1; j < part->pairs; j++) {
-        if (part->shared && part->liked[g * (part->pairs - 1) + j - 1]) continue;
-        if (f->options.loss == MAGPIE_RANKER_BCE) loss += log1p(exp(logits[j]));
-        if (f->options.loss == MAGPIE_RANKER_BPR) loss += log1p(exp(logits[j] - logits[0]));
-        sum += exp(logits[j] + drawn);
-    }
-    return f->options.loss == MAGPIE_RANKER_SOFTMAX ? log(sum) - logits[0] : loss;
-}
-
 static double base_logit(const fixture *f, const plain *p, size_t g, size_t j) {
     const neural_shape *s = p->shape;
     const float *x = f->part.base_user + g * s->base,
@@ -145,15 +132,16 @@ static double base_logit(const fixture *f, const plain *p, size_t g, size_t j) {
     return s->base ? p->of[NEURAL_TABLES][s->out_base] * sum : 0;
 }
 
-static double plain_loss(const fixture *f, const plain *p) {
+static double loss_of(const fixture *f, const plain *p) {
     double x[PLAIN_MAX], y[PLAIN_MAX], logits[256], loss = 0;
     for (size_t g = 0; g < LIKES; g++) {
         user_of_like(f, p, g, x);
         for (size_t j = 0; j < f->part.pairs; j++) {
             item_of_slot(f, p, neural_slot(&f->part, g, j), y);
-            logits[j] = plain_logit(p, x, y) + base_logit(f, p, g, j);
+            const bool liked = f->part.shared && j && f->part.liked[g * (f->part.pairs - 1) + j - 1];
+            logits[j] = liked ? -INFINITY : plain_logit(p, x, y) + base_logit(f, p, g, j);
         }
-        loss += loss_of_like(f, g, logits);
+        loss += plain_loss(f->options.loss, ITEMS, logits, f->part.pairs);
     }
     return loss;
 }
@@ -209,9 +197,9 @@ static void check_tensor(const fixture *f, plain *p, const plain *slopes, const 
             squares += slope * slope;
         }
         step_along(x, t, direction, DIFFERENCE);
-        want = plain_loss(f, p);
+        want = loss_of(f, p);
         step_along(x, t, direction, -2 * DIFFERENCE);
-        want = (want - plain_loss(f, p)) / (2 * DIFFERENCE) * f->options.scale;
+        want = (want - loss_of(f, p)) / (2 * DIFFERENCE) * f->options.scale;
         step_along(x, t, direction, DIFFERENCE);
         bool still = f->options.loss != MAGPIE_RANKER_BCE &&
                      (strcmp(t->name, "out.bias") == 0 || strcmp(t->name, "user.bias") == 0);
@@ -229,7 +217,7 @@ static void check(const setting *setting, magpie_ranker_loss loss, random_state 
     make(&f, setting, loss, r);
     neural_run_part(f.net, &f.options, &f.part, &f.scratch);
     plain p = plain_copy(f.net), slopes = slopes_of(&f);
-    double want = plain_loss(&f, &p);
+    double want = loss_of(&f, &p);
     if (!(fabs(f.part.loss - want) <= 2e-6 * want))
         fail_msg("%s, loss %d: %.9g instead of %.9g", magpie_ranker_kind_name(setting->kind), (int)loss,
                  f.part.loss, want);

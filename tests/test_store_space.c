@@ -1,5 +1,6 @@
 /* test_store_space.c - the two ways of running out: of map, which grows, and of disk, which is an error that
- * leaves the store as it was and the same commit possible later. */
+ * leaves the store as it was and the same commit possible later. And what of the map is held in memory. */
+#include "store.h"
 #include "test_index.h"
 
 #include <signal.h>
@@ -152,6 +153,56 @@ static void a_full_disk_is_no_space(void **state) {
     remove_folder(folder);
 }
 
+static size_t mapped_kilobytes(void) {
+    char line[256];
+    size_t kilobytes = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (!kilobytes && fgets(line, sizeof line, file)) sscanf(line, "RssFile: %zu", &kilobytes);
+    fclose(file);
+    return kilobytes;
+}
+
+static void read_all(magpie_snapshot *snapshot, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char id[32];
+        magpie_item item;
+        const float *vector;
+        snprintf(id, sizeof id, "item %zu", i);
+        assert_ok(magpie_snapshot_get(snapshot, string_of(id), &item));
+        assert_ok(magpie_snapshot_vector(snapshot, MAGPIE_SPACE_FUSED, item.row, &vector));
+        random_state r = {i};
+        float expected[D];
+        random_vector(&r, D, expected);
+        assert_memory_equal(vector, expected, sizeof expected);
+    }
+}
+
+/* What was read counts as the process's until it is let go, and can be read again by those who hold a snapshot. */
+static void the_map_is_let_go(void **state) {
+    enum { MANY = 8 * ITEMS, MOST = 1 << 20 };
+    (void)state;
+    char *folder = make_folder();
+    magpie_store *store = open_store(folder);
+    magpie_snapshot *snapshot;
+    bind_space(store, MAGPIE_SPACE_FUSED, D);
+    assert_ok(commit_items(store, 0, MANY));
+    assert_ok(magpie_snapshot_open(store, &snapshot));
+    magpie_environment_trim(&store->environment, 0);
+    const size_t least = mapped_kilobytes();
+    read_all(snapshot, MANY);
+    const size_t most = mapped_kilobytes();
+    assert_true(most > least + 4096);
+    magpie_environment_trim(&store->environment, (size_t)1 << 30); /* not so much */
+    assert_true(mapped_kilobytes() >= most);
+    magpie_environment_trim(&store->environment, MOST);
+    assert_true(mapped_kilobytes() < least + 1024);
+    read_all(snapshot, MANY);
+    magpie_snapshot_close(snapshot);
+    magpie_store_close(store);
+    remove_folder(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_map_grows),
@@ -159,6 +210,7 @@ int main(void) {
         cmocka_unit_test(a_snapshot_of_ones_own_is_no_hindrance),
         cmocka_unit_test(a_limit_on_files_is_no_space),
         cmocka_unit_test(a_full_disk_is_no_space),
+        cmocka_unit_test(the_map_is_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,12 @@ const char *gpu_symbols(void *handle, const gpu_symbol *symbols, size_t count) {
 
 /* ---- arenas ---- */
 
-enum { ARENA_BLOCK = 16 << 20 /* bytes; what is larger has a block of its own */ };
+/* What is larger has a block of its own; so has all where MAGPIE_GPU_BLOCK=0, for memory checkers: they know where
+ * blocks end, not where parts do. */
+static size_t block_bytes(void) {
+    const char *given = getenv("MAGPIE_GPU_BLOCK");
+    return given ? strtoul(given, NULL, 10) : (size_t)16 << 20;
+}
 
 /* The last block with room for `bytes`, else a new one. */
 static magpie_status find_block(gpu_arena *arena, size_t bytes, struct gpu_arena_block **out) {
@@ -52,7 +57,8 @@ static magpie_status find_block(gpu_arena *arena, size_t bytes, struct gpu_arena
     if (status != MAGPIE_OK) return status;
     last = &arena->blocks[arena->count];
     *last = (struct gpu_arena_block){0};
-    status = driver->block_create(arena->device, bytes > ARENA_BLOCK ? bytes : ARENA_BLOCK, &last->block);
+    const size_t least = block_bytes();
+    status = driver->block_create(arena->device, bytes > least ? bytes : least, &last->block);
     if (status == MAGPIE_OK) arena->count++;
     *out = last;
     return status;

@@ -41,6 +41,7 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
 #define GPU_KERNELS(K)                                                                                       \
     K(add_norm, norm, 128)                                                                                   \
     K(embed, norm, 128)                                                                                      \
+    K(unit_rows, norm, 128)                                                                                  \
     K(attention, attention, 64)                                                                              \
     K(rows_load, rows, 128)                                                                                  \
     K(gather, rows, 128)                                                                                     \

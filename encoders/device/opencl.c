@@ -2,7 +2,8 @@
  *
  * OpenCL 1.2 is enough. A program is one file of encoders/kernels/ for one device and precision; it is compiled when
  * the first of its kernels is launched, and its binary is kept as magpie/kernels/HASH under the user's cache folder,
- * the hash being of device, driver, options and source: none of them can change and find an old one. */
+ * the hash being of device, driver, options and source: none of them can change and find an old one. Before the binary
+ * stands its checksum: PoCL aborts on one that is cut off, at every start, so what is damaged is made anew. */
 #include "gpu.h"
 
 #include <dlfcn.h>
@@ -365,7 +366,7 @@ static void add_source(recipe *r, size_t i, const char *name) {
 }
 
 static recipe make_recipe(const gpu *g, const char *file, unsigned head) {
-    recipe r = {.hash = 1};
+    recipe r = {.hash = 2}; /* the layout of what is cached: another one has other names */
     char name[64], device[256], version[128], driver[64];
     snprintf(r.options, sizeof r.options, "-cl-std=CL1.2 -DSTREAM_BITS=%u -DHEAD=%u",
              gpu_stream_bits(g->base.precision), head);
@@ -404,15 +405,33 @@ static char *cache_path(const recipe *r) {
     return path.data;
 }
 
+enum { CHECKSUM = sizeof(XXH64_hash_t), CACHED_MAX = 1 << 28 /* bytes */ };
+
+static XXH64_hash_t checksum_of(const recipe *r, const char *binary, size_t size) {
+    return XXH3_64bits_withSeed(binary, size, r->hash);
+}
+
+static bool is_sound(const recipe *r, const char *file, size_t size) {
+    XXH64_hash_t checksum;
+    if (size <= CHECKSUM) return false;
+    memcpy(&checksum, file, CHECKSUM);
+    return checksum == checksum_of(r, file + CHECKSUM, size - CHECKSUM);
+}
+
 /* What the cache has; false: nothing that this device takes. */
 static bool load_binary(const gpu *g, const recipe *r, const char *path, cl_program *out) {
-    magpie_map map;
+    char *file;
+    size_t size;
     cl_int code, fine;
-    if (!magpie_path_exists(path) || magpie_map_open(path, &map) != MAGPIE_OK) return false;
-    const unsigned char *bytes = (const unsigned char *)map.data;
-    const size_t size = map.size;
-    *out = size ? cl.clCreateProgramWithBinary(g->context, 1, &g->device, &size, &bytes, &fine, &code) : NULL;
-    magpie_map_close(&map);
+    if (!magpie_path_exists(path) || magpie_file_read(path, CACHED_MAX, &file, &size) != MAGPIE_OK)
+        return false;
+    const unsigned char *binary = (const unsigned char *)file + CHECKSUM;
+    *out = NULL;
+    if (is_sound(r, file, size)) {
+        size -= CHECKSUM;
+        *out = cl.clCreateProgramWithBinary(g->context, 1, &g->device, &size, &binary, &fine, &code);
+    }
+    free(file);
     if (!*out) return false;
     if (code == CL_SUCCESS && cl.clBuildProgram(*out, 1, &g->device, r->options, NULL, NULL) == CL_SUCCESS)
         return true;
@@ -421,19 +440,21 @@ static bool load_binary(const gpu *g, const recipe *r, const char *path, cl_prog
 }
 
 /* A cache that cannot be written is none: the program is there. */
-static void save_binary(cl_program program, const char *path) {
+static void save_binary(cl_program program, const recipe *r, const char *path) {
     size_t size = 0;
     if (cl.clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS ||
         !size)
         return;
-    magpie_text binary = {.data = magpie_alloc(size, 1), .size = size, .capacity = size};
-    if (!binary.data) return;
-    unsigned char *bytes = (unsigned char *)binary.data;
-    if (cl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof bytes, &bytes, NULL) == CL_SUCCESS) {
-        magpie_status ignored = magpie_atomic_write(path, &binary);
+    magpie_text file = {.size = CHECKSUM + size, .capacity = CHECKSUM + size};
+    if (!(file.data = magpie_alloc(file.size, 1))) return;
+    unsigned char *binary = (unsigned char *)file.data + CHECKSUM;
+    if (cl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
+        const XXH64_hash_t checksum = checksum_of(r, file.data + CHECKSUM, size);
+        memcpy(file.data, &checksum, CHECKSUM);
+        magpie_status ignored = magpie_atomic_write(path, &file);
         (void)ignored;
     }
-    magpie_text_free(&binary);
+    magpie_text_free(&file);
 }
 
 static magpie_status compile(const gpu *g, const recipe *r, const char *file, cl_program *out) {
@@ -457,7 +478,7 @@ static magpie_status make_program(const gpu *g, const char *file, unsigned head,
     magpie_status status = MAGPIE_OK;
     if (!path || !load_binary(g, &r, path, out)) {
         status = compile(g, &r, file, out);
-        if (status == MAGPIE_OK && path) save_binary(*out, path);
+        if (status == MAGPIE_OK && path) save_binary(*out, &r, path);
     }
     free(path);
     return status;

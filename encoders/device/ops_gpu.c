@@ -420,6 +420,18 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
                                : status;
 }
 
+static magpie_status unit_rows(ops_lane *lane, const ops_tensor *x, const ops_tensor *residual, size_t rows,
+                               float *out) {
+    const size_t bytes = rows * x->columns * sizeof *out;
+    magpie_status status = ops_gpu_room(lane, &lane->result, bytes);
+    if (status == MAGPIE_OK)
+        status = OPS_GPU_RUN(lane, GPU_unit_rows, 0, rows, 1, 1, at(x),
+                             residual ? at(residual) : gpu_at((gpu_buffer){0}), gpu_at(lane->result),
+                             gpu_uint(x->columns), gpu_uint(residual != NULL));
+    return status == MAGPIE_OK ? lane->device->driver->read(lane->queue, lane->result, 0, out, bytes)
+                               : status;
+}
+
 #define OPS_GPU(the_driver)                                                                                  \
     {                                                                                                        \
         .driver = the_driver, .device_create = device_create, .device_free = device_free,                    \
@@ -428,10 +440,11 @@ static magpie_status pool(ops_lane *lane, const ops_tensor *x, const size_t *sta
         .lane_free = lane_free, .tensor_create = tensor_create, .conv_create = ops_gpu_conv_create,          \
         .conv_free = ops_gpu_conv_free, .map_create = ops_gpu_map_create, .rows_load = rows_load,            \
         .embed = embed, .linear = linear, .add_norm = add_norm, .attention = attention, .gather = gather,    \
-        .pool = pool, .image_load = ops_gpu_image_load, .pictures_load = ops_gpu_pictures_load,              \
-        .map_load = ops_gpu_map_load, .conv = ops_gpu_conv, .max_pool = ops_gpu_max_pool,                    \
-        .average_pool = ops_gpu_average_pool, .global_pool = ops_gpu_global_pool,                            \
-        .map_rows = ops_gpu_map_rows, .map_read = ops_gpu_map_read, .map_largest = ops_gpu_map_largest,      \
+        .pool = pool, .unit_rows = unit_rows, .image_load = ops_gpu_image_load,                              \
+        .pictures_load = ops_gpu_pictures_load, .map_load = ops_gpu_map_load, .conv = ops_gpu_conv,          \
+        .max_pool = ops_gpu_max_pool, .average_pool = ops_gpu_average_pool,                                  \
+        .global_pool = ops_gpu_global_pool, .map_rows = ops_gpu_map_rows, .map_read = ops_gpu_map_read,      \
+        .map_largest = ops_gpu_map_largest,                                                                  \
     }
 
 const ops_table ops_opencl = OPS_GPU(&gpu_opencl);

@@ -1,4 +1,4 @@
-/* norm.cl - layer norm with what comes before it. A group a row.
+/* norm.cl - layer norm, or division by the length, with what comes before it. A group a row.
  *
  * y = gamma (x - mean) / sqrt(variance + epsilon) + beta (Ba et al. 2016, eq. 4), the variance around the mean that
  * was found first. Bytes: add_norm reads x and residual and writes x and y; a thread keeps to its own columns, so what
@@ -50,4 +50,21 @@ KERNEL(embed, 128)
         sum += value;
     }
     if (has_norm) normalise(sums, at, columns, gamma, beta, epsilon, y, at, y_is_sum, sum, scratch);
+}
+
+/* out = (x + residual) / |x + residual|, the length 1e-12 at least (torch.nn.functional.normalize). `has_residual` 0: it
+ * is not looked at. All f32. Bytes: each once, and what a thread has itself written again; flops: 4 an element. */
+KERNEL(unit_rows, 128)
+(GLOBAL const float *x, GLOBAL const float *residual, GLOBAL float *out, uint columns, uint has_residual) {
+    LOCAL float scratch[NORM_THREADS];
+    const size_t at = (size_t)GROUP(0) * columns;
+    float squares = 0;
+    EACH(c, columns, NORM_THREADS) {
+        float value = x[at + c];
+        if (has_residual) value += residual[at + c];
+        out[at + c] = value;
+        squares += value * value;
+    }
+    const float length = fmax(sqrt(group_sum(scratch, NORM_THREADS, squares)), 1e-12f);
+    EACH(c, columns, NORM_THREADS) out[at + c] /= length;
 }
