@@ -234,6 +234,9 @@ static magpie_status add_file(file_work *w, magpie_pending_item *item) {
     if (!path) return MAGPIE_E_NO_MEMORY;
     magpie_status status = magpie_media_check(path);
     if (status != MAGPIE_OK) {
+        /* when its line was read it may have been there: it is to be tried again once it is back */
+        item->line.item.encoded_hash[w->medium->space] =
+            magpie_medium_hash(w->medium, path, magpie_medium_reference(w->medium, &item->line.item));
         if (!is_no_fault_of_a_file(status)) status = refuse_file(w, item, path, false, magpie_error());
         free(path);
         return status;

@@ -93,7 +93,9 @@ class Bad(Case):
                               cwd=self.folder, env={**os.environ, **NO_MODELS}) as process:
             process.stdin.write("".join(lines[:4 * COMMIT]))
             process.stdin.flush()
-            first = process.stdout.readline()
+            first = ""
+            while not first.endswith("\n"):  # readline would take more, which communicate then does not see
+                first += os.read(process.stdout.fileno(), 1).decode()
             os.rename(self.path_of("media"), self.path_of("gone"))
             out, err = process.communicate("".join(lines[4 * COMMIT:]))
         self.assertEqual(process.returncode, 3, err)

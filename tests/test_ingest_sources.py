@@ -267,7 +267,7 @@ class Sources(Case):
                  "others": [self.write("media/first.csv", as_table(self.items[:half])), self.path("second.tar")]}
         for name, files in kinds.items():
             with self.subTest(name):
-                # standard output is closed behind the acknowledged id of an item of the second file
+                # killed behind the acknowledged id of an item of the second file
                 store = self.path(name + "-stopped.store")
                 process = subprocess.Popen([os.environ["MAGPIE_BINARY"], "ingest", *files, "--store", store, "--commit",
                                             "3", "--acknowledge", *self.models], stdout=subprocess.PIPE,
@@ -290,8 +290,8 @@ class Sources(Case):
                 self.assertEqual(near, self.expected[1])
 
     def test_bad_records(self):
-        table = self.write("bad.csv", b'id,text,n\na,"two\nlines",1.5\nb,too,many,cells\n,no id,1\nc,\xff\xfe,1\nd,"open' +
-                           b" \n" * 700_000 + b'"\ne,fine,1e999\nf,last,"does not end\n')
+        table = self.write("bad.csv", b'id,text,n\na,"two\nlines",1.5\nb,too,many,cells\n,no id,1\nc,\xff\xfe,1\n'
+                           b'd,"open' + b" \n" * 700_000 + b'"\ne,fine,1e999\nf,last,"does not end\n')
         lines = self.write("bad.jsonl", as_lines([{"id": "a", "text": "another"}]))
         report = run_json("ingest", table, lines, "--store", self.path("bad.store"), *self.models, expected=3)
         self.assertEqual((report["committed"], report["rejected"]), (2, 6), report)
