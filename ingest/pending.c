@@ -336,7 +336,7 @@ magpie_status magpie_pending_give(magpie_pending *pending, const magpie_line_vec
         if (!given->values[s] || !is_wanted(item, s)) continue;
         status = reserve(pending, s, 1, &out);
         if (status != MAGPIE_OK) break;
-        memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out);
+        if (out) memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out); /* NULL: a dry run */
         note_made(item, s, pending->vectors[s].used++);
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)
