@@ -89,9 +89,10 @@ static magpie_status take_item(encoding *e, const magpie_entry *entry, magpie_ca
         magpie_string reference = magpie_medium_reference(medium, item);
         if (!reference.size || !medium->encoder) continue;
         plan.state[medium->space] = MAGPIE_VECTOR_WANTED;
-        /* of what is no file, the hash is written; else it is not 0, which would say: try it again */
-        item->encoded_hash[medium->space] =
-            magpie_catalogue_is_archived(reference) ? magpie_member_hash(medium, &members[m]) : 1;
+        /* of what is no file, or not there, the hash is written: so that it is tried where it is */
+        item->encoded_hash[medium->space] = magpie_catalogue_is_archived(reference)
+                                                ? magpie_member_hash(medium, &members[m])
+                                                : MAGPIE_HASH_OF_FILE;
     }
     return magpie_pending_add(&e->pending, parsed, &entry->line, &origin, &plan);
 }

@@ -326,7 +326,8 @@ static void append_hashes(const magpie_item *item, const magpie_medium media[MAG
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA; m++) {
         const uint64_t *hash = &item->encoded_hash[media[m].space];
-        const bool again = !*hash && magpie_problem_line(item->problems, &media[m]).size;
+        const bool again =
+            *hash != MAGPIE_HASH_OF_FILE && magpie_problem_line(item->problems, &media[m]).size;
         if (!all && !again && !magpie_catalogue_is_archived(magpie_medium_reference(&media[m], item)))
             continue;
         magpie_text_printf(out, "%s", before);

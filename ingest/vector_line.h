@@ -5,6 +5,9 @@
 
 #include "catalogue.h"
 
+/* In place of a file's hash, where it is that of the file as whoever reads the line finds it. */
+enum { MAGPIE_HASH_OF_FILE = 1 };
+
 typedef struct magpie_line_vectors {    /* all zero is a valid empty one */
     float *values[MAGPIE_SPACES];       /* [dimension of the space]; NULL: none */
     const char *refused[MAGPIE_SPACES]; /* why there is none; NULL: nothing is wrong */

@@ -269,6 +269,13 @@ class Vectors(Case):
         self.assertEqual((later["encoded"], later["updated"]), (2, 1))
         self.assertEqual(sorted(self.export(store).splitlines()), sorted(self.expected.splitlines()))
 
+    def test_media_that_only_the_loader_has(self):
+        _, lines, _ = run("encode", "--items", self.catalogue, "--media-root", "/nowhere", *self.models)
+        store, done = self.importing("mounted", lines)
+        self.assertEqual(done["pictures"]["encoded"] + done["sounds"]["encoded"], 0)
+        run_json("ingest", self.catalogue, "--store", store, *self.models, *self.fusion, expected=3)
+        self.assertEqual(sorted(self.export(store).splitlines()), sorted(self.expected.splitlines()))
+
     def test_exported_and_imported(self):
         store, done = self.importing("exported", self.expected, expected=3)
         self.assertEqual(done["rejected"], 0)
