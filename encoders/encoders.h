@@ -103,7 +103,7 @@ typedef struct magpie_encoder_options {
     bool full_decode; /* JPEGs at their full size before resizing, so that pixels equal Pillow's; without it
                            large ones are decoded at 1/2, 1/4 or 1/8 while that is no smaller than wanted */
     /* Bytes that the pixels of a picture may take once it is decoded (and turned); 0: the limits below alone. One that
-     * would take more is MAGPIE_E_TOO_LARGE. A thread decodes one picture at a time. */
+     * would take more is MAGPIE_E_NO_SPACE: another run may have room. A thread decodes one picture at a time. */
     size_t picture_bytes;
     double audio_seconds; /* of a sound, that are heard; 0: MAGPIE_AUDIO_SECONDS; INFINITY: all */
     /* Put in front of every query and of every passage, as some models were trained ("query: ", "passage: ").

@@ -44,7 +44,7 @@ static void release(image_memory *memory) {
 
 magpie_status image_memory_reserve(image_memory *memory, size_t size) {
     if (memory->most && size > memory->most)
-        return magpie_fail(MAGPIE_E_TOO_LARGE, "its pixels take %.1f MB, and %.1f MB are allowed",
+        return magpie_fail(MAGPIE_E_NO_SPACE, "its pixels take %.1f MB, and %.1f MB are allowed",
                            (double)size / 1e6, (double)memory->most / 1e6);
     if (size <= memory->capacity && (memory->capacity <= KEPT_MAX || size > KEPT_MAX)) return MAGPIE_OK;
     release(memory);

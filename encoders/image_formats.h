@@ -14,7 +14,7 @@ typedef struct image_memory {
     size_t most; /* bytes that it may be given; 0: no limit */
 } image_memory;
 
-/* At least `size` bytes; what was in it is lost. MAGPIE_E_TOO_LARGE over the limit. */
+/* At least `size` bytes; what was in it is lost. MAGPIE_E_NO_SPACE over the limit. */
 MAGPIE_CHECK_RESULT magpie_status image_memory_reserve(image_memory *memory, size_t size);
 
 /* A picture as its file stores it. */

@@ -263,6 +263,11 @@ static magpie_status fill_files(file_work *w, size_t *next) {
     return status;
 }
 
+/* What was wrong is not in the file: it could not be read, or what it takes was not allowed (picture_bytes). */
+static bool may_be_fine_later(magpie_status status) {
+    return status == MAGPIE_E_IO || status == MAGPIE_E_NO_SPACE;
+}
+
 static magpie_status encode_file_block(file_work *w) {
     const magpie_medium *medium = w->medium;
     float *out;
@@ -278,7 +283,7 @@ static magpie_status encode_file_block(file_work *w) {
                                  w->paths[i] ? w->paths[i] : w->items[i]->catalogue, outcome->reason);
         else
             status =
-                refuse_file(w, w->items[i], w->paths[i], outcome->status == MAGPIE_E_IO, outcome->reason);
+                refuse_file(w, w->items[i], w->paths[i], may_be_fine_later(outcome->status), outcome->reason);
     }
     return status;
 }
@@ -331,7 +336,7 @@ magpie_status magpie_pending_give(magpie_pending *pending, const magpie_line_vec
         if (!given->values[s] || !is_wanted(item, s)) continue;
         status = reserve(pending, s, 1, &out);
         if (status != MAGPIE_OK) break;
-        memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out);
+        if (out) memcpy(out, given->values[s], pending->dimensions[s] * sizeof *out); /* NULL: a dry run */
         note_made(item, s, pending->vectors[s].used++);
     }
     for (unsigned m = 0; m < MAGPIE_MEDIA && status == MAGPIE_OK; m++)

@@ -4,11 +4,14 @@
 #include "ingest_into.h"
 #include "ingest_report.h"
 #include "interrupt.h"
+#include "memory.h"
 #include "operands.h"
 #include "output.h"
+#include "scratch.h"
 #include "storage.h"
 #include "terminal.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +23,7 @@ static struct {
     size_t commit_items;
     magpie_catalogue_format format;
     const char *map;
-    bool acknowledge, wait, delete_missing;
+    bool acknowledge, wait, delete_missing, dry_run;
     const char *labels[LABELS_MOST]; /* [label_count] */
     size_t label_count;
     double labels_least;
@@ -66,6 +69,7 @@ static magpie_status update_indexes(magpie_store *store, double *seconds) {
 static exit_code print_report(const magpie_ingest_progress *p, const char *rejects, double index_seconds) {
     magpie_text out = {0};
     exit_code code = EXIT_FINE;
+    if (given.dry_run && !output_json) magpie_text_printf(&out, "nothing is written; this would be done:\n");
     ingest_report_append(&out, p, rejects, index_seconds);
     if (given.acknowledge && !output_json) /* standard output is for ids */
         fputs(out.data ? out.data : "", stderr);
@@ -91,6 +95,7 @@ static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoder
     options.note = note.data;
     options.wait = given.wait;
     options.delete_missing = given.delete_missing;
+    options.dry_run = given.dry_run;
     options.progress = show_progress;
     options.acknowledge = given.acknowledge ? acknowledge : NULL;
     options.context = &r;
@@ -101,7 +106,7 @@ static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoder
     magpie_text_free(&r.line);
     magpie_text_free(&note);
     terminal_clear_progress();
-    if (status == MAGPIE_OK) status = update_indexes(store, &index_seconds);
+    if (status == MAGPIE_OK && !given.dry_run) status = update_indexes(store, &index_seconds);
     if (status == MAGPIE_OK) return print_report(&done, rejects, index_seconds);
     if (status == MAGPIE_E_CANCELLED && ferror(stdout))
         status = magpie_fail(MAGPIE_E_IO, "cannot write standard output, and so stopped");
@@ -124,14 +129,35 @@ static magpie_status open_labels(magpie_labels *out[LABELS_MOST]) {
     return status;
 }
 
+/* For a dry run: to be read, or, where there is none, an empty one in a folder of its own, *without, to be removed. */
+static magpie_status open_to_try(magpie_store **store, char **without) {
+    const char *folder = getenv("TMPDIR");
+    char *data = magpie_path_join(storage_directory(), "data.mdb");
+    if (!data) return MAGPIE_E_NO_MEMORY;
+    const bool is_there = magpie_path_exists(data);
+    free(data);
+    if (is_there) return storage_open(STORAGE_READ, store);
+    *without = magpie_path_join(folder && *folder ? folder : "/tmp", "magpie-dry-run-XXXXXX");
+    if (!*without) return MAGPIE_E_NO_MEMORY;
+    if (!mkdtemp(*without)) return magpie_fail_errno(errno, "cannot make the folder %s", *without);
+    return magpie_store_open(*without, &(magpie_store_options){.create = true}, store);
+}
+
+static magpie_status remove_tried(char *without) {
+    magpie_status status = without ? scratch_remove_folder(without) : MAGPIE_OK;
+    free(without);
+    return status;
+}
+
 /* Heads that do not fit leave no empty store behind either. */
 static magpie_status open_store(const model_folders *folders, const model_encoder *encoders,
-                                magpie_store **store, magpie_fusion **fusion) {
+                                magpie_store **store, char **without, magpie_fusion **fusion) {
     heads_store spaces = {0};
     magpie_status status = heads_open(folders, encoders, &spaces, true, fusion);
     magpie_fusion_close(*fusion);
     *fusion = NULL;
-    if (status == MAGPIE_OK) status = storage_open(STORAGE_CREATE, store);
+    if (status == MAGPIE_OK)
+        status = given.dry_run ? open_to_try(store, without) : storage_open(STORAGE_CREATE, store);
     if (status == MAGPIE_OK) status = heads_read_store(*store, &spaces);
     return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
 }
@@ -140,16 +166,19 @@ exit_code ingest_into(const ingest_source *source) {
     magpie_store *store = NULL;
     magpie_fusion *fusion = NULL;
     magpie_labels *labels[LABELS_MOST] = {0};
+    char *without = NULL;
     char *own_rejects = given.rejects ? NULL : magpie_path_join(storage_directory(), "rejects.jsonl");
-    const char *rejects = given.rejects ? given.rejects : own_rejects;
-    magpie_status status = rejects ? open_labels(labels) : MAGPIE_E_NO_MEMORY;
-    if (status == MAGPIE_OK) status = open_store(source->folders, source->encoders, &store, &fusion);
+    const char *rejects = given.rejects || given.dry_run ? given.rejects : own_rejects;
+    magpie_status status = given.rejects || own_rejects ? open_labels(labels) : MAGPIE_E_NO_MEMORY;
+    if (status == MAGPIE_OK)
+        status = open_store(source->folders, source->encoders, &store, &without, &fusion);
     const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
                                              source->encoders[SENSE_IMAGE].image,
                                              source->encoders[SENSE_AUDIO].audio, fusion};
     exit_code code =
         status == MAGPIE_OK ? fill(store, &encoders, labels, source->catalogues, rejects) : print_failure();
     magpie_store_close(store);
+    if (remove_tried(without) != MAGPIE_OK && code == EXIT_FINE) code = print_failure();
     magpie_fusion_close(fusion);
     for (size_t i = 0; i < given.label_count; i++) magpie_labels_close(labels[i]);
     free(own_rejects);
@@ -161,13 +190,16 @@ static exit_code run_ingest(char **words, int count) {
     model_folders folders;
     model_encoder opened[SENSES] = {0};
     magpie_status status = operands_expand(words, count, &files);
-    const magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
-                                              .catalogue_count = files.count,
-                                              .format = given.format,
-                                              .map = given.map};
+    size_t picture_bytes = 0;
+    magpie_ingest_options catalogues = {.catalogues = (const char *const *)files.paths,
+                                        .catalogue_count = files.count,
+                                        .format = given.format,
+                                        .map = given.map};
     /* before anything is made: a misspelt name should leave no empty store behind */
     if (status == MAGPIE_OK) status = magpie_ingest_check(&catalogues);
     if (status == MAGPIE_OK) status = model_find(&folders);
+    if (status == MAGPIE_OK) status = memory_divide(&folders, &catalogues.batch_bytes, &picture_bytes);
+    model_limit_pictures(picture_bytes);
     if (status == MAGPIE_OK) status = open_encoders(&folders, opened);
     exit_code code =
         status == MAGPIE_OK ? ingest_into(&(ingest_source){&catalogues, &folders, opened}) : print_failure();
@@ -243,6 +275,10 @@ const option_row ingest_options[] = {
     {.name = "delete-missing",
      .flag = &given.delete_missing,
      .help = "delete what is in the store and on no line of the catalogue"},
+    {.name = "dry-run",
+     .flag = &given.dry_run,
+     .help =
+         "read and decode all, say what would be done, and write nothing (but --rejects, where it is given)"},
     {.name = "wait",
      .flag = &given.wait,
      .help = "wait while another job fills the store, instead of failing"},
@@ -251,17 +287,10 @@ const option_row ingest_options[] = {
      .help = "print each id once it is durable; with --json as {\"id\": ...} lines before the report"},
     {0}};
 
-static const option_row *const tables[] = {storage_options,
-                                           model_options,
-                                           heads_weight_options,
-                                           audio_seconds_options,
-                                           passage_prefix_options,
-                                           own_options,
-                                           ingest_options,
-                                           ingest_report_options,
-                                           json_options,
-                                           build_options,
-                                           NULL};
+static const option_row *const tables[] = {
+    storage_options,        model_options, heads_weight_options, audio_seconds_options,
+    passage_prefix_options, own_options,   ingest_options,       memory_options,
+    ingest_report_options,  json_options,  build_options,        NULL};
 
 const command ingest_command = {
     .name = "ingest",

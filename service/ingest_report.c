@@ -105,7 +105,7 @@ static void append_json(magpie_text *out, const magpie_ingest_progress *p, const
     else
         magpie_text_printf(out, "null");
     magpie_text_printf(out, ", \"rejects\": ");
-    if (ingest_report_has_rejects(p))
+    if (ingest_report_has_rejects(p) && rejects)
         magpie_text_json_string(out, rejects, strlen(rejects));
     else
         magpie_text_printf(out, "null");
@@ -138,8 +138,9 @@ static void append_stages(magpie_text *out, const magpie_ingest_progress *p, dou
 static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, const char *rejects,
                              double index_seconds) {
     if (p->resumed_at) magpie_text_printf(out, "went on after line %zu\n", p->resumed_at);
-    magpie_text_printf(out, "job %s: %zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected",
-                       p->job, p->lines, p->encoded, p->updated, p->unchanged, p->rejected);
+    if (*p->job) magpie_text_printf(out, "job %s: ", p->job);
+    magpie_text_printf(out, "%zu lines: %zu encoded, %zu updated, %zu unchanged, %zu rejected", p->lines,
+                       p->encoded, p->updated, p->unchanged, p->rejected);
     if (p->deleted) magpie_text_printf(out, ", %zu deleted", p->deleted);
     magpie_text_append(out, "\n", 1);
     if (p->not_deleted) magpie_text_printf(out, "nothing was deleted: %s\n", p->not_deleted);
@@ -148,7 +149,7 @@ static void append_sentences(magpie_text *out, const magpie_ingest_progress *p, 
     if (p->passed_over)
         magpie_text_printf(out, "%zu files of other kinds were passed over\n", p->passed_over);
     append_stages(out, p, index_seconds);
-    if (ingest_report_has_rejects(p))
+    if (ingest_report_has_rejects(p) && rejects)
         magpie_text_printf(out, "what was rejected or refused, and why, is in %s\n", rejects);
 }
 

@@ -19,7 +19,7 @@ extern const option_row ingest_report_options[]; /* --progress */
 
 /* A line on a terminal, or lines of JSON on standard error, as --progress says. */
 void ingest_report_progress(ingest_pace *pace, const magpie_ingest_progress *progress);
-/* Appends the summary, as JSON or in sentences. `rejects`: the file that they are in. */
+/* Appends the summary, as JSON or in sentences. `rejects`: the file that they are in; NULL: none. */
 void ingest_report_append(magpie_text *out, const magpie_ingest_progress *progress, const char *rejects,
                           double index_seconds);
 /* Whether there is something in the file of rejects. */

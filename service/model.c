@@ -211,6 +211,10 @@ static void describe(model_encoder *encoder, const char *name, const char *finge
     encoder->threads = threads;
 }
 
+unsigned model_threads(void) { return threads ? (unsigned)threads : magpie_cpu_count(); }
+
+void model_limit_pictures(size_t bytes) { encoder_options.picture_bytes = bytes; }
+
 magpie_status model_open(const char *folder, model_sense sense, bool defer_weights, model_encoder *out) {
     magpie_encoder_options options = encoder_options;
     magpie_status status;

@@ -55,6 +55,10 @@ typedef struct model_encoder {
     unsigned threads;
 } model_encoder;
 
+/* How many threads encode, as the options say. */
+unsigned model_threads(void);
+/* What the pixels of a picture may take, for encoders that are opened from now on (encoders.h: picture_bytes). */
+void model_limit_pictures(size_t bytes);
 /* As the options say. */
 MAGPIE_CHECK_RESULT magpie_status model_open(const char *folder, model_sense sense, bool defer_weights,
                                              model_encoder *out);

@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill"))
-from sample import NO_MODELS, binary, item, run, run_json, write_catalogue, write_model, write_picture  # noqa: E402
+from sample import NO_MODELS, binary, item, run, run_json, write_catalogue, write_model, write_picture, write_png  # noqa: E402
 
 ITEMS = 40
 
@@ -171,6 +171,37 @@ class JobsTest(unittest.TestCase):
             self.assertEqual(report["deleted"], 0)
             self.assertTrue(report["not_deleted"])
         self.assertEqual(run_json("check", "--store", self.store)["problems"], [])
+
+    def test_a_dry_run_writes_nothing(self):
+        """It says of a store that is not there, and of one that is, what the job does afterwards."""
+        broken = os.path.join(self.folder.name, "broken.png")
+        with open(broken, "w", encoding="utf-8") as file:
+            file.write("no picture")
+        more = json.dumps(item(0) | {"id": "broken", "image": broken}) + "\n{bad\n"
+        for catalogue in self.write("half.jsonl", range(ITEMS // 2), more), self.write("all.jsonl", range(5, ITEMS), more):
+            before = sorted(os.listdir(self.store)) if os.path.exists(self.store) else None
+            rejects = os.path.join(self.home.name, "rejects")
+            told = self.ingest(catalogue, "--delete-missing", "--dry-run", "--rejects", rejects, expected=3)
+            self.assertEqual(sorted(os.listdir(self.store)) if os.path.exists(self.store) else None, before)
+            with open(rejects, encoding="utf-8") as file:
+                self.assertEqual(len(file.readlines()), 2)
+            done = self.ingest(catalogue, "--delete-missing", expected=3)
+            for key in "lines", "encoded", "updated", "unchanged", "rejected", "pictures", "deleted", "not_deleted":
+                self.assertEqual(told[key], done[key], key)
+        self.assertEqual([job["state"] for job in self.jobs()], ["done", "done"])
+
+    def test_memory_is_divided(self):
+        code, _, err = run(*self.arguments(self.catalogue, "--memory", "100M"))
+        self.assertEqual(code, 1)
+        self.assertIn("are the least", err)
+        large = os.path.join(self.folder.name, "large.png")
+        write_png(large, 6000, 6000, bytes(3 * 6000 * 6000))
+        path = self.write("large.jsonl", [0], json.dumps({"id": "large", "image": large}) + "\n")
+        report = self.ingest(path, "--memory", "200M", "--threads", "2", expected=3)
+        self.assertEqual(report["pictures"], {"encoded": 1, "refused": 1})
+        with open(report["rejects"], encoding="utf-8") as file:
+            self.assertRegex(file.read(), "its pixels take 108.0 MB, and .* are allowed")
+        self.assertEqual(self.ingest(path, "--memory", "1G")["pictures"], {"encoded": 1, "refused": 0})
 
     def test_progress_for_machines(self):
         code, _, err = run(*self.arguments(self.catalogue, "--progress", "json"))
