@@ -33,7 +33,7 @@ FILES = {"image": (3, "png", write_picture, "pictures"), "audio": (4, "wav", wri
 # What is waited for, and the seconds after it within which the kill comes. Texts are the first that is encoded after a
 # commit; what is read is looked up in the store before anything is encoded; deletes follow the last acknowledgement.
 STAGES = {"reading": ("catalogue", 0.1), "texts": ("commit", 0.05), "pictures": ("image", 0.002),
-          "sounds": ("audio", 0.005), "committing": ("commit", 0.001), "deleting": ("acknowledged", 0.01),
+          "sounds": ("audio", 0.005), "committing": ("commit", 0.001), "deleting": ("acknowledged", 0.002),
           "index": ("index", 0.02), "any": ("catalogue", None)}
 IN_MODIFY, IN_OPEN, IN_CREATE = 2, 0x20, 0x100
 
