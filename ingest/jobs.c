@@ -48,9 +48,8 @@ static magpie_status take_turn(int lock, bool wait) {
     char holder[64];
     if (flock(lock, LOCK_EX | LOCK_NB) == 0) return MAGPIE_OK;
     if (errno == EWOULDBLOCK && wait) {
-        while (flock(lock, LOCK_EX) != 0)
-            if (errno != EINTR) return magpie_fail_errno(errno, "cannot wait for the job before");
-        return MAGPIE_OK;
+        if (flock(lock, LOCK_EX) == 0) return MAGPIE_OK;
+        if (errno == EINTR) return magpie_fail(MAGPIE_E_CANCELLED, "stopped while another job was waited for");
     }
     if (errno != EWOULDBLOCK) return magpie_fail_errno(errno, "cannot lock ingest.lock");
     read_holder(lock, holder, sizeof holder);
