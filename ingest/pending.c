@@ -70,7 +70,8 @@ void magpie_pending_free(magpie_pending *pending) {
     magpie_pending_clear(pending);
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) free(pending->vectors[s].data);
     free(pending->items);
-    free(pending->fused);
+    free(pending->features);
+    free(pending->any);
     magpie_text_free(&pending->labelling.attributes);
     *pending = (magpie_pending){0};
 }
@@ -353,18 +354,55 @@ const float *magpie_pending_vector(const magpie_pending *pending, const magpie_p
     return pending->vectors[space].data + item->made[space] * pending->dimensions[space];
 }
 
-/* *out is valid until the next item's is made; NULL where nothing that the item has counts. */
-static magpie_status fuse(magpie_pending *pending, const float *const vectors[MAGPIE_SPACES],
-                          const float **out) {
-    const float *features[MAGPIE_MODALITIES];
-    bool any;
-    if (!pending->fused &&
-        !(pending->fused = magpie_alloc(pending->dimensions[MAGPIE_SPACE_FUSED], sizeof *pending->fused)))
-        return MAGPIE_E_NO_MEMORY;
-    for (magpie_modality m = 0; m < MAGPIE_MODALITIES; m++)
-        features[m] = vectors[magpie_space_of_modality(m)];
-    magpie_status status = magpie_fusion_fuse(pending->fusion, features, pending->fused, &any);
-    *out = any ? pending->fused : NULL;
+/* Room to fuse all that are pending; *out is where their vectors go. */
+static magpie_status reserve_fusing(magpie_pending *pending, float **out) {
+    const size_t n = pending->count, before = pending->fusing_capacity;
+    size_t capacity = before;
+    magpie_status status =
+        magpie_grow((void **)&pending->features, &capacity, n, MAGPIE_MODALITIES * sizeof *pending->features);
+    if (status != MAGPIE_OK) return status;
+    bool *any = capacity > before ? realloc(pending->any, capacity * sizeof *any) : pending->any;
+    if (!any) return magpie_fail(MAGPIE_E_NO_MEMORY, "out of memory");
+    pending->any = any;
+    pending->fusing_capacity = capacity;
+    pending->vectors[MAGPIE_SPACE_FUSED].used = 0;
+    return reserve(pending, MAGPIE_SPACE_FUSED, n, out);
+}
+
+/* What the item will have in a space but the fused one. */
+static magpie_status find_vector(const magpie_pending *pending, const magpie_pending_item *item,
+                                 magpie_snapshot *snapshot, magpie_space space, const float **out) {
+    *out = NULL;
+    if (item->plan.state[space] != MAGPIE_VECTOR_KEPT) {
+        *out = magpie_pending_vector(pending, item, space);
+        return MAGPIE_OK;
+    }
+    return item->plan.row ? magpie_snapshot_vector(snapshot, space, item->plan.row, out) : MAGPIE_OK;
+}
+
+static bool is_to_be_fused(const magpie_pending_item *item) {
+    return !item->refused && item->plan.state[MAGPIE_SPACE_FUSED] == MAGPIE_VECTOR_WANTED;
+}
+
+/* All that are wanted, together: heads are matrix products. */
+static magpie_status fuse(magpie_pending *pending, magpie_snapshot *snapshot) {
+    struct magpie_pending_vectors *made = &pending->vectors[MAGPIE_SPACE_FUSED];
+    float *out = NULL;
+    if (!pending->fusion || !pending->count) return MAGPIE_OK;
+    magpie_status status = reserve_fusing(pending, &out);
+    for (size_t i = 0; i < pending->count && status == MAGPIE_OK; i++) {
+        magpie_pending_item *item = &pending->items[i];
+        if (!is_to_be_fused(item)) continue;
+        const float **features = pending->features + made->used * MAGPIE_MODALITIES;
+        for (magpie_modality m = 0; m < MAGPIE_MODALITIES && status == MAGPIE_OK; m++)
+            status = find_vector(pending, item, snapshot, magpie_space_of_modality(m), &features[m]);
+        item->made[MAGPIE_SPACE_FUSED] = made->used++;
+    }
+    if (status == MAGPIE_OK && made->used)
+        status = magpie_fusion_fuse_many(pending->fusion, pending->features, made->used, out, pending->any);
+    for (size_t i = 0; i < pending->count && status == MAGPIE_OK; i++)
+        if (is_to_be_fused(&pending->items[i]))
+            pending->items[i].fused = pending->any[pending->items[i].made[MAGPIE_SPACE_FUSED]];
     return status;
 }
 
@@ -385,9 +423,11 @@ static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item
         vectors[s] =
             plan->state[s] == MAGPIE_VECTOR_KEPT ? stored[s] : magpie_pending_vector(pending, item, s);
     }
-    if (status == MAGPIE_OK && plan->state[MAGPIE_SPACE_FUSED] == MAGPIE_VECTOR_WANTED)
-        status = fuse(pending, vectors, &vectors[MAGPIE_SPACE_FUSED]);
     if (status != MAGPIE_OK) return status;
+    if (is_to_be_fused(item) && item->fused)
+        vectors[MAGPIE_SPACE_FUSED] =
+            pending->vectors[MAGPIE_SPACE_FUSED].data +
+            item->made[MAGPIE_SPACE_FUSED] * pending->dimensions[MAGPIE_SPACE_FUSED];
     for (unsigned s = 0; s < MAGPIE_SPACES; s++) same_row &= vectors[s] == stored[s];
     magpie_item filled = item->line.item;
     hash_fused(pending, plan, &filled);
@@ -400,11 +440,11 @@ static magpie_status put_item(magpie_pending *pending, magpie_pending_item *item
 
 magpie_status magpie_pending_put(magpie_pending *pending, magpie_snapshot *snapshot, magpie_batch *batch,
                                  const magpie_pending_hooks *hooks) {
-    for (size_t i = 0; i < pending->count; i++) {
+    magpie_status status = fuse(pending, snapshot);
+    for (size_t i = 0; i < pending->count && status == MAGPIE_OK; i++) {
         magpie_pending_item *item = &pending->items[i];
-        magpie_status status = item->refused ? MAGPIE_OK : put_item(pending, item, snapshot, batch);
+        status = item->refused ? MAGPIE_OK : put_item(pending, item, snapshot, batch);
         if (concerns_one_item(status)) status = hooks->refused(hooks->context, item, status);
-        if (status != MAGPIE_OK) return status;
     }
-    return MAGPIE_OK;
+    return status;
 }

@@ -31,6 +31,7 @@ typedef struct magpie_pending_item {
     char start[MAGPIE_REJECT_START]; /* of the line, for the rejects file */
     magpie_vector_plan plan;
     size_t made[MAGPIE_SPACES]; /* which of the vectors that were computed for this space */
+    bool fused;                 /* whether one came out of its others, where a fused one is wanted */
     char *problems;             /* owned; NULL: none came up in this run */
     bool refused;               /* found bad on its way, and reported: to be passed over */
 } magpie_pending_item;
@@ -47,7 +48,9 @@ typedef struct magpie_pending {  /* all zero but the next and `dimensions` is a 
         float *data; /* [used, dimensions[space]] */
         size_t used, capacity;
     } vectors[MAGPIE_SPACES];
-    float *fused; /* [dimensions of the fused space]: that of the item at hand; NULL at first */
+    const float **features; /* [fusing_capacity, MAGPIE_MODALITIES], of what is being fused */
+    bool *any;              /* [fusing_capacity] */
+    size_t fusing_capacity;
     magpie_labelling labelling;
     double seconds[MAGPIE_SPACES]; /* spent on encoding for each, in all */
 } magpie_pending;

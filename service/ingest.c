@@ -159,7 +159,8 @@ static magpie_status open_store(const model_folders *folders, const model_encode
     if (status == MAGPIE_OK)
         status = given.dry_run ? open_to_try(store, without) : storage_open(STORAGE_CREATE, store);
     if (status == MAGPIE_OK) status = heads_read_store(*store, &spaces);
-    return status == MAGPIE_OK ? heads_open(folders, encoders, &spaces, false, fusion) : status;
+    if (status == MAGPIE_OK) status = heads_open(folders, encoders, &spaces, false, fusion);
+    return status == MAGPIE_OK && *fusion ? model_place(*fusion) : status;
 }
 
 exit_code ingest_into(const ingest_source *source) {
