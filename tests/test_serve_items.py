@@ -8,14 +8,17 @@ import os
 import random
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 import unittest
+import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from service import TIMEOUT, Service  # noqa: E402
-from sample import item, model_or_skip, run, run_json, write_model, write_picture, write_sound  # noqa: E402
+from sample import (NO_MODELS, binary, item, model_or_skip, run, run_json, write_catalogue, write_model,  # noqa: E402
+                    write_picture, write_sound)
 
 MODEL = model_or_skip()
 KEYS = {"Authorization": "Bearer writes-0123456789abcdef"}
@@ -353,6 +356,27 @@ class Many(Case):
         self.__class__.start()
         for i in range(5):
             self.assertEqual(len(self.ask("GET", f"/v1/users/u{i}")["interactions"]), 24)
+
+
+class Beside(Case):
+    def test_a_job_fills_the_store_too(self):
+        """Both write, item by item and in transactions of a few; all is there, and searches find it."""
+        catalogue, theirs, ours = self.folder + "/catalogue.jsonl", range(60), range(100, 130)
+        write_catalogue(catalogue, map(item, theirs))
+        with subprocess.Popen([binary(), "ingest", catalogue, "--store", self.store, *self.arguments, "--commit", "4",
+                               "--acknowledge"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              env={**os.environ, **NO_MODELS}) as job:
+            told = [job.stdout.readline().strip()]
+            for number in ours:
+                self.assertEqual(self.put(item(number), "?wait=true")["status"], "created")
+            told += job.stdout.read().split()
+        self.assertEqual((job.returncode, told), (0, [item(number)["id"] for number in theirs]))
+        limit = time.monotonic() + TIMEOUT
+        for number in [*theirs, *ours]:
+            self.assertEqual(self.get(urllib.parse.quote(item(number)["id"], safe=""))["text"], item(number)["text"])
+            query = {"query": item(number)["text"], "k": 3}
+            while item(number)["id"] not in [hit["id"] for hit in self.ask("POST", "/v1/search", query)["hits"]]:
+                self.assertLess(time.monotonic(), limit, "what was stored is never found")
 
 
 class Users(Case):
