@@ -37,7 +37,7 @@ export;
 
 static magpie_status write_bytes(const export *e, const void *bytes, size_t size) {
     if (interrupt_came()) return magpie_fail(MAGPIE_E_CANCELLED, "stopped");
-    return fwrite(bytes, 1, size, e->stream) == size
+    return !size || fwrite(bytes, 1, size, e->stream) == size
                ? MAGPIE_OK
                : magpie_fail_errno(errno, "cannot write %s", given.output);
 }
