@@ -47,12 +47,13 @@ exit_code encode_items(const encode_items_options *options) {
     run r = {.options = options, .started = magpie_seconds()};
     model_encoder opened[SENSES] = {0};
     size_t refused[MAGPIE_MODALITIES];
-    magpie_status status = open_encoders(options->only, opened);
+    const magpie_ingest_options from = {
+        .catalogues = &options->catalogue, .catalogue_count = 1, .media_base = options->media_base};
+    magpie_status status = magpie_ingest_check(&from); /* a misspelt name should make no output either */
+    if (status == MAGPIE_OK) status = open_encoders(options->only, opened);
     if (status == MAGPIE_OK) status = sink_open(&r.sink, SINK_TEXT, options->output, 0);
     const magpie_ingest_encoders encoders = {opened[SENSE_TEXT].text, opened[SENSE_IMAGE].image,
                                              opened[SENSE_AUDIO].audio, NULL};
-    const magpie_ingest_options from = {
-        .catalogues = &options->catalogue, .catalogue_count = 1, .media_base = options->media_base};
     const magpie_encode_options how = {
         .from = &from, .write = write_lines, .skip = skip, .progress = show_progress, .context = &r};
     if (status == MAGPIE_OK) status = magpie_ingest_encode(&encoders, &how, refused);

@@ -26,7 +26,7 @@ static magpie_status read_jobs(json_t **out) {
     magpie_store *store = NULL;
     magpie_text lines = {0};
     *out = json_array();
-    magpie_status status = storage_open(STORAGE_READ, &store);
+    magpie_status status = storage_file_status(storage_open(STORAGE_READ, &store));
     if (status == MAGPIE_OK) status = magpie_jobs_list(store, &lines);
     for (char *line = lines.data, *end; status == MAGPIE_OK && line && *line; line = end + 1) {
         end = strchr(line, '\n');
@@ -176,7 +176,7 @@ static exit_code run_cancel(char **operands, int count) {
     bool runs = false;
     magpie_text out = {0};
     (void)count;
-    magpie_status status = storage_open(STORAGE_WRITE, &store);
+    magpie_status status = storage_file_status(storage_open(STORAGE_WRITE, &store));
     if (status == MAGPIE_OK) status = magpie_job_cancel(store, operands[0], &runs);
     magpie_store_close(store);
     if (status != MAGPIE_OK) return end_with(status);

@@ -92,6 +92,11 @@ class JobsTest(unittest.TestCase):
         self.assertIn(self.catalogue, out)
         self.assertEqual(run("jobs", "show", "nobody", "--store", self.store)[0], 3)
 
+    def test_a_store_that_is_not_there(self):
+        for part in ("list",), ("show", "x"), ("resume", "x"), ("cancel", "x"):
+            code, _, err = run("jobs", *part, "--store", self.store)
+            self.assertEqual((code, err.count("\n")), (1, 1), err)
+
     def test_what_was_killed_goes_on(self):
         """By an id that jobs list tells: nothing is encoded twice, and it stays one job."""
         process = subprocess.Popen([binary(), *self.arguments(self.catalogue, "--commit", "4", "--acknowledge")],

@@ -261,6 +261,10 @@ class Vectors(Case):
             self.fails(1, words, "import-vectors", "-", "--store", self.path("none"), stdin=stdin)
         self.assertFalse(os.path.exists(self.path("none")))
 
+    def test_a_misspelt_catalogue_makes_no_output(self):
+        code, out, err = run("encode", "--items", self.folder + "/nowhere", *self.models)
+        self.assertEqual((code, out, err.count("\n")), (1, "", 1), err)
+
     def test_a_line_without_its_vector_is_encoded_later(self):
         header, *lines = map(json.loads, self.lines.splitlines())
         del lines[0]["vectors"]["text"], lines[8]["refused"], lines[13]["vectors"]["image"]
