@@ -1,6 +1,8 @@
 /* dnnl_conv.c - see dnnl_conv.h. */
 #include "dnnl_conv.h"
 
+#include "dnnl_winograd.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,6 +25,7 @@ struct conv_weights {
     packing packings[2]; /* the faster first; the last one fits everywhere */
     size_t count;
     dnnl_memory_t bias;
+    winograd_weights *winograd; /* ours instead of these; NULL: oneDNN's */
 };
 
 /* A convolution or a pooling, compiled for one shape of its input. */
@@ -37,6 +40,7 @@ typedef struct step {
 
 struct conv_lane {
     onednn_queue *queue;
+    winograd_lane *winograd; /* made when first needed */
     step *steps;
     size_t count, capacity;
 };
@@ -296,6 +300,14 @@ magpie_status conv_weights_create(onednn_device *device, const ops_conv_source *
                         .in_range = source->range_in,
                         .out_range = source->range_out,
                         .residual_range = source->range_residual};
+    if (winograd_suits(device, source)) {
+        magpie_status made = winograd_weights_create(device, source, &c->winograd);
+        if (made == MAGPIE_OK)
+            *out = c;
+        else
+            conv_weights_free(c);
+        return made;
+    }
     int before = onednn_use_threads(1); /* as in matmul_weights_create */
     dnnl_status_t status = pack_all(c, source);
     (void)onednn_use_threads(before);
@@ -315,6 +327,7 @@ void conv_weights_free(conv_weights *c) {
         MD_FREE(c->packings[i].md);
     }
     if (c->bias) dnnl_memory_destroy(c->bias);
+    winograd_weights_free(c->winograd);
     free(c->scales);
     free(c);
 }
@@ -332,6 +345,7 @@ magpie_status conv_lane_create(onednn_queue *queue, conv_lane **out) {
 void conv_lane_free(conv_lane *lane) {
     if (!lane) return;
     for (size_t i = 0; i < lane->count; i++) onednn_compiled_free(&lane->steps[i].compiled);
+    winograd_lane_free(lane->winograd);
     free(lane->steps);
     free(lane);
 }
@@ -388,7 +402,12 @@ static magpie_status run(conv_lane *lane, step wanted, const ops_map *x, ops_map
 magpie_status conv_run(conv_lane *lane, const conv_weights *weights, const ops_map *x, size_t images,
                        ops_map *y) {
     shape_of_conv(weights, x, y);
-    return run(lane, (step){.weights = weights, .images = images}, x, y);
+    if (!weights->winograd) return run(lane, (step){.weights = weights, .images = images}, x, y);
+    magpie_status status = MAGPIE_OK;
+    if (!lane->winograd)
+        status = winograd_lane_create(onednn_queue_device(lane->queue),
+                                      (unsigned)onednn_queue_threads(lane->queue), &lane->winograd);
+    return status == MAGPIE_OK ? winograd_run(lane->winograd, weights->winograd, x, images, y) : status;
 }
 
 magpie_status conv_pool(conv_lane *lane, conv_pooling pooling, const ops_map *x, size_t images, ops_map *y) {

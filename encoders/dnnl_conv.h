@@ -2,7 +2,8 @@
  *
  * Maps of pictures (3 channels) and of spectrograms (1) are NCHW; all others are blocked, nChw16c or
  * nChw8c by the CPU's vectors, so that one convolution's output is the next one's input without a reorder.
- * oneDNN's own choice, NHWC, was 5-15% slower in f32 and equal in bf16 (2.6, Zen 4).
+ * oneDNN's own choice, NHWC, was 5-15% slower in f32 and equal in bf16 (2.6, Zen 4). In bf16, 3 x 3 convolutions
+ * that are large enough are not oneDNN's: see dnnl_winograd.h.
  *
  * In int8 all maps are NHWC: 2.6 has fast convolutions of 8 bits for no other layout. Weights are s8 with
  * a step for each output channel, sums s32; what follows is one multiplication in f32:

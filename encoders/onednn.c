@@ -39,6 +39,7 @@ magpie_status onednn_fail(dnnl_status_t status, const char *what) {
 static bool has(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
 
 bool onednn_native_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
+bool onednn_vector_bf16(void) { return onednn_native_bf16() && !has(dnnl_cpu_isa_avx512_core_amx); }
 size_t onednn_channel_block(void) { return has(dnnl_cpu_isa_avx512_core) ? 16 : 8; }
 
 /* Without VNNI, products of 8 bits are added up in 16 that overflow. */

@@ -24,6 +24,8 @@ typedef struct onednn_device onednn_device;
 
 /* Whether this CPU multiplies bf16 natively (AVX512_BF16 or AMX). */
 bool onednn_native_bf16(void);
+/* Whether it does so in vectors of 16 channels, and not, faster by far, in tiles (AMX). */
+bool onednn_vector_bf16(void);
 /* MAGPIE_E_UNSUPPORTED, with the reason, where int8 is not to be had. */
 MAGPIE_CHECK_RESULT magpie_status onednn_check_int8(void);
 /* Channels that lie side by side in a blocked feature map: a vector of the widest set of instructions. */
