@@ -2,9 +2,9 @@
  * batches.
  *
  * A worker decodes its own pictures and runs them through the network alone, on one thread: decoding
- * overlaps with arithmetic without a queue, and there is not one barrier. It does so two at a time, which
- * read the last stage's weights, more than fit the cache, once. One picture is run by all threads together.
- * On a GPU workers decode alone, and what runs is a batch (image_batches.h). */
+ * overlaps with arithmetic without a queue, and there is not one barrier. It does so two at a time (not in
+ * f32), which read the last stage's weights, more than fit the cache, once. One picture is run by all threads
+ * together. On a GPU workers decode alone, and what runs is a batch (image_batches.h). */
 #include "clip_config.h"
 #include "encoders.h"
 #include "image_batches.h"
@@ -18,8 +18,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* A task's pictures go through the network together: two are 5% faster than one (ResNet-50, bf16), and four no more.
- * Not in f32, where oneDNN's algorithm, and so the last bits, depend on how many there are. */
+/* A task's pictures go through the network together: two are 5% faster than one (ResNet-50, bf16), and four no
+ * more. Not in f32, where oneDNN's algorithm, and so the last bits, depend on how many there are. */
 enum { A_TURN = 8 /* pictures a thread, in one turn */, A_TASK = 2 /* pictures */ };
 
 struct magpie_image_encoder {
