@@ -145,6 +145,8 @@ typedef struct magpie_map {
 
 MAGPIE_CHECK_RESULT magpie_status magpie_map_open(const char *path, magpie_map *out);
 void magpie_map_close(magpie_map *map);
+/* Its pages no longer count as the process's until they are read again. */
+void magpie_map_release(const magpie_map *map);
 
 /* A whole file as a NUL-terminated string, *out to be freed with free(), *size without the NUL (size may be
  * NULL). MAGPIE_E_TOO_LARGE over `limit` bytes, before anything is allocated. */

@@ -54,6 +54,10 @@ void magpie_map_close(magpie_map *map) {
     *map = (magpie_map){0};
 }
 
+void magpie_map_release(const magpie_map *map) {
+    if (map->data) (void)madvise((void *)(uintptr_t)map->data, map->size, MADV_DONTNEED);
+}
+
 magpie_status magpie_file_read(const char *path, size_t limit, char **out, size_t *size) {
     int fd;
     size_t bytes, got = 0;

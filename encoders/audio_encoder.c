@@ -146,7 +146,11 @@ static void fill_info(magpie_audio_encoder *e, double seconds) {
 
 static magpie_status need_network(magpie_audio_encoder *e) {
     const audio_architecture *a = e->model->architecture;
-    magpie_status status = e->packed ? MAGPIE_OK : a->pack(e->model, e->ops, e->device, e->pool);
+    magpie_status status = MAGPIE_OK;
+    if (!e->packed) {
+        status = a->pack(e->model, e->ops, e->device, e->pool);
+        safetensors_release(e->file);
+    }
     e->packed = status == MAGPIE_OK;
     for (size_t i = 0; e->ops->driver && i < LANES && status == MAGPIE_OK; i++)
         if (!e->lanes[i].lane) status = a->lane_create(e->model, 1, e->batch, &e->lanes[i].lane);

@@ -110,6 +110,7 @@ static magpie_status need_network(magpie_image_encoder *e) {
     resnet_calibration calibration = {ops_picture_range(e->preprocess.mean, e->preprocess.std), e->largest};
     magpie_status status = resnet_create(e->ops, e->device, &e->config, e->file,
                                          e->largest ? &calibration : NULL, e->pool, &e->network);
+    safetensors_release(e->file);
     return status == MAGPIE_OK ? need_batches(e) : status;
 }
 

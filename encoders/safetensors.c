@@ -276,6 +276,8 @@ void safetensors_close(safetensors *file) {
     free(file);
 }
 
+void safetensors_release(const safetensors *file) { magpie_map_release(&file->map); }
+
 const char *safetensors_path(const safetensors *file) { return file->path; }
 size_t safetensors_count(const safetensors *file) { return file->count; }
 const tensor *safetensors_at(const safetensors *file, size_t i) { return &file->tensors[i]; }

@@ -31,6 +31,8 @@ typedef struct safetensors safetensors;
 
 MAGPIE_CHECK_RESULT magpie_status safetensors_open(const char *path, safetensors **out);
 void safetensors_close(safetensors *file);
+/* After most of it has been read and copied: its pages are the kernel's again. It stays readable. */
+void safetensors_release(const safetensors *file);
 const char *safetensors_path(const safetensors *file);
 size_t safetensors_count(const safetensors *file);
 const tensor *safetensors_at(const safetensors *file, size_t i);           /* in order of name */

@@ -176,6 +176,7 @@ static magpie_status open_model(magpie_text_encoder *e, const char *directory) {
 static magpie_status need_network(magpie_text_encoder *e) {
     if (e->packed) return MAGPIE_OK;
     magpie_status status = e->architecture->pack(e->model, e->ops, e->device, e->pool);
+    safetensors_release(e->model->file);
     e->packed = status == MAGPIE_OK;
     return status;
 }
