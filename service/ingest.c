@@ -79,13 +79,15 @@ static exit_code print_report(const magpie_ingest_progress *p, const char *rejec
     return code == EXIT_FINE && (ingest_report_has_rejects(p) || p->not_deleted) ? EXIT_MISSING : code;
 }
 
-static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoders,
-                      magpie_labels *const *labels, const magpie_ingest_options *catalogues,
-                      const char *rejects) {
+static exit_code fill(magpie_store *store, const ingest_source *source, const magpie_fusion *fusion,
+                      magpie_labels *const *labels, const char *rejects) {
+    const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
+                                             source->encoders[SENSE_IMAGE].image,
+                                             source->encoders[SENSE_AUDIO].audio, fusion};
     run r = {0};
     magpie_text note = {0};
     command_append_words(&note);
-    magpie_ingest_options options = *catalogues;
+    magpie_ingest_options options = *source->catalogues;
     options.rejects = rejects;
     options.media_base = given.media_base;
     options.commit_items = given.commit_items;
@@ -102,7 +104,8 @@ static exit_code fill(magpie_store *store, const magpie_ingest_encoders *encoder
     magpie_ingest_progress done;
     double index_seconds = 0;
     interrupt_listen();
-    magpie_status status = magpie_ingest_run(store, encoders, &options, &done);
+    magpie_status status = magpie_ingest_run(store, &encoders, &options, &done);
+    for (size_t i = 0; i < SENSES; i++) model_close(&source->encoders[i]); /* indexes want the memory */
     magpie_text_free(&r.line);
     magpie_text_free(&note);
     terminal_clear_progress();
@@ -173,11 +176,7 @@ exit_code ingest_into(const ingest_source *source) {
     magpie_status status = given.rejects || own_rejects ? open_labels(labels) : MAGPIE_E_NO_MEMORY;
     if (status == MAGPIE_OK)
         status = open_store(source->folders, source->encoders, &store, &without, &fusion);
-    const magpie_ingest_encoders encoders = {source->encoders[SENSE_TEXT].text,
-                                             source->encoders[SENSE_IMAGE].image,
-                                             source->encoders[SENSE_AUDIO].audio, fusion};
-    exit_code code =
-        status == MAGPIE_OK ? fill(store, &encoders, labels, source->catalogues, rejects) : print_failure();
+    exit_code code = status == MAGPIE_OK ? fill(store, source, fusion, labels, rejects) : print_failure();
     magpie_store_close(store);
     if (remove_tried(without) != MAGPIE_OK && code == EXIT_FINE) code = print_failure();
     magpie_fusion_close(fusion);

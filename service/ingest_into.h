@@ -14,7 +14,8 @@ magpie_status ingest_parse_media_root(const char *value, void *target);
 typedef struct ingest_source {
     const magpie_ingest_options *catalogues; /* and how they are read, vectors included; not the rest */
     const model_folders *folders;
-    const model_encoder *encoders; /* [SENSES], open; or what fills the modalities, in words alone */
+    /* [SENSES], open, and closed once the items are in; or what fills the modalities, in words alone */
+    model_encoder *encoders;
 } ingest_source;
 
 /* Into the store that the options name, indexes included. */
