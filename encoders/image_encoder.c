@@ -315,11 +315,16 @@ static magpie_status run(const call *c, resnet_lane *lane, struct worker *w, siz
     return status;
 }
 
+static size_t task_most(const magpie_image_encoder *e) {
+    return e->info.precision == MAGPIE_PRECISION_F32 ? 1 : A_TASK;
+}
+
 static magpie_status run_task(void *context, size_t task, unsigned worker) {
     const call *c = context;
     struct worker *w = &c->encoder->workers[worker];
     const size_t i = c->first + task * c->task, left = c->end - i;
-    magpie_status status = w->lane ? MAGPIE_OK : resnet_lane_create(c->encoder->network, 1, A_TASK, &w->lane);
+    magpie_status status =
+        w->lane ? MAGPIE_OK : resnet_lane_create(c->encoder->network, 1, task_most(c->encoder), &w->lane);
     if (status != MAGPIE_OK) return status;
     resnet_lane_record(w->lane, c->largest ? c->largest + worker * resnet_ranges(&c->encoder->config) : NULL);
     return run(c, w->lane, w, i, left < c->task ? left : c->task);
@@ -329,7 +334,7 @@ static magpie_status run_task(void *context, size_t task, unsigned worker) {
 static magpie_status run_apart(call *c, size_t n) {
     const magpie_image_encoder *e = c->encoder;
     c->end = c->first + n;
-    c->task = n < (size_t)e->info.threads * A_TASK || e->info.precision == MAGPIE_PRECISION_F32 ? 1 : A_TASK;
+    c->task = n < (size_t)e->info.threads * A_TASK ? 1 : task_most(e);
     return magpie_pool_run(e->pool, (n + c->task - 1) / c->task, run_task, c);
 }
 
