@@ -248,9 +248,9 @@ unsigned magpie_pool_threads(const magpie_pool *pool);
 /* Its threads look for more work for some forty microseconds before they sleep: for runs of less than a
  * millisecond that follow each other, where waking up would be a good part of the time. */
 void magpie_pool_be_eager(magpie_pool *pool);
-/* Returns when all tasks are done. After the first failure no new task starts; that failure's status and
- * words are returned, on the calling thread. Calls from several threads take turns. Not to be called from
- * inside a task of the same pool. */
+/* Returns when all tasks are done. Tasks start in order, and after a failure no new one; of those that failed
+ * the lowest one's status and words are returned, on the calling thread, so they are the same for any number
+ * of threads. Calls from several threads take turns. Not to be called from inside a task of the same pool. */
 MAGPIE_CHECK_RESULT magpie_status magpie_pool_run(magpie_pool *pool, size_t count, magpie_task task,
                                                   void *context);
 void magpie_pool_free(magpie_pool *pool);

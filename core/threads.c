@@ -41,6 +41,7 @@ struct magpie_pool {
     atomic_uint running; /* threads inside a task; changed with the lock held, looked at without it too */
     atomic_uint runs;    /* that were begun; the same */
     bool eager;
+    size_t failed; /* the first task that did, and of it: */
     magpie_status status;
     char *message;
     bool closing;
@@ -61,7 +62,9 @@ static void work_off(magpie_pool *pool, unsigned worker) {
         magpie_status status = pool->task(pool->context, task, worker);
         pthread_mutex_lock(&pool->lock);
         pool->running--;
-        if (status != MAGPIE_OK && pool->status == MAGPIE_OK) {
+        if (status != MAGPIE_OK && (pool->status == MAGPIE_OK || task < pool->failed)) {
+            free(pool->message);
+            pool->failed = task;
             pool->status = status;
             pool->message = strdup(magpie_error());
             pool->next = pool->count;
