@@ -379,12 +379,22 @@ static magpie_status compile(conv_lane *lane, const ops_map *x, step *s) {
     return onednn_compile(lane->queue, descriptor, "compiling a convolution or pooling", &s->compiled);
 }
 
+/* With more threads oneDNN cuts the sums of some of bf16's convolutions elsewhere, and the vector of a picture that a
+ * team has to itself would not be that of a batch, where each thread has its own. */
+enum { TEAM_MOST = 8 };
+
+static int team_of(const conv_lane *lane) {
+    const int threads = onednn_queue_threads(lane->queue);
+    const bool is_bf16 = onednn_type(onednn_queue_device(lane->queue)) == dnnl_bf16;
+    return is_bf16 && threads > TEAM_MOST ? TEAM_MOST : threads;
+}
+
 static magpie_status run(conv_lane *lane, step wanted, const ops_map *x, ops_map *y) {
     wanted.channels = x->channels, wanted.height = x->height, wanted.width = x->width;
     wanted.negative = x->range.negative;
     size_t i = 0;
     magpie_status status = MAGPIE_OK;
-    int before = onednn_use_threads(onednn_queue_threads(lane->queue));
+    int before = onednn_use_threads(team_of(lane));
     while (i < lane->count && !same_step(&lane->steps[i], &wanted)) i++;
     if (i == lane->count) {
         status = magpie_grow((void **)&lane->steps, &lane->capacity, lane->count + 1, sizeof *lane->steps);

@@ -65,6 +65,16 @@ static magpie_image_encoder *open_raw(const subject *s, magpie_backend backend, 
         s, (magpie_encoder_options){.device = {backend, 0}, .precision = precision, .raw = true});
 }
 
+enum { MANY_THREADS = 16 }; /* a team of them has a single picture, on however few CPUs */
+
+static magpie_image_encoder *open_bf16(const subject *s, unsigned threads) {
+    const magpie_encoder_options options = {.device = {MAGPIE_BACKEND_CPU, 0},
+                                            .precision = MAGPIE_PRECISION_BF16,
+                                            .threads = threads,
+                                            .raw = true};
+    return open_encoder(s, options);
+}
+
 static magpie_image_encoder *cpu_of(subject *s) {
     if (!s->cpu) s->cpu = open_raw(s, MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_F32);
     return s->cpu;
@@ -270,9 +280,11 @@ static void check_batches(const subject *s, magpie_image_encoder *encoder, doubl
 static void batch_is_single(void **state) {
     subject *s = *state;
     check_batches(s, cpu_of(s), 1e-5);
-    magpie_image_encoder *bf16 = open_raw(s, MAGPIE_BACKEND_CPU, MAGPIE_PRECISION_BF16);
-    check_batches(s, bf16, 0);
-    magpie_image_encoder_close(bf16);
+    for (unsigned threads = 0; threads <= MANY_THREADS; threads += MANY_THREADS) {
+        magpie_image_encoder *bf16 = open_bf16(s, threads);
+        check_batches(s, bf16, 0);
+        magpie_image_encoder_close(bf16);
+    }
 }
 
 static void same_bytes_again(void **state) {
