@@ -4,8 +4,8 @@
  * matrices are the same memory: W^T [columns, depth] with `padded` between columns, x^T [depth, rows], y^T
  * [columns, rows]. Its bias is one number a row of y^T: a column of y.
  *
- * Sums are f32. CUBLAS_COMPUTE_32F does not turn f32 into TF32, and where a sum is cut up, the parts are
- * kept in f32 (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE), so they are added up in one order. Bias and what is
+ * Sums are f32; CUBLAS_COMPUTE_32F does not turn f32 into TF32. A row of y has the same bits in any number of
+ * rows: an algorithm is chosen once, for PLAN_ROWS of them, and none that cuts up a sum. Bias and what is
  * added are of y's type, as cublasLt.h wants it (CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE). */
 #include "cublaslt.h"
 
@@ -29,7 +29,8 @@
     F(cublasLtMatmulPreferenceDestroy)                                                                       \
     F(cublasLtMatmulPreferenceSetAttribute)                                                                  \
     F(cublasLtMatrixLayoutCreate)                                                                            \
-    F(cublasLtMatrixLayoutDestroy)
+    F(cublasLtMatrixLayoutDestroy)                                                                           \
+    F(cublasLtMatrixLayoutSetAttribute)
 
 static struct {
 #define FUNCTION_POINTER(name) __typeof__(name) *name;
@@ -57,22 +58,22 @@ static void load_library(void) {
 
 /* ---- plans ---- */
 
+/* All of a product but its rows. */
 typedef struct shape {
-    size_t rows, columns, depth, padded;
+    size_t columns, depth, padded;
     bool y_is_sum, has_bias, relu, add;
 } shape;
 
 /* What is found out for a shape. */
 typedef struct plan {
-    shape shape; /* 0 rows: a free place */
+    shape shape; /* 0 columns: a free place */
     bool fits;   /* the library has an algorithm for it */
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t weight, x, y;
     cublasLtMatmulAlgo_t algorithm;
 } plan;
 
-/* A network has some twenty shapes; of texts, as many for each number of rows. */
-enum { PLANS = 128 };
+enum { PLANS = 64 /* a network has some twenty shapes */, PLAN_ROWS = 16384 };
 
 struct cublaslt {
     cublasLtHandle_t handle;
@@ -85,8 +86,7 @@ struct cublaslt {
 static bool fine(cublasStatus_t status) { return status == CUBLAS_STATUS_SUCCESS; }
 
 static shape shape_of(const gpu_product *p) {
-    return (shape){.rows = p->rows,
-                   .columns = p->columns,
+    return (shape){.columns = p->columns,
                    .depth = p->depth,
                    .padded = p->padded,
                    .y_is_sum = p->y_is_sum,
@@ -96,7 +96,7 @@ static shape shape_of(const gpu_product *p) {
 }
 
 static bool same(const shape *a, const shape *b) {
-    return a->rows == b->rows && a->columns == b->columns && a->depth == b->depth && a->padded == b->padded &&
+    return a->columns == b->columns && a->depth == b->depth && a->padded == b->padded &&
            a->y_is_sum == b->y_is_sum && a->has_bias == b->has_bias && a->relu == b->relu && a->add == b->add;
 }
 
@@ -129,13 +129,18 @@ static bool describe(plan *p, magpie_precision precision, CUdeviceptr bias) {
            (!s->has_bias || set_bias(p, bias)) && /* its alignment is looked at */
            fine(
                lt.cublasLtMatrixLayoutCreate(&p->weight, stream, s->columns, s->depth, (int64_t)s->padded)) &&
-           fine(lt.cublasLtMatrixLayoutCreate(&p->x, stream, s->depth, s->rows, (int64_t)s->depth)) &&
-           fine(lt.cublasLtMatrixLayoutCreate(&p->y, y, s->columns, s->rows, (int64_t)s->columns));
+           fine(lt.cublasLtMatrixLayoutCreate(&p->x, stream, s->depth, PLAN_ROWS, (int64_t)s->depth)) &&
+           fine(lt.cublasLtMatrixLayoutCreate(&p->y, y, s->columns, PLAN_ROWS, (int64_t)s->columns));
+}
+
+static bool set_rows(const plan *p, uint64_t rows) {
+    return fine(lt.cublasLtMatrixLayoutSetAttribute(p->x, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows)) &&
+           fine(lt.cublasLtMatrixLayoutSetAttribute(p->y, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows));
 }
 
 static bool find_algorithm(const cublaslt *c, plan *p) {
     const uint64_t workspace = CUBLASLT_WORKSPACE;
-    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t best;
     int found = 0;
@@ -187,7 +192,8 @@ void cublaslt_free(cublaslt *c) {
 
 magpie_status cublaslt_product(cublaslt *c, const gpu_product *product, CUdeviceptr workspace) {
     const plan *p = plan_for(c, product);
-    if (!p->fits || (p->shape.has_bias && !set_bias(p, product->bias.handle))) return MAGPIE_E_UNSUPPORTED;
+    if (!p->fits || !set_rows(p, product->rows) || (p->shape.has_bias && !set_bias(p, product->bias.handle)))
+        return MAGPIE_E_UNSUPPORTED;
     const float one = 1, kept = product->add ? 1 : 0;
     void *y = (void *)(uintptr_t)product->y.handle;
     const cublasStatus_t status = lt.cublasLtMatmul(
@@ -195,6 +201,7 @@ magpie_status cublaslt_product(cublaslt *c, const gpu_product *product, CUdevice
         (const void *)(uintptr_t)product->x.handle, p->x, &kept, y, p->y, y, p->y, &p->algorithm,
         (void *)(uintptr_t)workspace, CUBLASLT_WORKSPACE, (cudaStream_t)c->stream);
     if (fine(status)) return MAGPIE_OK;
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return MAGPIE_E_UNSUPPORTED; /* for so few rows */
     return magpie_fail(MAGPIE_E_INTERNAL, "cuBLASLt: a product of %zu x %zu x %zu: %s", product->rows,
                        product->columns, product->depth, lt.cublasLtGetStatusName(status));
 }
