@@ -37,6 +37,9 @@ static void assert_close(const char *what, size_t i, double got, double want, do
         fail_msg("check %zu: %s, number %zu: %.9g instead of %.9g", number, what, i, got, want);
 }
 
+/* Open for as long as a test opens others: it is the first and the last of a device that CUDA takes its time for. */
+static gpu *keep_device(void) { return test_gpu_open(MAGPIE_PRECISION_F32); }
+
 /* ---- scores ---- */
 
 /* Of one user, by everything around it. */
@@ -141,7 +144,7 @@ static void check_many(random_state *r, magpie_ranker_kind kind, size_t users, s
 
 static void scores(void **state) {
     (void)state;
-    (void)test_gpu_device();
+    gpu *kept = keep_device();
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF, MAGPIE_RANKER_MLP,
                                                MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MAGPIE};
     const size_t begin = test_gpu_first(), end = begin + test_gpu_checks(8);
@@ -154,6 +157,7 @@ static void scores(void **state) {
     r = random_of(41, end);
     if (end >= FULL)
         check_many(&r, MAGPIE_RANKER_NEUMF, 1030, 70); /* more users, and pairs, than at a time */
+    gpu_base_of(kept)->driver->close(kept);
 }
 
 /* ---- a step ---- */
@@ -364,7 +368,7 @@ static void check_steps(random_state *r, magpie_ranker_kind kind, magpie_ranker_
 
 static void steps(void **state) {
     (void)state;
-    (void)test_gpu_device();
+    gpu *kept = keep_device();
     static const magpie_ranker_kind kinds[] = {MAGPIE_RANKER_NEUMF, MAGPIE_RANKER_MF, MAGPIE_RANKER_GMF,
                                                MAGPIE_RANKER_MLP};
     static const magpie_ranker_loss losses[] = {MAGPIE_RANKER_BCE, MAGPIE_RANKER_BPR, MAGPIE_RANKER_SOFTMAX};
@@ -373,6 +377,7 @@ static void steps(void **state) {
         random_state r = random_of(57, i);
         check_steps(&r, kinds[i % 4], losses[i % 3]);
     }
+    gpu_base_of(kept)->driver->close(kept);
 }
 
 /* Two trainings by the same seed. */

@@ -103,7 +103,7 @@ magpie_status ops_gpu_image_load(ops_lane *lane, const uint8_t *pixels, size_t i
     ops_map_shape(y, 3, height, width);
     magpie_status status = stage(lane, pixels, places(y, images) * 3);
     if (status != MAGPIE_OK) return status;
-    return OPS_GPU_RUN(lane, GPU_image_load, 0, ops_gpu_blocks(places(y, images) * PLACE_PADDED, 256), 1, 1,
+    return OPS_GPU_RUN(lane, GPU_image_load, 0, ops_gpu_blocks(places(y, images), 256), 1, 1,
                        gpu_at(lane->sums), at(y), gpu_uint(places(y, images)), gpu_float(mean[0]),
                        gpu_float(mean[1]), gpu_float(mean[2]), gpu_float(std[0]), gpu_float(std[1]),
                        gpu_float(std[2]));
@@ -199,8 +199,8 @@ magpie_status ops_gpu_max_pool(ops_lane *lane, const ops_pool_window *window, co
                                ops_map *y) {
     ops_map_shape(y, x->channels, ops_windows(x->height, window->height, window->stride_down, window->border),
                   ops_windows(x->width, window->width, window->stride_across, window->border));
-    return OPS_GPU_RUN(lane, GPU_max_pool, 0, ops_gpu_blocks(elements(y, images), 256), 1, 1, at(x), at(y),
-                       gpu_uint(elements(y, images)), gpu_uint(ops_gpu_padded(x->channels)),
+    return OPS_GPU_RUN(lane, GPU_max_pool, 0, ops_gpu_blocks(elements(y, images), 8 * 256), 1, 1, at(x),
+                       at(y), gpu_uint(elements(y, images)), gpu_uint(ops_gpu_padded(x->channels)),
                        gpu_uint(x->height), gpu_uint(x->width), gpu_uint(y->height), gpu_uint(y->width),
                        gpu_uint(window->height), gpu_uint(window->width), gpu_uint(window->stride_down),
                        gpu_uint(window->stride_across), gpu_uint(window->border));

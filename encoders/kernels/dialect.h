@@ -55,6 +55,7 @@ typedef ulong u64;
 #define fmin fminf
 #define fabs fabsf
 #define floor floorf
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 typedef unsigned int uint;
 typedef unsigned char u8;
@@ -68,9 +69,13 @@ typedef unsigned long long u64;
 
 /* To nearest, ties to even; what is not a number stays one. */
 FUNCTION u16 bf16_from_float(float f) {
+#ifdef __OPENCL_VERSION__
     const uint u = FLOAT_AS_UINT(f);
     if ((u & 0x7fffffff) > 0x7f800000) return (u16)(u >> 16 | 0x40);
     return (u16)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+#else
+    return __bfloat16_as_ushort(__float2bfloat16_rn(f));
+#endif
 }
 
 #if STREAM_BITS == 32
@@ -102,27 +107,41 @@ FUNCTION void store_any(GLOBAL void *p, size_t i, uint is_sum, float value) {
         store((GLOBAL stream *)p, i, value);
 }
 
-/* `threads` is a power of two. */
-FUNCTION float group_sum(LOCAL_PTR float *scratch, uint threads, float value) {
-    scratch[THREAD] = value;
-    for (uint half_way = threads / 2; half_way > 0; half_way /= 2) {
-        BARRIER();
-        if (THREAD < half_way) scratch[THREAD] += scratch[THREAD + half_way];
+/* `threads` is a power of two, 32 at least. On CUDA a warp exchanges its values among themselves first; what is left in
+ * `scratch` is the warps'. */
+#ifdef __OPENCL_VERSION__
+#define GROUP_REDUCE(name, a, b, joined)                                                                               \
+    FUNCTION float name(LOCAL_PTR float *scratch, uint threads, float value) {                                         \
+        scratch[THREAD] = value;                                                                                       \
+        for (uint half_way = threads / 2; half_way > 0; half_way /= 2) {                                               \
+            BARRIER();                                                                                                 \
+            if (THREAD < half_way) {                                                                                   \
+                const float a = scratch[THREAD], b = scratch[THREAD + half_way];                                       \
+                scratch[THREAD] = joined;                                                                              \
+            }                                                                                                          \
+        }                                                                                                              \
+        BARRIER();                                                                                                     \
+        value = scratch[0];                                                                                            \
+        BARRIER();                                                                                                     \
+        return value;                                                                                                  \
     }
-    BARRIER();
-    value = scratch[0];
-    BARRIER();
-    return value;
-}
-
-FUNCTION float group_largest(LOCAL_PTR float *scratch, uint threads, float value) {
-    scratch[THREAD] = value;
-    for (uint half_way = threads / 2; half_way > 0; half_way /= 2) {
-        BARRIER();
-        if (THREAD < half_way) scratch[THREAD] = fmax(scratch[THREAD], scratch[THREAD + half_way]);
+#else
+#define GROUP_REDUCE(name, a, b, joined)                                                                               \
+    FUNCTION float name(float *scratch, uint threads, float a) {                                                       \
+        UNROLL for (int lanes = 16; lanes > 0; lanes /= 2) {                                                           \
+            const float b = __shfl_xor_sync(0xffffffff, a, lanes);                                                     \
+            a = joined;                                                                                                \
+        }                                                                                                              \
+        if (THREAD % 32 == 0) scratch[THREAD / 32] = a;                                                                \
+        BARRIER();                                                                                                     \
+        a = scratch[0];                                                                                                \
+        for (uint warp = 1; warp < threads / 32; warp++) {                                                             \
+            const float b = scratch[warp];                                                                             \
+            a = joined;                                                                                                \
+        }                                                                                                              \
+        BARRIER();                                                                                                     \
+        return a;                                                                                                      \
     }
-    BARRIER();
-    value = scratch[0];
-    BARRIER();
-    return value;
-}
+#endif
+GROUP_REDUCE(group_sum, a, b, a + b)
+GROUP_REDUCE(group_largest, a, b, fmax(a, b))

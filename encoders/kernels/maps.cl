@@ -5,18 +5,17 @@ enum { MAPS_THREADS = 256 };
 
 #define MAPS_ELEMENT ((size_t)GROUP(0) * MAPS_THREADS + THREAD)
 
-/* y = (pixels / 255 - mean) / std, of three channels; pixels [places, 3], y [places, 8]. */
+/* y = (pixels / 255 - mean) / std, of three channels; pixels [places, 3], y [places, 8]. A thread a place. */
 KERNEL(image_load, 256)
 (GLOBAL const u8 *pixels, GLOBAL stream *y, uint places, float mean_r, float mean_g, float mean_b, float std_r,
  float std_g, float std_b) {
     const size_t i = MAPS_ELEMENT;
-    if (i >= (size_t)places * 8) return;
-    const uint c = i % 8;
-    float value = 0;
-    if (c < 3)
-        value = ((float)pixels[i / 8 * 3 + c] / 255 - (c == 0 ? mean_r : c == 1 ? mean_g : mean_b)) /
-                (c == 0 ? std_r : c == 1 ? std_g : std_b);
-    store(y, i, value);
+    if (i >= places) return;
+    const float values[8] = {((float)pixels[3 * i] / 255 - mean_r) / std_r,
+                             ((float)pixels[3 * i + 1] / 255 - mean_g) / std_g,
+                             ((float)pixels[3 * i + 2] / 255 - mean_b) / std_b,
+                             0, 0, 0, 0, 0};
+    store8(y, 8 * i, f8_of(values));
 }
 
 /* values [places], one channel; y [places, 8]. */
@@ -25,22 +24,24 @@ KERNEL(map_load, 256)(GLOBAL const float *values, GLOBAL stream *y, uint places)
     if (i < (size_t)places * 8) store(y, i, i % 8 == 0 ? values[i / 8] : 0);
 }
 
-/* The largest of each window of down x across; the border is never it. elements: of y. */
+/* The largest of each window of down x across; the border is never it. elements: of y, eight a thread. */
 KERNEL(max_pool, 256)
 (GLOBAL const stream *x, GLOBAL stream *y, uint elements, uint channels, uint height, uint width, uint out_height,
  uint out_width, uint down, uint across, uint stride_down, uint stride_across, uint border) {
-    const size_t i = MAPS_ELEMENT;
+    const size_t i = MAPS_ELEMENT * 8;
     if (i >= elements) return;
     const uint c = i % channels, place = i / channels, ow = place % out_width, oh = place / out_width % out_height;
     const size_t image = place / out_width / out_height;
-    float largest = -INFINITY;
+    float largest[8], values[8];
+    UNROLL for (int k = 0; k < 8; k++) largest[k] = -INFINITY;
     for (uint r = 0; r < down; r++)
         for (uint s = 0; s < across; s++) {
             const uint h = oh * stride_down + r - border, w = ow * stride_across + s - border; /* huge: outside */
-            if (h < height && w < width)
-                largest = fmax(largest, load(x, ((image * height + h) * width + w) * channels + c));
+            if (h >= height || w >= width) continue;
+            f8_get(load8(x, ((image * height + h) * width + w) * channels + c), values);
+            UNROLL for (int k = 0; k < 8; k++) largest[k] = fmax(largest[k], values[k]);
         }
-    store(y, i, largest);
+    store8(y, i, f8_of(largest));
 }
 
 /* The mean of each 2 x 2. elements: of y. */

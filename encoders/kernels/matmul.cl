@@ -13,16 +13,16 @@ FUNCTION float activate(float x, uint activation) {
 KERNEL(matmul, TILE_THREADS)
 (GLOBAL const stream *x, GLOBAL const stream *weight, GLOBAL const float *bias, GLOBAL void *y, uint rows, uint columns,
  uint depth, uint padded, uint activation, uint y_is_sum) {
-    LOCAL tile_element a[TILE_ROWS][TILE_A], b[TILE_DEPTH][TILE_B];
+    LOCAL tile_element a[TILE_STAGES][TILE_ROWS][TILE_A], b[TILE_STAGES][TILE_DEPTH][TILE_B];
     LOCAL float scratch[TILE_SCRATCH];
     const uint top = GROUP(0) * TILE_ROWS, left = GROUP(1) * TILE_COLUMNS;
     tile_sums sums;
     tile_clear(&sums);
-    for (uint first = 0; first < depth; first += TILE_DEPTH) {
+    TILE_STEPS(depth, a, b, sums, {
         const uint k = first + TILE_A_DEPTH;
         for (uint i = 0; i < TILE_A_CHUNKS; i++) {
             const uint row = top + TILE_A_ROW(i);
-            LOCAL_PTR tile_element *to = &a[TILE_A_ROW(i)][TILE_A_DEPTH];
+            LOCAL_PTR tile_element *to = &to_a[TILE_A_ROW(i)][TILE_A_DEPTH];
             const size_t at = (size_t)row * depth + k;
             if (row < rows && k + 8 <= depth && depth % 8 == 0) {
                 tile_chunk(to, x, at);
@@ -31,11 +31,8 @@ KERNEL(matmul, TILE_THREADS)
                 for (uint j = 0; row < rows && k + j < depth && j < 8; j++) tile_element_put(to + j, x, at + j);
             }
         }
-        tile_bring_b(b, weight, depth, padded, first, left);
-        BARRIER();
-        tile_multiply(a, b, &sums);
-        BARRIER();
-    }
+        tile_bring_b(to_b, weight, depth, padded, first, left);
+    })
     TILE_PUT(sums, scratch, r, c, value, {
         const uint row = top + r, column = left + c;
         if (row < rows && column < columns)
@@ -43,23 +40,23 @@ KERNEL(matmul, TILE_THREADS)
     })
 }
 
-/* What follows a product that a library made: y = activation(y + bias), in place. A thread has eight elements, a group's
- * width apart, and reads them all before it writes: bytes on their way are what memory is fast by. Bytes: y twice. */
+/* What follows a product that a library made: y = activation(y + bias), in place. A thread has eight elements. Bytes: y
+ * twice. */
 enum { BIAS_THREADS = 256, BIAS_EACH = 8 };
 KERNEL(bias_activate, 256)
 (GLOBAL void *y, GLOBAL const float *bias, uint elements, uint columns, uint activation, uint y_is_sum) {
-    const size_t first = (size_t)GROUP(0) * BIAS_THREADS * BIAS_EACH + THREAD;
-    const uint step = BIAS_THREADS % columns;
-    uint column = (uint)first % columns;
-    float values[BIAS_EACH];
-    UNROLL for (uint k = 0; k < BIAS_EACH; k++) {
-        const size_t i = first + k * BIAS_THREADS;
-        values[k] = i < elements ? load_any(y, i, y_is_sum) + bias[column] : 0;
-        column += step;
-        if (column >= columns) column -= columns;
+    const size_t first = ((size_t)GROUP(0) * BIAS_THREADS + THREAD) * BIAS_EACH;
+    const uint column = (uint)(first % columns);
+    float values[BIAS_EACH], biases[BIAS_EACH];
+    if (first >= elements) return;
+    if (columns % BIAS_EACH == 0) {
+        f8_get(load8_any(y, first, y_is_sum), values);
+        f8_get(f8_global(bias + column), biases);
+        UNROLL for (uint k = 0; k < BIAS_EACH; k++) values[k] = activate(values[k] + biases[k], activation);
+        store8_any(y, first, y_is_sum, f8_of(values));
+        return;
     }
-    UNROLL for (uint k = 0; k < BIAS_EACH; k++) {
-        const size_t i = first + k * BIAS_THREADS;
-        if (i < elements) store_any(y, i, y_is_sum, activate(values[k], activation));
-    }
+    for (uint k = 0; k < BIAS_EACH && first + k < elements; k++)
+        store_any(y, first + k, y_is_sum,
+                  activate(load_any(y, first + k, y_is_sum) + bias[(column + k) % columns], activation));
 }

@@ -1,13 +1,18 @@
 /* product.h - a tile of a matrix product: A [rows, depth] times B [depth, columns], columns of B next to each other and
  * padded to eight. Behind dialect.h, in front of kernels that multiply (matmul.cl, conv.cl).
  *
+ * load8, store8 and their likes move eight elements at once, from a multiple of eight on.
+ *
  * A group makes TILE_ROWS x TILE_COLUMNS of the product, TILE_DEPTH of the depth at a time: all bring eight elements
  * each of A and B into local memory, then multiply. A kernel says where A comes from; the rest is here. On CUDA, with
  * streams of 16 bits, tensor cores multiply (wmma: a warp has 64 x 32 of the tile as fragments of 16 x 16, and its
- * sums are 64 registers a thread); else a thread has 8 x 8 of the tile. Sums are f32, and in one order.
+ * sums are 64 registers a thread), and while they do the next step is on its way (cp.async); else a thread has 8 x 8 of the
+ * tile. Sums are f32, and in one order.
  *
- *     tile_elements a[TILE_ROWS][TILE_A], b[TILE_DEPTH][TILE_B]      LOCAL
- *     tile_sums sums; tile_clear(&sums); tile_multiply(a, b, &sums);
+ *     tile_elements a[TILE_STAGES][TILE_ROWS][TILE_A], b[TILE_STAGES][TILE_DEPTH][TILE_B]      LOCAL
+ *     tile_sums sums; tile_clear(&sums);
+ *     TILE_STEPS(depth, a, b, sums, ...)          the statement brings the step from `first` of the depth on to `to_a` and
+ *                                                 `to_b`; steps come in order, and all threads make all of them
  *     TILE_PUT(sums, scratch, r, c, value, ...)   the statement for every element of the thread's, r and c of the tile
  *
  * Where a tile's elements come from: chunk i of a thread (i below TILE_A_CHUNKS, TILE_B_CHUNKS) is eight elements of
@@ -19,6 +24,7 @@ FUNCTION f8 f8_madd(f8 sum, float a, f8 b) { return fma((float8)(a), b, sum); }
 FUNCTION f8 f8_local(LOCAL_PTR const float *p) { return vload8(0, p); }
 FUNCTION void f8_to_local(LOCAL_PTR float *p, f8 v) { vstore8(v, 0, p); }
 FUNCTION void f8_get(f8 v, float *out) { vstore8(v, 0, out); }
+FUNCTION f8 f8_of(const float *values) { return vload8(0, values); }
 FUNCTION f8 load8(GLOBAL const stream *p, size_t i) {
 #if STREAM_BITS == 32
     return vload8(0, p + i);
@@ -27,6 +33,13 @@ FUNCTION f8 load8(GLOBAL const stream *p, size_t i) {
 #else
     return vload_half8(0, (GLOBAL const half *)p + i);
 #endif
+}
+FUNCTION f8 f8_global(GLOBAL const float *p) { return vload8(0, p); }
+FUNCTION void f8_to_global(GLOBAL float *p, f8 v) { vstore8(v, 0, p); }
+FUNCTION void store8(GLOBAL stream *p, size_t i, f8 v) {
+    float values[8];
+    f8_get(v, values);
+    UNROLL for (uint k = 0; k < 8; k++) store(p, i + k, values[k]);
 }
 #else
 typedef struct f8 {
@@ -48,18 +61,53 @@ FUNCTION void f8_to_local(float *p, f8 v) {
 FUNCTION void f8_get(f8 v, float *out) {
     UNROLL for (int i = 0; i < 8; i++) out[i] = v.at[i];
 }
+FUNCTION f8 f8_of(const float *values) { return f8_local(values); }
+FUNCTION f8 f8_global(const float *p) {
+    const float4 one = *(const float4 *)p, other = *(const float4 *)(p + 4);
+    return f8{{one.x, one.y, one.z, one.w, other.x, other.y, other.z, other.w}};
+}
+FUNCTION void f8_to_global(float *p, f8 v) {
+    *(float4 *)p = make_float4(v.at[0], v.at[1], v.at[2], v.at[3]);
+    *(float4 *)(p + 4) = make_float4(v.at[4], v.at[5], v.at[6], v.at[7]);
+}
+#if STREAM_BITS == 32
+FUNCTION f8 load8(const stream *p, size_t i) { return f8_global(p + i); }
+FUNCTION void store8(stream *p, size_t i, f8 v) { f8_to_global(p + i, v); }
+#else
 FUNCTION f8 load8(const stream *p, size_t i) {
+    const uint4 bits = *(const uint4 *)(p + i);
+    const stream narrow[8] = {(u16)bits.x, (u16)(bits.x >> 16), (u16)bits.y, (u16)(bits.y >> 16),
+                              (u16)bits.z, (u16)(bits.z >> 16), (u16)bits.w, (u16)(bits.w >> 16)};
     f8 v;
-    UNROLL for (int k = 0; k < 8; k++) v.at[k] = load(p, i + k);
+    UNROLL for (int k = 0; k < 8; k++) v.at[k] = load(narrow, k);
     return v;
 }
+FUNCTION void store8(stream *p, size_t i, f8 v) {
+    stream narrow[8];
+    UNROLL for (int k = 0; k < 8; k++) store(narrow, k, v.at[k]);
+    *(uint4 *)(p + i) = make_uint4(narrow[0] | (uint)narrow[1] << 16, narrow[2] | (uint)narrow[3] << 16,
+                                   narrow[4] | (uint)narrow[5] << 16, narrow[6] | (uint)narrow[7] << 16);
+}
 #endif
+#endif
+
+/* Of either storage (dialect.h). */
+FUNCTION f8 load8_any(GLOBAL const void *p, size_t i, uint is_sum) {
+    return is_sum ? f8_global((GLOBAL const float *)p + i) : load8((GLOBAL const stream *)p, i);
+}
+FUNCTION void store8_any(GLOBAL void *p, size_t i, uint is_sum, f8 v) {
+    if (is_sum)
+        f8_to_global((GLOBAL float *)p + i, v);
+    else
+        store8((GLOBAL stream *)p, i, v);
+}
 
 #if defined(__OPENCL_VERSION__) || STREAM_BITS == 32
 #define TILE_THREADS 64
 #define TILE_ROWS 64
 #define TILE_COLUMNS 64
 #define TILE_DEPTH 32
+#define TILE_STAGES 1
 #define TILE_A (TILE_DEPTH + 1)
 #define TILE_B TILE_COLUMNS
 #define TILE_SCRATCH 1
@@ -91,6 +139,16 @@ FUNCTION void tile_multiply(LOCAL_PTR const tile_element (*a)[TILE_A], LOCAL_PTR
     }
 }
 
+#define TILE_STEPS(depth, a, b, sums, ...)                                                                             \
+    for (uint first = 0; first < (depth); first += TILE_DEPTH) {                                                       \
+        LOCAL_PTR tile_element(*to_a)[TILE_A] = (a)[0];                                                                \
+        LOCAL_PTR tile_element(*to_b)[TILE_B] = (b)[0];                                                                \
+        __VA_ARGS__                                                                                                    \
+        BARRIER();                                                                                                     \
+        tile_multiply((a)[0], (b)[0], &(sums));                                                                        \
+        BARRIER();                                                                                                     \
+    }
+
 /* Registers have no index: rows move up to the first, and no statement is compiled 64 times. */
 #define TILE_PUT(sums, scratch, r, c, value, ...)                                                                      \
     (void)(scratch)[0];                                                                                                \
@@ -110,6 +168,7 @@ FUNCTION void tile_multiply(LOCAL_PTR const tile_element (*a)[TILE_A], LOCAL_PTR
 #define TILE_ROWS 128
 #define TILE_COLUMNS 128
 #define TILE_DEPTH 32
+#define TILE_STAGES 2
 #define TILE_A (TILE_DEPTH + 8)
 #define TILE_B (TILE_COLUMNS + 8)
 #define TILE_SCRATCH (TILE_THREADS / 32 * 256)
@@ -123,7 +182,10 @@ typedef struct tile_sums {
     nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> at[4][2];
 } tile_sums;
 
-FUNCTION void tile_chunk(tile_element *to, const stream *from, size_t at) { *(uint4 *)to = *(const uint4 *)(from + at); }
+FUNCTION void tile_chunk(tile_element *to, const stream *from, size_t at) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint)__cvta_generic_to_shared(to)), "l"(from + at)
+                 : "memory");
+}
 
 FUNCTION void tile_chunk_zero(tile_element *to) { *(uint4 *)to = make_uint4(0, 0, 0, 0); }
 
@@ -148,6 +210,23 @@ FUNCTION void tile_multiply(const tile_element (*a)[TILE_A], const tile_element 
         }
     }
 }
+
+/* Chunks of one step are one group of copies; all but the last group are there when a step is multiplied. */
+#define TILE_STEPS(depth, a, b, sums, ...)                                                                             \
+    for (uint tile_step = 0, tile_steps = ((depth) + TILE_DEPTH - 1) / TILE_DEPTH; tile_step <= tile_steps;            \
+         tile_step++) {                                                                                                \
+        if (tile_step < tile_steps) {                                                                                  \
+            const uint first = tile_step * TILE_DEPTH;                                                                 \
+            tile_element(*to_a)[TILE_A] = (a)[tile_step % 2], (*to_b)[TILE_B] = (b)[tile_step % 2];                    \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+        asm volatile("cp.async.commit_group;");                                                                        \
+        if (tile_step == 0) continue;                                                                                  \
+        asm volatile("cp.async.wait_group 1;" ::: "memory");                                                           \
+        BARRIER();                                                                                                     \
+        tile_multiply((a)[(tile_step - 1) % 2], (b)[(tile_step - 1) % 2], &(sums));                                    \
+        BARRIER();                                                                                                     \
+    }
 
 /* Which element of a fragment a thread has is not told, so each warp lays them out in local memory. */
 #define TILE_PUT(sums, scratch, r, c, value, ...)                                                                      \

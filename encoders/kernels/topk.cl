@@ -24,21 +24,18 @@ FUNCTION void topk_bring(LOCAL_PTR tile_element *to, uint stride, GLOBAL const s
 KERNEL(topk_scores, TILE_THREADS)
 (GLOBAL const stream *queries, GLOBAL const stream *vectors, GLOBAL float *scores, uint query_count, uint count,
  uint depth) {
-    LOCAL tile_element a[TILE_ROWS][TILE_A], b[TILE_DEPTH][TILE_B];
+    LOCAL tile_element a[TILE_STAGES][TILE_ROWS][TILE_A], b[TILE_STAGES][TILE_DEPTH][TILE_B];
     LOCAL float scratch[TILE_SCRATCH];
     const uint top = GROUP(1) * TILE_ROWS, left = GROUP(0) * TILE_COLUMNS;
     tile_sums sums;
     tile_clear(&sums);
-    for (uint first = 0; first < depth; first += TILE_DEPTH) {
+    TILE_STEPS(depth, a, b, sums, {
         for (uint i = 0; i < TILE_A_CHUNKS; i++) {
             const uint r = TILE_A_ROW(i);
-            topk_bring(&a[r][TILE_A_DEPTH], 1, queries, top + r, query_count, depth, first + TILE_A_DEPTH);
-            topk_bring(&b[TILE_A_DEPTH][r], TILE_B, vectors, left + r, count, depth, first + TILE_A_DEPTH);
+            topk_bring(&to_a[r][TILE_A_DEPTH], 1, queries, top + r, query_count, depth, first + TILE_A_DEPTH);
+            topk_bring(&to_b[TILE_A_DEPTH][r], TILE_B, vectors, left + r, count, depth, first + TILE_A_DEPTH);
         }
-        BARRIER();
-        tile_multiply(a, b, &sums);
-        BARRIER();
-    }
+    })
     TILE_PUT(sums, scratch, r, c, value, {
         if (top + r < query_count && left + c < count) scores[(size_t)(top + r) * count + left + c] = value;
     })
