@@ -25,18 +25,22 @@ else()
   message(STATUS "CUDA: none, MAGPIE_CUDA is off; --device cuda will say so")
 endif()
 
-# One of the files for one STREAM_BITS and HEAD, as a fatbin; adds it to the list `images`. Warnings are errors, and so is a
+# One of the files (NAME.cl; NAME.cu is for Hopper alone) for one STREAM_BITS and HEAD, as a fatbin; adds it to `images`. Warnings are errors, and so is a
 # kernel whose registers do not suffice, or that indexes them.
-function(magpie_compile_kernels name bits head)
+function(magpie_compile_kernels file bits head)
+  get_filename_component(name ${file} NAME_WE)
   set(image ${CMAKE_CURRENT_BINARY_DIR}/${name}-${bits}-${head}.fatbin)
   set(folder ${CMAKE_CURRENT_SOURCE_DIR}/kernels)
+  set(devices -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90])
+  if(file MATCHES "\\.cu$")
+    set(devices -gencode arch=compute_90a,code=sm_90a)
+  endif()
   add_custom_command(OUTPUT ${image}
                      COMMAND ${MAGPIE_NVCC} -x cu -include ${folder}/dialect.h -include ${folder}/product.h
                              -DSTREAM_BITS=${bits} -DHEAD=${head} -fatbin -Xfatbin -compress-all -Werror all-warnings
                              -Xptxas --warn-on-spills,--warn-on-local-memory-usage,--warning-as-error
-                             -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
-                             ${folder}/${name}.cl -o ${image}
-                     DEPENDS ${folder}/${name}.cl ${folder}/dialect.h ${folder}/product.h VERBATIM)
+                             ${devices} ${file} -o ${image}
+                     DEPENDS ${file} ${folder}/dialect.h ${folder}/product.h VERBATIM)
   set(images ${images} ${image} PARENT_SCOPE)
 endfunction()
 
@@ -65,8 +69,14 @@ function(magpie_embed_kernels)
     endif()
     foreach(bits 32 16 17)
       foreach(head IN LISTS heads)
-        magpie_compile_kernels(${name} ${bits} ${head})
+        magpie_compile_kernels(${file} ${bits} ${head})
       endforeach()
+    endforeach()
+  endforeach()
+  file(GLOB kernels CONFIGURE_DEPENDS kernels/*.cu)
+  foreach(file IN LISTS kernels)
+    foreach(bits 16 17)
+      magpie_compile_kernels(${file} ${bits} 0)
     endforeach()
   endforeach()
   magpie_embed_files(gpu_images gpu_images.c ${images})

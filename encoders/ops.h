@@ -163,7 +163,7 @@ struct ops_table {
     magpie_status (*linear)(ops_lane *lane, const ops_linear *linear, const ops_tensor *x, size_t rows,
                             ops_tensor *y);
     /* x += residual, then y = norm(x), of the first `rows` rows. x is an OPS_SUM, residual (NULL: none) and y
-     * of any storage; y may be residual, not x. */
+     * of any storage; y may be residual, and then nobody looks at x again; it may not be x. */
     magpie_status (*add_norm)(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
                               size_t rows, ops_tensor *y);
     /* Per text and head: softmax(q k^T / sqrt(d)) v. qkv [rows, 3 hidden] as query | key | value, each the

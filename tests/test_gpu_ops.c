@@ -214,7 +214,7 @@ static void check_add_norm(pair *p) {
         s->ops->norm_free(norm);
     }
     assert_same_rows(p, &y[0], &y[1], rows);
-    assert_same_rows(p, &x[0], &x[1], rows);
+    if (!(in_place && has_residual)) assert_same_rows(p, &x[0], &x[1], rows);
     p->gpu.device->count = 0; /* gamma and beta are no tensors of a file that stays */
     free(gamma);
     free(beta);
@@ -404,9 +404,10 @@ static void same_start(pair *p, map_pair *m) {
 }
 
 static void check_conv(pair *p) {
-    const size_t images = any_size(p, 2), in = some_size(p, 40), out = some_size(p, below(p, 4) ? 40 : 140),
-                 side_of[] = {1, 3, 5, 7}, kernel = side_of[below(p, 4)], stride = some_size(p, 3),
-                 padding = below(p, kernel), height = kernel + below(p, 12), width = kernel + below(p, 12);
+    const size_t images = any_size(p, 2), in = below(p, 5) ? some_size(p, 40) : 64 * some_size(p, 2),
+                 out = some_size(p, below(p, 4) ? 40 : 300), side_of[] = {1, 3, 5, 7},
+                 kernel = side_of[below(p, 4)], stride = some_size(p, 3), padding = below(p, kernel),
+                 height = kernel + below(p, 12), width = kernel + below(p, 12);
     map_pair x = random_maps(p, images, in, height, width);
     same_start(p, &x);
     const size_t out_height = ops_windows(height, kernel, stride, padding),
@@ -433,6 +434,9 @@ static void check_conv(pair *p) {
                                     .width = width,
                                     .relu = below(p, 2),
                                     .residual = residual};
+    gpu_base *base = gpu_base_of(p->gpu.device->gpu);
+    const size_t multiprocessors = base->hopper;
+    if (multiprocessors && below(p, 2)) base->hopper = 1; /* so that small maps have the widest tiles too */
     for (int i = 0; i < 2; i++) {
         const side *s = i ? &p->gpu : &p->reference;
         ops_conv *conv;
@@ -440,6 +444,7 @@ static void check_conv(pair *p) {
         assert_ok(s->ops->conv(s->lane, conv, &x.of[i], images, &y.of[i]));
         s->ops->conv_free(conv);
     }
+    base->hopper = multiprocessors;
     /* cuBLASLt may round a product before it adds what is there. */
     p->added = p->gpu.device->driver->product && residual ? 1 + largest : 0;
     assert_same_maps(p, &y);

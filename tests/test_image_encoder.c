@@ -169,6 +169,14 @@ static void gpu_batches(void **state) {
     assert_int_equal(magpie_image_encoder_encode(gpu, media, n, out[1], NULL), outcomes[0][3].status);
     assert_non_null(strstr(magpie_error(), outcomes[0][3].reason));
     magpie_image_encoder_close(gpu);
+    gpu = open_raw(s, tested_gpu(), MAGPIE_PRECISION_BF16);
+    assert_ok(magpie_image_encoder_encode(gpu, media, n, out[1], outcomes[1]));
+    for (size_t i = 0; i < n; i++) {
+        if (outcomes[1][i].status != MAGPIE_OK) continue;
+        assert_ok(magpie_image_encoder_encode(gpu, &media[i], 1, alone, NULL));
+        assert_memory_equal(alone, out[1] + i * d, d * sizeof *alone);
+    }
+    magpie_image_encoder_close(gpu);
     for (int k = 0; k < 2; k++) {
         free(out[k]);
         free(outcomes[k]);

@@ -45,6 +45,7 @@
     F(cuModuleLoadData)                                                                                      \
     F(cuModuleUnload)                                                                                        \
     F(cuModuleGetFunction)                                                                                   \
+    F(cuFuncSetAttribute)                                                                                    \
     F(cuLaunchKernel)
 
 static struct {
@@ -215,7 +216,14 @@ static magpie_status open_device(size_t index, magpie_precision precision, gpu *
                          .tile = is_f32 ? (gpu_tile){64, 64, 64} : (gpu_tile){128, 128, 256}};
     g->device = device;
     pthread_mutex_init(&g->lock, NULL);
-    status = check(cu.cuDevicePrimaryCtxRetain(&g->context, device), "opening a device");
+    int multiprocessors = 0;
+    if (major == 9 && minor == 0 && !is_f32)
+        status =
+            check(cu.cuDeviceGetAttribute(&multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device),
+                  "asking for a device's multiprocessors");
+    g->base.hopper = (size_t)multiprocessors;
+    if (status == MAGPIE_OK)
+        status = check(cu.cuDevicePrimaryCtxRetain(&g->context, device), "opening a device");
     if (status == MAGPIE_OK)
         *out = g;
     else
@@ -347,6 +355,15 @@ static magpie_status need_module(gpu *g, const char *file, size_t head, CUmodule
     return MAGPIE_OK;
 }
 
+/* Of a kernel's group, besides what is in its text: the stages of conv_hopper.cu. */
+static unsigned shared_bytes(gpu_kernel kernel) {
+    const unsigned columns = kernel == GPU_conv_hopper_64    ? 64
+                             : kernel == GPU_conv_hopper_128 ? 128
+                             : kernel == GPU_conv_hopper_256 ? 256
+                                                             : 0;
+    return columns ? 4 * (128 + columns) * 64 * 2 : 0;
+}
+
 static magpie_status need_function(gpu *g, gpu_kernel kernel, size_t head, CUfunction *out) {
     CUfunction *kept = &g->functions[kernel][head / HEAD_STEP];
     CUmodule module = NULL;
@@ -357,6 +374,10 @@ static magpie_status need_function(gpu *g, gpu_kernel kernel, size_t head, CUfun
         if (status == MAGPIE_OK)
             status =
                 check(cu.cuModuleGetFunction(kept, module, gpu_kernel_name(kernel)), gpu_kernel_name(kernel));
+        if (status == MAGPIE_OK && shared_bytes(kernel))
+            status = check(cu.cuFuncSetAttribute(*kept, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                                 (int)shared_bytes(kernel)),
+                           gpu_kernel_name(kernel));
     }
     *out = *kept;
     pthread_mutex_unlock(&g->lock);
@@ -378,7 +399,7 @@ static magpie_status launch(gpu_queue *q, gpu_kernel kernel, unsigned head, cons
     if (status != MAGPIE_OK) return status;
     for (size_t i = 0; i < count; i++) values[i] = (void *)(uintptr_t)&args[i].buffer; /* and of u, and f */
     return check(cu.cuLaunchKernel(function, (unsigned)groups[0], (unsigned)groups[1], (unsigned)groups[2],
-                                   (unsigned)threads, 1, 1, 0, q->stream, values, NULL),
+                                   (unsigned)threads, 1, 1, shared_bytes(kernel), q->stream, values, NULL),
                  gpu_kernel_name(kernel));
 }
 

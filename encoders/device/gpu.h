@@ -49,6 +49,9 @@ static inline gpu_arg gpu_float(float f) { return (gpu_arg){GPU_FLOAT, {.f = f}}
     K(matmul, matmul, 0)                                                                                     \
     K(bias_activate, matmul, 256)                                                                            \
     K(conv, conv, 0)                                                                                         \
+    K(conv_hopper_64, conv_hopper, 256)                                                                      \
+    K(conv_hopper_128, conv_hopper, 256)                                                                     \
+    K(conv_hopper_256, conv_hopper, 256)                                                                     \
     K(resize_across, resize, 256)                                                                            \
     K(resize_down, resize, 256)                                                                              \
     K(spectrum_fft, spectrogram, 128)                                                                        \
@@ -130,6 +133,7 @@ typedef struct gpu_base {
     magpie_precision precision;
     size_t alignment; /* of parts */
     gpu_tile tile;
+    size_t hopper; /* 0: not one, or of f32; else its multiprocessors (kernels/conv_hopper.cu) */
 } gpu_base;
 
 static inline gpu_base *gpu_base_of(gpu *g) { return (gpu_base *)g; }
@@ -149,7 +153,7 @@ extern const gpu_driver gpu_cuda;
 /* ---- what both drivers share: gpu.c ---- */
 
 const char *gpu_kernel_name(gpu_kernel kernel);
-const char *gpu_kernel_file(gpu_kernel kernel); /* without .cl */
+const char *gpu_kernel_file(gpu_kernel kernel); /* without .cl or .cu */
 size_t gpu_kernel_threads(const gpu *g, gpu_kernel kernel);
 /* STREAM_BITS of kernels/dialect.h. */
 unsigned gpu_stream_bits(magpie_precision precision);

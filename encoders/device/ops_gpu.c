@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 1 << 24, HEAD_MAX = 64, BIAS_GROUP = 256 * 8 /* elements: kernels/matmul.cl */ };
+enum {
+    ROWS_MAX = 1 << 24,
+    HEAD_MAX = 64,
+    BIAS_GROUP = 256 * 8, /* elements: kernels/matmul.cl */
+    NORM_ROWS = 4         /* of a group: kernels/norm.cl */
+};
 
 /* ---- devices ---- */
 
@@ -326,11 +331,12 @@ static magpie_status embed(ops_lane *lane, const ops_embedding *embedding, const
     if (status == MAGPIE_OK && norm)
         status = ops_gpu_room(lane, &lane->sums, rows * y->columns * sizeof(float));
     if (status != MAGPIE_OK) return status;
-    return OPS_GPU_RUN(lane, GPU_embed, 0, rows, 1, 1, gpu_at(word), gpu_at(position), gpu_at(type),
-                       gpu_at(lane->ids), gpu_at(lane->first), norm ? gpu_at(lane->sums) : at(y), at(y),
-                       gpu_at(norm ? norm->gamma : none), gpu_at(norm ? norm->beta : none),
-                       gpu_float(norm ? norm->epsilon : 0), gpu_uint(y->columns),
-                       gpu_uint(embedding->type != NULL), gpu_uint(norm != NULL), gpu_uint(y->storage));
+    return OPS_GPU_RUN(lane, GPU_embed, 0, ops_gpu_blocks(rows, NORM_ROWS), 1, 1, gpu_at(word),
+                       gpu_at(position), gpu_at(type), gpu_at(lane->ids), gpu_at(lane->first),
+                       norm ? gpu_at(lane->sums) : at(y), at(y), gpu_at(norm ? norm->gamma : none),
+                       gpu_at(norm ? norm->beta : none), gpu_float(norm ? norm->epsilon : 0), gpu_uint(rows),
+                       gpu_uint(y->columns), gpu_uint(embedding->type != NULL), gpu_uint(norm != NULL),
+                       gpu_uint(y->storage));
 }
 
 /* By the driver's product, which can do all but GELU: cuBLASLt's is the approximation by tanh, as PyTorch
@@ -374,10 +380,11 @@ static magpie_status linear(ops_lane *lane, const ops_linear *l, const ops_tenso
 
 static magpie_status add_norm(ops_lane *lane, const ops_norm *norm, ops_tensor *x, const ops_tensor *residual,
                               size_t rows, ops_tensor *y) {
-    return OPS_GPU_RUN(
-        lane, GPU_add_norm, 0, rows, 1, 1, at(x), residual ? at(residual) : gpu_at((gpu_buffer){0}), at(y),
-        gpu_at(norm->gamma), gpu_at(norm->beta), gpu_float(norm->epsilon), gpu_uint(norm->columns),
-        gpu_uint(residual != NULL), gpu_uint(residual ? residual->storage : 0), gpu_uint(y->storage));
+    return OPS_GPU_RUN(lane, GPU_add_norm, 0, ops_gpu_blocks(rows, NORM_ROWS), 1, 1, at(x),
+                       residual ? at(residual) : gpu_at((gpu_buffer){0}), at(y), gpu_at(norm->gamma),
+                       gpu_at(norm->beta), gpu_float(norm->epsilon), gpu_uint(rows), gpu_uint(norm->columns),
+                       gpu_uint(residual != NULL), gpu_uint(residual ? residual->storage : 0),
+                       gpu_uint(y->storage), gpu_uint(residual && residual->handle != y->handle));
 }
 
 static magpie_status attention(ops_lane *lane, const ops_tensor *qkv, const size_t *starts, size_t texts,
@@ -425,9 +432,9 @@ static magpie_status unit_rows(ops_lane *lane, const ops_tensor *x, const ops_te
     const size_t bytes = rows * x->columns * sizeof *out;
     magpie_status status = ops_gpu_room(lane, &lane->result, bytes);
     if (status == MAGPIE_OK)
-        status = OPS_GPU_RUN(lane, GPU_unit_rows, 0, rows, 1, 1, at(x),
+        status = OPS_GPU_RUN(lane, GPU_unit_rows, 0, ops_gpu_blocks(rows, NORM_ROWS), 1, 1, at(x),
                              residual ? at(residual) : gpu_at((gpu_buffer){0}), gpu_at(lane->result),
-                             gpu_uint(x->columns), gpu_uint(residual != NULL));
+                             gpu_uint(rows), gpu_uint(x->columns), gpu_uint(residual != NULL));
     return status == MAGPIE_OK ? lane->device->driver->read(lane->queue, lane->result, 0, out, bytes)
                                : status;
 }

@@ -13,9 +13,12 @@
  *     BARRIER()               all threads of the group, and what they wrote to local memory
  *     group_sum, group_largest   over one value a thread; all get it. `scratch` [threads]; the order of the sum is one
  *
+ *     lanes_sum               likewise over each LANES threads that follow each other. `scratch` [threads]
+ *
  *     EACH(c, n, THREADS)     the statement for every c below n that is the thread's: THREAD, THREAD + THREADS, ... The
  *                             loop is the same for all threads and the condition inside of it: PoCL 3.1 stores past n
  *                             where a loop begins at THREAD
+ *     EACH_LANE(c, n)         likewise for every c below n that is the thread's of its LANES
  *
  * 32 bits count rows and columns, size_t counts elements. */
 #ifdef __OPENCL_VERSION__
@@ -65,6 +68,11 @@ typedef unsigned long long u64;
 
 #define EACH(c, n, threads)                                                                                            \
     for (uint c##_begin = 0, c = THREAD; c##_begin < (n); c##_begin += (threads), c += (threads))                      \
+        if (c < (n))
+
+enum { LANES = 32 };
+#define EACH_LANE(c, n)                                                                                                \
+    for (uint c##_begin = 0, c = THREAD % LANES; c##_begin < (n); c##_begin += LANES, c += LANES)                      \
         if (c < (n))
 
 /* To nearest, ties to even; what is not a number stays one. */
@@ -145,3 +153,21 @@ FUNCTION void store_any(GLOBAL void *p, size_t i, uint is_sum, float value) {
 #endif
 GROUP_REDUCE(group_sum, a, b, a + b)
 GROUP_REDUCE(group_largest, a, b, fmax(a, b))
+
+FUNCTION float lanes_sum(LOCAL_PTR float *scratch, float value) {
+#ifdef __OPENCL_VERSION__
+    const uint lane = THREAD % LANES;
+    scratch[THREAD] = value;
+    for (uint half_way = LANES / 2; half_way > 0; half_way /= 2) {
+        BARRIER();
+        if (lane < half_way) scratch[THREAD] += scratch[THREAD + half_way];
+    }
+    BARRIER();
+    value = scratch[THREAD - lane];
+    BARRIER();
+#else
+    (void)scratch;
+    UNROLL for (int lanes = LANES / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffff, value, lanes);
+#endif
+    return value;
+}

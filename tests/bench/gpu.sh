@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything on a machine with an NVIDIA GPU, in one command: builds, runs the tests that compute on a GPU with CUDA, and
 # measures kernels and encoders, beside PyTorch where python3 has it. What it prints is kept in tests/bench/results/
-# cuda-DEVICE.txt. `tests/bench/gpu.sh [BUILD]`: a folder that is built already, on a machine that cannot build. Exits 77
-# where there is no GPU.
+# cuda-DEVICE.txt. `tests/bench/gpu.sh [BUILD]`: a folder that is built already, on a machine that cannot build (of
+# MAGPIE_COMMIT). Exits 77 where there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,7 +25,7 @@ devices=$("$build/service/magpie" devices)
 
 report() {
     local failed=0
-    echo "$device; $(git rev-parse --short HEAD 2>/dev/null || echo "an unknown commit"); $(date -u +%F)"
+    echo "$device; ${MAGPIE_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo "an unknown commit")}; $(date -u +%F)"
     echo "$devices"
     for test in "${tests[@]}"; do
         printf '%s: ' "$test"
