@@ -10,10 +10,28 @@ enum { NORM_THREADS = 128, NORM_ROWS = NORM_THREADS / LANES };
 #define NORM_ROW(rows) (NORM_OWN < (rows) ? NORM_OWN : (rows) - 1)
 #define NORM_OWN (GROUP(0) * NORM_ROWS + THREAD / LANES)
 
-/* x or, with a residual, x + residual. */
-FUNCTION float norm_value(GLOBAL const float *x, GLOBAL const void *residual, size_t at, uint has_residual,
-                          uint residual_is_sum) {
-    return has_residual ? x[at] + load_any(residual, at, residual_is_sum) : x[at];
+/* Eight of a row of `columns` from column c on, zeros behind it: x or, with a residual, x + residual. */
+FUNCTION void norm_values(GLOBAL const float *x, GLOBAL const void *residual, size_t at, uint c, uint columns,
+                          uint has_residual, uint residual_is_sum, float *values) {
+    if (columns % 8 == 0) {
+        f8 sum = f8_global(x + at + c);
+        if (has_residual) sum = f8_madd(sum, 1, load8_any(residual, at + c, residual_is_sum));
+        f8_get(sum, values);
+        return;
+    }
+    UNROLL for (uint k = 0; k < 8; k++) {
+        values[k] = c + k < columns ? x[at + c + k] : 0;
+        if (has_residual && c + k < columns) values[k] += load_any(residual, at + c + k, residual_is_sum);
+    }
+}
+
+FUNCTION void norm_store(GLOBAL void *y, size_t at, uint c, uint columns, uint is_sum, const float *values) {
+    if (columns % 8 == 0) {
+        store8_any(y, at + c, is_sum, f8_of(values));
+        return;
+    }
+    UNROLL for (uint k = 0; k < 8; k++)
+        if (c + k < columns) store_any(y, at + c + k, is_sum, values[k]);
 }
 
 /* Of a row of `columns` numbers from `at` on, whose sum is known. y may be the residual. */
@@ -21,16 +39,20 @@ FUNCTION void normalise(GLOBAL const float *x, GLOBAL const void *residual, size
                         uint residual_is_sum, GLOBAL const float *gamma, GLOBAL const float *beta, float epsilon,
                         GLOBAL void *y, uint y_is_sum, float sum, uint is_row, LOCAL_PTR float *scratch) {
     const float mean = lanes_sum(scratch, sum) / (float)columns;
-    float squares = 0;
-    EACH_LANE(c, columns) {
-        const float off = norm_value(x, residual, at + c, has_residual, residual_is_sum) - mean;
-        squares += off * off;
+    float squares = 0, values[8];
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(x, residual, at, 8 * i, columns, has_residual, residual_is_sum, values);
+        UNROLL for (uint k = 0; k < 8; k++)
+            if (8 * i + k < columns) squares += (values[k] - mean) * (values[k] - mean);
     }
     const float scale = RSQRT(lanes_sum(scratch, squares) / (float)columns + epsilon);
     if (!is_row) return;
-    EACH_LANE(c, columns)
-        store_any(y, at + c, y_is_sum,
-                  (norm_value(x, residual, at + c, has_residual, residual_is_sum) - mean) * scale * gamma[c] + beta[c]);
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(x, residual, at, 8 * i, columns, has_residual, residual_is_sum, values);
+        UNROLL for (uint k = 0; k < 8; k++)
+            if (8 * i + k < columns) values[k] = (values[k] - mean) * scale * gamma[8 * i + k] + beta[8 * i + k];
+        norm_store(y, at, 8 * i, columns, y_is_sum, values);
+    }
 }
 
 /* y = norm(x + residual), and with `keep` x += residual. `has_residual` 0: it is not looked at. y may be the residual. */
@@ -40,11 +62,11 @@ KERNEL(add_norm, 128)
     LOCAL float scratch[NORM_THREADS];
     const uint is_row = NORM_OWN < rows;
     const size_t at = (size_t)NORM_ROW(rows) * columns;
-    float sum = 0;
-    EACH_LANE(c, columns) {
-        const float value = norm_value(x, residual, at + c, has_residual, residual_is_sum);
-        if (keep && is_row) x[at + c] = value;
-        sum += value;
+    float sum = 0, values[8];
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(x, residual, at, 8 * i, columns, has_residual, residual_is_sum, values);
+        if (keep && is_row) norm_store(x, at, 8 * i, columns, 1, values);
+        UNROLL for (uint k = 0; k < 8; k++) sum += values[k];
     }
     normalise(x, residual, at, columns, has_residual && !keep, residual_is_sum, gamma, beta, epsilon, y, y_is_sum, sum,
               is_row, scratch);
@@ -60,12 +82,14 @@ KERNEL(embed, 128)
     const uint row = NORM_ROW(rows), is_row = NORM_OWN < rows;
     const size_t at = (size_t)row * columns, word_at = (size_t)ids[row] * columns,
                  position_at = (size_t)(row - first[row]) * columns;
-    float sum = 0;
-    EACH_LANE(c, columns) {
-        float value = word[word_at + c] + position[position_at + c];
-        if (has_type) value += type[c];
-        if (is_row) sums[at + c] = value;
-        sum += value;
+    float sum = 0, values[8];
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(word + word_at, position + position_at, 0, 8 * i, columns, 1, 1, values);
+        UNROLL for (uint k = 0; k < 8; k++) {
+            if (has_type && 8 * i + k < columns) values[k] += type[8 * i + k];
+            sum += values[k];
+        }
+        if (is_row) norm_store(sums, at, 8 * i, columns, 1, values);
     }
     if (has_norm)
         normalise(sums, sums, at, columns, 0, 1, gamma, beta, epsilon, y, y_is_sum, sum, is_row, scratch);
@@ -78,12 +102,16 @@ KERNEL(unit_rows, 128)
     LOCAL float scratch[NORM_THREADS];
     const uint is_row = NORM_OWN < rows;
     const size_t at = (size_t)NORM_ROW(rows) * columns;
-    float squares = 0;
-    EACH_LANE(c, columns) {
-        const float value = norm_value(x, residual, at + c, has_residual, 1);
-        squares += value * value;
+    float squares = 0, values[8];
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(x, residual, at, 8 * i, columns, has_residual, 1, values);
+        UNROLL for (uint k = 0; k < 8; k++) squares += values[k] * values[k];
     }
     const float length = fmax(sqrt(lanes_sum(scratch, squares)), 1e-12f);
     if (!is_row) return;
-    EACH_LANE(c, columns) out[at + c] = norm_value(x, residual, at + c, has_residual, 1) / length;
+    EACH_LANE(i, (columns + 7) / 8) {
+        norm_values(x, residual, at, 8 * i, columns, has_residual, 1, values);
+        UNROLL for (uint k = 0; k < 8; k++) values[k] /= length;
+        norm_store(out, at, 8 * i, columns, 1, values);
+    }
 }
