@@ -37,6 +37,10 @@ if(MAGPIE_FAISS_GPU AND NOT EXISTS ${FAISS_INCLUDE_DIR}/faiss/c_api/gpu/GpuAutoT
   message(FATAL_ERROR "${FAISS_C_LIBRARY} has no GPUs: another MAGPIE_FAISS_DIR, or an empty build folder, is wanted")
 endif()
 message(STATUS "FAISS: ${FAISS_C_LIBRARY}")
+set(MAGPIE_FAISS_OPTIONS -O3) # of what takes part in its inner loops, and can count on what it does
+if(faiss_prefix MATCHES "-march-(x86-64[-v0-9]*)")
+  list(APPEND MAGPIE_FAISS_OPTIONS -march=${CMAKE_MATCH_1})
+endif()
 
 add_library(magpie_faiss INTERFACE IMPORTED)
 target_include_directories(magpie_faiss SYSTEM INTERFACE ${FAISS_INCLUDE_DIR})

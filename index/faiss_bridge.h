@@ -38,6 +38,12 @@ const FaissIndex *magpie_faiss_flat(const FaissIndex *index);
 /* Keeps the training of an IVF index from printing that it has few points. False: it is no IVF index. */
 bool magpie_faiss_train_quietly(FaissIndex *index);
 
+/* An empty HNSW index between these two compares vectors in bf16, of which it has copies meanwhile, half as large as the
+ * vectors; nothing is done with it but adding. Others are left alone, and so is one for whose `expected` vectors there is
+ * no memory. */
+void magpie_faiss_build_begin(FaissIndex *index, size_t expected);
+void magpie_faiss_build_end(FaissIndex *index);
+
 /* Sets OpenMP's number of threads for the calling thread; returns what it was. */
 int magpie_faiss_set_threads(int threads);
 

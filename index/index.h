@@ -449,7 +449,8 @@ typedef struct magpie_index_options {
 
 /* Loads STORE/NAME.index, checks it, and catches it up with the store; builds it from the store where it is
  * missing, damaged, or of another kind than asked for (MAGPIE_INDEX_AUTO takes the kind that is there).
- * Nothing is written: magpie_index_save does that. The store must outlive the index. A parallel HNSW build is
+ * Nothing is written: magpie_index_save does that. The store must outlive the index. While HNSW is built it takes half as
+ * much again as its vectors (copies in bf16, which it is built by: faiss_build.cpp). A parallel HNSW build is
  * not reproducible to the byte (links depend on the order in which threads arrive); with threads = 1 it is.
  */
 MAGPIE_CHECK_RESULT magpie_status magpie_index_open(magpie_store *store, magpie_space space,

@@ -17,6 +17,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "faiss_bridge.h"
+
 enum {
     BUILD_CHUNK_BYTES = 32 << 20, /* of vectors given to FAISS at once when nobody waits */
     /* ... and when searches wait: HNSW takes some 0.3 ms to link one vector. */
@@ -211,7 +213,11 @@ static magpie_status build(magpie_index *index, magpie_snapshot *snapshot, magpi
                                     o->ef_construction, vectors, out);
     if (status == MAGPIE_OK && (*out)->kind == MAGPIE_INDEX_IVF)
         status = train(index, snapshot, *out, vectors);
-    if (status == MAGPIE_OK) status = follow(index, snapshot, *out, &replayed);
+    if (status == MAGPIE_OK) {
+        magpie_faiss_build_begin((*out)->faiss, vectors);
+        status = follow(index, snapshot, *out, &replayed);
+        magpie_faiss_build_end((*out)->faiss);
+    }
     if (status != MAGPIE_OK) {
         magpie_generation_free(*out);
         *out = NULL;
