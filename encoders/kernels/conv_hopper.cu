@@ -31,21 +31,24 @@ enum { CONV_OUTSIDE = -(1 << 24) };
 #define CONV_TYPES "f32.f16.f16 "
 #endif
 
+/* `add` is operand number `add_at`. */
+#define CONV_WGMMA(shape, add_at)                                                                                      \
+    "{.reg .pred p;\n\tsetp.ne.b32 p, %" #add_at ", 0;\n\twgmma.mma_async.sync.aligned." shape "." CONV_TYPES
+
 /* sums [64, columns] = a b, or with `add` sums + a b, of 16 of the depth: a is places by depth, b depth by channels, which
  * the last of the numbers says. The sums are nobody's until the group of products is waited for. */
 FUNCTION void conv_multiply(float (&sums)[32], u64 a, u64 b, uint add) {
-    asm volatile("{.reg .pred p;\n\tsetp.ne.b32 p, %34, 0;\n\twgmma.mma_async.sync.aligned.m64n64k16." CONV_TYPES CONV_REGISTERS_32 "}, %32, %33, p, 1, 1, 0, 1;}"
+    asm volatile(CONV_WGMMA("m64n64k16", 34) CONV_REGISTERS_32 "}, %32, %33, p, 1, 1, 0, 1;}"
                  : CONV_F32(sums, 0)
                  : "l"(a), "l"(b), "r"(add));
 }
 FUNCTION void conv_multiply(float (&sums)[64], u64 a, u64 b, uint add) {
-    asm volatile("{.reg .pred p;\n\tsetp.ne.b32 p, %66, 0;\n\twgmma.mma_async.sync.aligned.m64n128k16." CONV_TYPES CONV_REGISTERS_64 "}, %64, %65, p, 1, 1, 0, 1;}"
+    asm volatile(CONV_WGMMA("m64n128k16", 66) CONV_REGISTERS_64 "}, %64, %65, p, 1, 1, 0, 1;}"
                  : CONV_F32(sums, 0), CONV_F32(sums, 32)
                  : "l"(a), "l"(b), "r"(add));
 }
 FUNCTION void conv_multiply(float (&sums)[128], u64 a, u64 b, uint add) {
-    asm volatile("{.reg .pred p;\n\tsetp.ne.b32 p, %130, 0;\n\twgmma.mma_async.sync.aligned.m64n256k16." CONV_TYPES CONV_REGISTERS_128
-                 "}, %128, %129, p, 1, 1, 0, 1;}"
+    asm volatile(CONV_WGMMA("m64n256k16", 130) CONV_REGISTERS_128 "}, %128, %129, p, 1, 1, 0, 1;}"
                  : CONV_F32(sums, 0), CONV_F32(sums, 32), CONV_F32(sums, 64), CONV_F32(sums, 96)
                  : "l"(a), "l"(b), "r"(add));
 }
